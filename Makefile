@@ -1,0 +1,57 @@
+# Needs make, a Python of at least 3.11 and a package index. `make` alone says what there is.
+
+VENV ?= .venv
+PYTHON ?=
+DEMO_ARGS ?=
+TEST_ARGS ?=
+BENCH_ARGS ?=
+LOCK_ARGS ?=
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+LOCKS := requirements/dev.txt requirements/uv.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint bench docs lock clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "VENV=.venv-3.11 PYTHON=python3.11 choose another environment and interpreter;"
+	@echo "DEMO_ARGS, TEST_ARGS, BENCH_ARGS and LOCK_ARGS are handed on, as in make test TEST_ARGS='-k registry'."
+
+venv: $(INSTALLED) ## make or refresh the virtual environment from the lock file
+
+demo: $(INSTALLED) ## train two models on the flights of 2013 and serve them (--check: answer once, then stop)
+	@$(BIN)/trivet demo $(DEMO_ARGS)
+
+test: $(INSTALLED) ## run every test; what was skipped is named with its reason
+	@$(BIN)/python -m pytest $(TEST_ARGS)
+
+lint: $(INSTALLED) ## judge format, style, import rules, types and lock files; all of them, then fail if one did
+	@failed=0; \
+	$(BIN)/ruff format --check . || failed=1; \
+	$(BIN)/ruff check . || failed=1; \
+	$(BIN)/lint-imports --no-logo || failed=1; \
+	$(BIN)/mypy || failed=1; \
+	scripts/check-locks $(LOCKS) || failed=1; \
+	exit $$failed
+
+bench: $(INSTALLED) ## measure what a prediction costs, station by station
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+docs: $(INSTALLED) ## run every snippet of the documentation
+	@if [ -d tests/docs ]; then $(BIN)/python -m pytest tests/docs; else echo "no page has snippets yet: nothing was run"; fi
+
+lock: $(INSTALLED) ## resolve the lock files anew (LOCK_ARGS=--upgrade takes newer releases)
+	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --extra demo --extra postgres --group test --group lint --group bench --group build -o requirements/dev.txt --quiet $(LOCK_ARGS)
+	@$(BIN)/uv pip compile requirements/uv.in --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header -o requirements/uv.txt --quiet $(LOCK_ARGS)
+	@scripts/check-locks $(LOCKS)
+
+clean: ## remove what was made here: environments, caches, the demonstration's data
+	rm -rf .venv .venv-* var build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): $(LOCKS) pyproject.toml
+	@scripts/make-venv $(VENV) $(PYTHON)
+	@touch $@

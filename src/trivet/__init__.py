@@ -1,0 +1,43 @@
+"""Trivet: deploy trained models from Django.
+
+The public names resolve on first use, so that importing one room never loads another: the client and the data plane
+do not import Django, and `import trivet` loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trivet.core.errors import TrivetError as TrivetError
+    from trivet.serving.predict import (
+        apredict as apredict,
+        apredict_many as apredict_many,
+        predict as predict,
+        predict_many as predict_many,
+    )
+    from trivet.serving.prediction import Prediction as Prediction
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Prediction": "trivet.serving.prediction",
+    "TrivetError": "trivet.core.errors",
+    "apredict": "trivet.serving.predict",
+    "apredict_many": "trivet.serving.predict",
+    "predict": "trivet.serving.predict",
+    "predict_many": "trivet.serving.predict",
+}
+
+__all__ = ["Prediction", "TrivetError", "apredict", "apredict_many", "predict", "predict_many"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'trivet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

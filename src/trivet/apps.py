@@ -1,0 +1,23 @@
+"""The one Django app: `INSTALLED_APPS += ["trivet"]`."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core.checks import register
+from django.utils.translation import gettext_lazy as _
+
+
+class TrivetConfig(AppConfig):
+    """Registers the models and the system checks. Nothing is loaded and no database is touched when it gets ready."""
+
+    name = "trivet"
+    label = "trivet"
+    verbose_name = _("Trivet")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register the checks of `trivet.checks`."""
+        from trivet import checks  # the app registry must be ready before settings are judged
+
+        for check in checks.ALL_CHECKS:
+            register(check, "trivet")

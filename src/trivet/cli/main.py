@@ -1,0 +1,87 @@
+"""The parser of all verbs, and the one place where an error becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as DatabaseFailure
+
+import trivet
+from trivet.cli import verb
+from trivet.cli.parser import VERBS, add_common_options
+from trivet.cli.verb import Out, Verb
+from trivet.core.errors import (
+    CompileError,
+    Conflict,
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    ParityFailed,
+    PermissionDenied,
+    Refused,
+    TrivetError,
+    Unavailable,
+)
+
+EXIT_CODES: tuple[tuple[type[TrivetError], int], ...] = (  # the first that fits
+    (ParityFailed, verb.WRONG),
+    (CompileError, verb.REFUSED),
+    (Refused, verb.REFUSED),
+    (Conflict, verb.REFUSED),
+    (PermissionDenied, verb.REFUSED),
+    (NotFound, verb.NOT_FOUND),
+    (Unavailable, verb.OUT_OF_REACH),
+    (DeadlineExceeded, verb.OUT_OF_REACH),
+    (InvalidRequest, verb.USAGE),
+    (TrivetError, verb.REFUSED),
+)
+
+
+def console_script() -> None:
+    """Run the command line of this process and exit with its code."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one verb; return its exit code."""
+    return run(build_parser("trivet").parse_args(arguments))
+
+
+def build_parser(program: str) -> argparse.ArgumentParser:
+    """Return the parser of every verb."""
+    parser = argparse.ArgumentParser(prog=program, description="Deploy trained models from Django.")
+    parser.add_argument("--version", action="version", version=f"trivet {trivet.__version__}")
+    add_verbs(parser)
+    return parser
+
+
+def add_verbs(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs to `parser`, each with the options all of them take."""
+    chosen = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=argparse.ArgumentParser)
+    for one in VERBS:
+        sub = chosen.add_parser(one.name, help=one.help, description=one.help)
+        add_common_options(sub)
+        one.arguments(sub)
+        sub.set_defaults(chosen=one)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb in `options`; errors become one sentence on stderr and their exit code."""
+    out = Out(as_json=options.as_json, quiet=options.quiet)
+    one: Verb = options.chosen
+    try:
+        one.prepare(options)
+        return one.load()(options, out)
+    except TrivetError as error:
+        out.problem(f"trivet {one.name}: {error.message}")
+        return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+    except (ImproperlyConfigured, DatabaseFailure) as error:
+        out.problem(f"trivet {one.name}: {error}")
+        return verb.OUT_OF_REACH
+    except KeyboardInterrupt:
+        return verb.INTERRUPTED
+    except BrokenPipeError:
+        return verb.DONE

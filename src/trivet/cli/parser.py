@@ -1,0 +1,192 @@
+"""The parser of every verb: names, arguments, help. It imports no Django; a verb's own module is loaded when it runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from trivet.cli.project import find_project, initialise_project, make_demo_project
+from trivet.cli.verb import Verb
+
+DEMO_FOLDER = Path("var/demo")
+DEMO_BIND = "127.0.0.1:8000"
+
+
+def add_common_options(parser: argparse.ArgumentParser, *, is_step: bool = False) -> None:
+    """Add what every verb takes. A step of a verb takes it as well, without a default that would undo the verb's."""
+    default: dict[str, Any] = {"default": argparse.SUPPRESS} if is_step else {}  # what argparse takes
+    settings_help = "the project's settings, where manage.py is not in the folder"
+    parser.add_argument("--settings", metavar="MODULE", help=settings_help, **default)
+    parser.add_argument("--json", action="store_true", dest="as_json", help="one JSON document on stdout", **default)
+    parser.add_argument("-q", "--quiet", action="store_true", help="no messages", **default)
+    parser.add_argument("--as", metavar="USER", dest="as_user", help="who acts, for the Event", **default)
+
+
+def _model_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", metavar="MODEL[@V]", help="a model, with a version's number or an alias where one is meant"
+    )
+
+
+def _promote_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", metavar="MODEL@V", help="a model and the version's number, or an alias such as challenger"
+    )
+    _decision_arguments(parser)
+
+
+def _decision_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-m", "--reason", default="", help="why, for the Event")
+    parser.add_argument(
+        "--if-generation", type=int, metavar="N", help="only if nobody changed the model since generation N"
+    )
+
+
+def _rollback_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a model")
+    parser.add_argument("--to", type=int, metavar="V", help="an earlier champion; default the one before")
+    _decision_arguments(parser)
+
+
+def _push_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="a joblib or pickle file of a fitted estimator or pipeline"
+    )
+    parser.add_argument("--name", required=True, metavar="NAME", help="the model it becomes a version of")
+    parser.add_argument(
+        "--sample", type=Path, metavar="CSV", help="rows as the model was trained on: what parity is proved on"
+    )
+    parser.add_argument("--labels", metavar="COLUMN", help="the column of the sample that is no input, but the truth")
+    parser.add_argument("--promote", action="store_true", help="take all the traffic, though another version has it")
+    parser.add_argument(
+        "--tolerance", type=float, metavar="T", help="largest difference allowed; default 1e-5, at most 1e-3"
+    )
+    parser.add_argument("-m", "--message", default="", help="what is new, for the history")
+
+
+def _keys_arguments(parser: argparse.ArgumentParser) -> None:
+    steps = parser.add_subparsers(dest="step", metavar="create|list|revoke", required=True)
+    create = steps.add_parser("create", help="make a key; it is printed once")
+    create.add_argument("name", metavar="NAME", help="whose key it is, or for what")
+    create.add_argument(
+        "--model", dest="models", action="append", required=True, metavar="M", help="a model, or * for all; repeatable"
+    )
+    create.add_argument(
+        "--verb",
+        dest="verbs",
+        action="append",
+        required=True,
+        metavar="V",
+        help="view, predict, label, ...; repeatable",
+    )
+    create.add_argument("--expires", metavar="90d", help="how long it is valid: hours, days or weeks")
+    listing = steps.add_parser("list", help="list the keys, never their secrets")
+    revoke = steps.add_parser("revoke", help="refuse a key from now on")
+    revoke.add_argument("id", metavar="ID", help="the eight characters after trivet_")
+    for step in (create, listing, revoke):
+        add_common_options(step, is_step=True)
+
+
+def _predict_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", metavar="MODEL[@V]", help="a model, with a version's number or an alias where one is meant"
+    )
+    parser.add_argument("values", nargs="*", metavar="NAME=VALUE", help="the features of one row; empty means missing")
+    parser.add_argument("--file", type=Path, metavar="CSV", help="a file of rows, with a header")
+    parser.add_argument(
+        "--skip",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a column of the file that is no feature; repeatable",
+    )
+    parser.add_argument(
+        "-o", "--output", choices=("csv", "jsonl"), default="csv", help="how the answers of a file are written"
+    )
+
+
+def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bind", metavar="HOST:PORT", help="default TRIVET_BIND, 127.0.0.1:8000")
+    parser.add_argument("--workers", type=int, metavar="N", help="web workers; default one per core")
+
+
+def _web_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bind", metavar="HOST:PORT", help="default TRIVET_BIND, 127.0.0.1:8000")
+    parser.add_argument("--fd", type=int, metavar="N", help="a listening socket this process inherited, instead")
+    parser.add_argument("--ready-fd", type=int, metavar="N", help="closed once requests are answered")
+    parser.add_argument("--supervised", action="store_true", help="end when the process that started this one ends")
+
+
+def _keeper_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--once", action="store_true", help="ship what there is, then end")
+    parser.add_argument("--supervised", action="store_true", help="end when the process that started this one ends")
+
+
+def _initialise_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", nargs="?", type=Path, metavar="DIR", help="the folder to make")
+    parser.add_argument("--noinput", action="store_true", help="accepted for scripts; nothing is ever asked")
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bind", default=DEMO_BIND, metavar="HOST:PORT", help=f"default {DEMO_BIND}")
+    parser.add_argument("--dir", type=Path, default=DEMO_FOLDER, metavar="DIR", help=f"default {DEMO_FOLDER}")
+    parser.add_argument(
+        "--check", action="store_true", help="predict once over HTTP, print the answer, stop everything"
+    )
+    parser.add_argument("--replay", action="store_true", help="send July to December to the running demo")
+    parser.add_argument("--rows", type=int, metavar="N", help="with --replay: only the first N flights")
+
+
+def _no_arguments(_parser: argparse.ArgumentParser) -> None:
+    """Add nothing."""
+
+
+VERBS = (
+    Verb(
+        "init",
+        "make a project, or say what an existing one lacks",
+        "initialise:initialise",
+        _initialise_arguments,
+        initialise_project,
+    ),
+    Verb("demo", "the whole story on the flights of 2013", "demo:demo", _demo_arguments, make_demo_project),
+    Verb(
+        "serve",
+        "serve this machine: web workers and the keeper, supervised",
+        "processes:serve",
+        _serve_arguments,
+        find_project,
+    ),
+    Verb("web", "serve with one process, for containers", "processes:web", _web_arguments, find_project),
+    Verb("keeper", "ship the prediction log, for containers", "processes:keeper", _keeper_arguments, find_project),
+    Verb("push", "compile a trained file, prove it, register it", "push:push", _push_arguments, find_project),
+    Verb(
+        "list",
+        "list the models: champion, traffic, last prediction",
+        "registry:list_models",
+        _no_arguments,
+        find_project,
+    ),
+    Verb(
+        "show",
+        "show a model's history, or everything about one version",
+        "registry:show",
+        _model_argument,
+        find_project,
+    ),
+    Verb(
+        "promote", "make a version champion, with all the traffic", "registry:promote", _promote_arguments, find_project
+    ),
+    Verb(
+        "rollback",
+        "give champion and traffic back to the version before",
+        "registry:rollback",
+        _rollback_arguments,
+        find_project,
+    ),
+    Verb(
+        "predict", "predict one row, or every row of a file", "predict:predict_rows", _predict_arguments, find_project
+    ),
+    Verb("keys", "make, list and revoke API keys", "keys:keys", _keys_arguments, find_project),
+)

@@ -1,0 +1,129 @@
+"""The verb `predict`: one answer, or a file of them, through the same corridor and into the same log."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+import msgspec
+
+from trivet import conf
+from trivet.cli.verb import DONE, USAGE, WRONG, Out, split_version
+from trivet.control.registry.models import CHAMPION, ModelVersion
+from trivet.core.errors import InvalidRequest, quoted
+from trivet.core.signature import Input
+from trivet.serving.predict import predict, predict_many
+from trivet.serving.prediction import Prediction
+from trivet.serving.process import this_process
+
+_TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
+
+
+def predict_rows(options: argparse.Namespace, out: Out) -> int:
+    """Predict one row or a file of them."""
+    if bool(options.values) == bool(options.file):
+        out.problem("trivet predict: give either NAME=VALUE pairs or --file.")
+        return USAGE
+    fields = _fields(options.model)
+    try:
+        return _file(options, out, fields) if options.file else _one(options, out, fields)
+    finally:
+        this_process().stop()  # ships what was recorded, where no keeper runs
+
+
+def _one(options: argparse.Namespace, out: Out, fields: dict[str, Input]) -> int:
+    row: dict[str, Any] = {}
+    for pair in options.values:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            out.problem(f"trivet predict: {quoted(pair)} is not NAME=VALUE.")
+            return USAGE
+        row[name] = _value(fields.get(name), text)
+    prediction = predict(options.model, row)
+    out.document(prediction.as_dict(), repr(prediction))
+    return DONE
+
+
+def _file(options: argparse.Namespace, out: Out, fields: dict[str, Input]) -> int:
+    """Answer a CSV file in batches. A batch with bad rows is answered row by row, so that only those are refused."""
+    if not options.file.is_file():
+        out.problem(f"trivet predict: there is no file {options.file}.")
+        return USAGE
+    answered = refused = 0
+    with options.file.open(newline="", encoding="utf-8") as file:
+        rows = (
+            {k: _value(fields.get(k), v) for k, v in line.items() if k not in options.skip}
+            for line in csv.DictReader(file)
+        )
+        for batch in _batches(rows, conf.MAX_ROWS()):
+            answers = _answers(options.model, batch)
+            _write(answers, answered + refused, options.output, sys.stdout)
+            answered += sum(isinstance(answer, Prediction) for answer in answers)
+            refused += sum(not isinstance(answer, Prediction) for answer in answers)
+    out.problem(f"{answered} rows answered, {refused} refused")
+    return WRONG if refused else DONE
+
+
+def _answers(model: str, batch: list[dict[str, Any]]) -> list[Prediction | InvalidRequest]:
+    try:
+        return list(predict_many(model, batch))
+    except InvalidRequest:
+        answers: list[Prediction | InvalidRequest] = []
+        for row in batch:
+            try:
+                answers.append(predict(model, row))
+            except InvalidRequest as error:
+                answers.append(error)
+        return answers
+
+
+def _write(answers: list[Prediction | InvalidRequest], start: int, form: str, stream: TextIO) -> None:
+    writer = csv.writer(stream)
+    if form == "csv" and start == 0:
+        writer.writerow(("row", "id", "value", "decision", "version", "error"))
+    for number, answer in enumerate(answers, start):
+        if isinstance(answer, Prediction):
+            value = msgspec.json.encode(answer.value).decode()
+            cells: tuple[Any, ...] = (number, answer.id, value, answer.decision, answer.version, "")
+            facts = {"row": number, **answer.as_dict()}
+        else:
+            cells = (number, "", "", "", "", answer.message)
+            facts = {"row": number, "error": answer.message}
+        if form == "csv":
+            writer.writerow(cells)
+        else:
+            stream.write(msgspec.json.encode(facts).decode() + "\n")
+
+
+def _batches(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    while batch := list(itertools.islice(rows, size)):
+        yield batch
+
+
+def _fields(model: str) -> dict[str, Input]:
+    """Return each field's input, to read text by. A model that is not there is told by predicting, with its own words."""
+    name, word = split_version(model)
+    version = ModelVersion.objects.resolve(name, word or CHAMPION)
+    signature = version.read_signature()
+    return {field: spec for spec in signature.inputs for field in spec.field_names}
+
+
+def _value(spec: Input | None, text: str | None) -> Any:
+    """Return `text` as its field's datatype; what does not convert stays text, and is refused with a good sentence."""
+    if text is None or text == "":
+        return None
+    if spec is None or spec.datatype == "BYTES":
+        return text
+    if spec.datatype == "BOOL":
+        return True if text.lower() in _TRUE else False if text.lower() in _FALSE else text
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    if spec.datatype.startswith("FP"):
+        return number
+    return int(number) if number.is_integer() else number

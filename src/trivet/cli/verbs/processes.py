@@ -1,0 +1,110 @@
+"""Verbs that run: serve, web, keeper."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import time
+
+from trivet import conf
+from trivet.cli.verb import DONE, OUT_OF_REACH, Out
+from trivet.control.registry.models import RegisteredModel
+from trivet.serving.keeper import Keeper
+from trivet.serving.supervisor import Child, Supervisor, die_with_parent
+from trivet.serving.web import open_listening_socket, run_web_worker
+from trivet.serving.wiring import spool_root
+
+KEEPER_NICENESS = 5  # no more: it holds the database's write lock while it ships
+
+
+def serve(options: argparse.Namespace, out: Out) -> int:
+    """Serve until SIGTERM."""
+    started = time.monotonic()
+    bind = options.bind or conf.BIND()
+    listening = listen(bind, out)
+    if listening is None:
+        return OUT_OF_REACH
+    workers = options.workers or conf.WORKERS()
+    children = serving_children(listening, workers)
+
+    def ready() -> None:
+        out.say(f"ready in {time.monotonic() - started:.1f} s")
+
+    out.say(_table(bind, workers))
+    return Supervisor(children, on_ready=ready).run()
+
+
+def serving_children(listening: socket.socket, workers: int) -> list[Child]:
+    """Return the processes of one machine: web workers on one listening socket, then the keeper."""
+    base = [sys.executable, "-m", "trivet"]
+    descriptor = str(listening.fileno())
+    web = [
+        Child(
+            f"web {number + 1}",
+            [*base, "web", "--fd", descriptor, "--supervised"],
+            pass_descriptors=(listening.fileno(),),
+            signals_ready=True,
+        )
+        for number in range(workers)
+    ]
+    return [*web, Child("keeper", [*base, "keeper", "--supervised"])]
+
+
+def _table(bind: str, workers: int) -> str:
+    url = conf.PUBLIC_URL() or f"http://{bind}"
+    models = list(RegisteredModel.objects.values_list("name", flat=True)[:5])
+    lines = [
+        f"web      {workers} workers   {url}",
+        "keeper   1 process",
+        *(f"model    {name:<10}  POST {url}{conf.PREFIX()}v2/models/{name}/infer" for name in models),
+    ]
+    return "\n".join(lines)
+
+
+def web(options: argparse.Namespace, out: Out) -> int:
+    """Serve with this process until SIGTERM."""
+    if options.supervised:
+        die_with_parent()
+    if options.fd is not None:
+        listening: socket.socket | None = socket.socket(fileno=options.fd)
+    else:
+        listening = listen(options.bind or conf.BIND(), out)
+    if listening is None:
+        return OUT_OF_REACH
+
+    def ready() -> None:
+        if options.ready_fd is not None:
+            os.close(options.ready_fd)
+        else:
+            out.say("ready")
+
+    return run_web_worker(listening, on_ready=ready, ships=not options.supervised)
+
+
+def listen(bind: str, out: Out) -> socket.socket | None:
+    """Return a listening socket on `bind`, or say why not."""
+    try:
+        return open_listening_socket(bind)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not an address such as 127.0.0.1:8000"
+        out.problem(f"cannot listen on {bind}: {reason}. Another address: --bind HOST:PORT.")
+        return None
+
+
+def keeper(options: argparse.Namespace, out: Out) -> int:
+    """Ship until SIGTERM, or once."""
+    if options.supervised:
+        die_with_parent()
+        os.nice(KEEPER_NICENESS)
+    keeper = Keeper(spool_root(), hurry_bytes=conf.SPOOL_MB() * conf.MIB // 4)
+    if options.once:
+        shipped = keeper.step()
+        out.document({"records": shipped}, f"{shipped} records shipped")
+        return DONE
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: keeper.stop())
+    keeper.run()
+    return DONE

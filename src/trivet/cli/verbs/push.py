@@ -1,0 +1,142 @@
+"""The verb `push`: a trained file becomes a version, with its proof, and says how to call it."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from trivet import conf
+from trivet.cli.verb import DONE, USAGE, WRONG, Out, actor_of
+from trivet.control.registry.pushing import Pushed, push_file
+from trivet.core.errors import ParityFailed
+from trivet.core.examples import curl, fields_of, infer_body
+from trivet.core.signature import Input, Signature
+from trivet.model.bundle.bundle import Bundle
+from trivet.model.bundle.sample import SAMPLE_NAME
+from trivet.serving.acknowledgement import Acknowledgement, wait_for_workers
+
+KNOWN_SHOWN = 6
+PARITY_FILE = "parity.csv"
+
+
+def push(options: argparse.Namespace, out: Out) -> int:
+    """Push a trained file."""
+    for path in (options.file, options.sample):
+        if path is not None and not path.is_file():
+            out.problem(f"trivet push: there is no file {path}.")
+            return USAGE
+    try:
+        pushed = push_file(
+            options.file,
+            name=options.name,
+            actor=actor_of(options),
+            sample=options.sample,
+            label_column=options.labels,
+            tolerance=options.tolerance,
+            message=options.message,
+            promote=options.promote,
+        )
+    except ParityFailed as error:
+        _write_worst(error, out)
+        out.problem(f"trivet push: {error.message} Not registered.")
+        return WRONG
+    acknowledged = wait_for_workers(pushed.promoted.generation) if pushed.promoted else None
+    out.document(_facts(pushed, acknowledged), _report(pushed, acknowledged))
+    return DONE
+
+
+def _write_worst(error: ParityFailed, out: Out) -> None:
+    """Write the worst rows beside the person who pushed: inputs, both answers, the difference."""
+    if not error.worst:
+        return
+    rows = [{**{k: v for k, v in row.items() if k != "inputs"}, **row.get("inputs", {})} for row in error.worst]
+    with Path(PARITY_FILE).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    out.problem(f"the worst rows, with their inputs: {PARITY_FILE}")
+
+
+def _report(pushed: Pushed, acknowledged: Acknowledgement | None) -> str:
+    version, bundle = pushed.version, pushed.compiled.bundle
+    name = version.model.name
+    headline = (
+        f"{name} {version.number} · digest {version.digest[:12]} · {version.runtime} · {pushed.compiled.parity.line()}"
+        f" · {pushed.probe.cost_us_per_row:.0f} µs a row · {pushed.alias}"
+    )
+    if not pushed.is_new:
+        headline += " · it was registered already"
+    lines = [headline, "", *_signature_lines(bundle.signature), ""]
+    if acknowledged is not None:
+        lines.append(f"{pushed.alias} · {acknowledged}")
+    elif pushed.alias != "champion":
+        lines.append(f"it takes no traffic yet: `trivet promote {name}@{version.number}` makes it live.")
+    lines.append(
+        "opened in a disposable process (level L1), which is no sandbox: push only files whose author you trust."
+    )
+    if command := call_command(name, bundle):
+        lines += [
+            f"call it, with the key of `trivet keys create NAME --model {name} --verb predict` in TRIVET_API_KEY:",
+            command,
+        ]
+    return "\n".join(lines)
+
+
+def call_command(name: str, bundle: Bundle) -> str:
+    """Return a curl command that asks `name` about the first recorded row, or nothing where no row was recorded."""
+    line = bundle.files.get(SAMPLE_NAME, b"").partition(b"\n")[0]
+    if not line:
+        return ""
+    url = conf.PUBLIC_URL() or f"http://{conf.BIND()}"
+    path = f"{conf.PREFIX()}v2/models/{name}/infer"
+    fields = fields_of(bundle.signature, msgspec.json.decode(line)["inputs"])
+    return curl(url + path, infer_body(bundle.signature, fields))
+
+
+def _signature_lines(signature: Signature) -> list[str]:
+    lines = [f"inputs   {len(signature.inputs)}"]
+    lines += [f"  {spec.name:<16} {spec.datatype:<6} {_span(spec)}".rstrip() for spec in signature.inputs]
+    lines.append("outputs")
+    lines += [f"  {o.name:<16} {o.datatype:<6} {', '.join(o.classes or ())}".rstrip() for o in signature.outputs]
+    return lines
+
+
+def _span(spec: Input) -> str:
+    parts = []
+    if spec.categories is not None:
+        shown = ", ".join(spec.categories[:KNOWN_SHOWN])
+        more = len(spec.categories) - KNOWN_SHOWN
+        parts.append(f"{shown} and {more} more" if more > 0 else shown)
+    elif spec.low is not None and spec.high is not None:
+        parts.append(f"{spec.low:g} to {spec.high:g}")
+    if spec.unit:
+        parts.append(spec.unit)
+    if spec.nullable:
+        parts.append("may be missing")
+    return ", ".join(parts)
+
+
+def _facts(pushed: Pushed, acknowledged: Acknowledgement | None) -> dict[str, Any]:
+    version = pushed.version
+    facts: dict[str, Any] = {
+        "model": version.model.name,
+        "version": version.number,
+        "digest": version.digest,
+        "runtime": version.runtime,
+        "alias": pushed.alias,
+        "parity": pushed.version.parity,
+        "cost_us_per_row": round(pushed.probe.cost_us_per_row, 1),
+        "signature": version.signature,
+        "curl": call_command(version.model.name, pushed.compiled.bundle),
+    }
+    if acknowledged is not None:
+        facts |= {
+            "generation": acknowledged.generation,
+            "workers": acknowledged.live,
+            "behind": list(acknowledged.behind),
+        }
+    return facts

@@ -1,0 +1,187 @@
+"""Verbs that read the registry and move traffic: list, show, promote, rollback."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Count, Max, QuerySet
+from django.utils import timezone
+
+from trivet.cli.verb import DONE, WRONG, Out, actor_of, split_version
+from trivet.control.predictions.models import Prediction
+from trivet.control.registry import actions
+from trivet.control.registry.models import CHAMPION, Event, ModelVersion, RegisteredModel
+from trivet.core.errors import NotFound, Refused, did_you_mean, quoted
+from trivet.serving.acknowledgement import wait_for_workers
+
+RECENT_EVENTS = 10
+
+
+def list_models(options: argparse.Namespace, out: Out) -> int:
+    """List the models."""
+    models = [
+        _overview(model) for model in RegisteredModel.objects.prefetch_related("routes__version", "aliases__version")
+    ]
+    rows = [
+        (
+            m["name"],
+            str(m["champion"] or "-"),
+            m["traffic"] or "none",
+            str(m["requests_last_hour"]),
+            m["last_prediction"] or "never",
+        )
+        for m in models
+    ]
+    if not rows and not options.as_json:
+        out.say("no models yet: `trivet push FILE --name NAME` makes the first.")
+        return DONE
+    out.table(models, ("MODEL", "CHAMPION", "TRAFFIC", "LAST HOUR", "LAST PREDICTION"), rows)
+    return DONE
+
+
+def _overview(model: RegisteredModel) -> dict[str, Any]:
+    log = Prediction.objects.of_model(model.name)
+    recent = log.since(timezone.now() - timedelta(hours=1)).aggregate(count=Count("pk"), last=Max("made_at"))
+    last = recent["last"] or log.aggregate(last=Max("made_at"))["last"]
+    champion = next((alias.version.number for alias in model.aliases.all() if alias.name == CHAMPION), None)
+    return {
+        "name": model.name,
+        "champion": champion,
+        "traffic": " ".join(f"{route.version.number}={route.weight}%" for route in model.routes.all()),
+        "generation": model.generation,
+        "requests_last_hour": recent["count"],
+        "last_prediction": last.isoformat(timespec="seconds") if last else None,
+    }
+
+
+def show(options: argparse.Namespace, out: Out) -> int:
+    """Show a model's history, or everything about one version."""
+    name, word = split_version(options.model)
+    model = _model(name)
+    if word is not None:
+        version = ModelVersion.objects.resolve(name, word)
+        shown = _version(version, traffic=True)
+        out.document(shown, _sheet(shown))
+        return DONE
+    versions = [_version(version) for version in model.versions.order_by("number")]
+    events = [_event(event) for event in Event.objects.filter(model=name).order_by("-generation")[:RECENT_EVENTS]]
+    overview = _overview(model)
+    lines = [f"{name}   champion {overview['champion'] or '-'}   traffic {overview['traffic'] or 'none'}", ""]
+    lines += [
+        f"  {v['number']:>3}  {v['status']:<10}  {v['digest'][:12]}  {v['parity'] or ''}  {v['note']}".rstrip()
+        for v in versions
+    ]
+    lines += [
+        "",
+        *(f"  {e['at']}  {e['action']} {e['version'] or ''}  by {e['actor']}  {e['reason']}".rstrip() for e in events),
+    ]
+    out.document({**overview, "versions": versions, "events": events}, "\n".join(lines))
+    return DONE
+
+
+def _version(version: ModelVersion, *, traffic: bool = False) -> dict[str, Any]:
+    parity = version.parity or {}
+    facts: dict[str, Any] = {
+        "model": version.model.name,
+        "number": version.number,
+        "status": version.status,
+        "digest": version.digest,
+        "runtime": version.runtime,
+        "author": version.author,
+        "created_at": version.created_at.isoformat(timespec="seconds"),
+        "note": version.note,
+        "parity": f"parity on {parity['rows']} rows, max |difference| {parity['max']:.1g}" if "max" in parity else "",
+        "cost_us_per_row": version.cost_us_per_row,
+        "sandbox": version.sandbox,
+    }
+    if traffic:
+        facts["traffic_percent"] = sum(version.routes.values_list("weight", flat=True))
+        facts["aliases"] = sorted(version.aliases.values_list("name", flat=True))
+        facts["signature"] = version.signature
+    return facts
+
+
+def _sheet(facts: dict[str, Any]) -> str:
+    """Return a version's facts, one a line, and its signature as a list of inputs."""
+    lines = [f"{name:<16} {value}" for name, value in facts.items() if name != "signature" and value not in ("", None)]
+    lines.append("inputs")
+    for spec in facts["signature"]["inputs"]:
+        known = spec.get("categories")
+        span = (
+            f"{spec['low']:g} to {spec['high']:g}"
+            if "low" in spec and "high" in spec
+            else f"{len(known)} known values"
+            if known
+            else ""
+        )
+        marks = "may be missing" if spec.get("nullable") else ""
+        lines.append(f"  {spec['name']:<16} {spec['datatype']:<6} {span:<20} {spec.get('unit', '')} {marks}".rstrip())
+    lines.append("outputs")
+    for spec in facts["signature"]["outputs"]:
+        lines.append(f"  {spec['name']:<16} {spec['datatype']:<6} {', '.join(spec.get('classes') or ())}".rstrip())
+    return "\n".join(lines)
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {
+        "at": event.at.isoformat(timespec="seconds"),
+        "generation": event.generation,
+        "action": event.action,
+        "version": event.version,
+        "actor": event.actor,
+        "reason": event.reason,
+    }
+
+
+def promote(options: argparse.Namespace, out: Out) -> int:
+    """Make a version champion, and wait for the workers."""
+    name, word = split_version(options.model)
+    if word is None:
+        raise Refused(f"which version of {quoted(name)}? Give it as {name}@NUMBER or {name}@challenger.")
+    version = ModelVersion.objects.resolve(name, word)
+    event = actions.promote(
+        model=name,
+        version=version.number,
+        actor=actor_of(options),
+        reason=options.reason,
+        expected_generation=options.if_generation,
+    )
+    return _moved(event, out)
+
+
+def rollback(options: argparse.Namespace, out: Out) -> int:
+    """Go back to the champion before, and wait for the workers."""
+    event = actions.roll_back(
+        model=options.model,
+        actor=actor_of(options),
+        to=options.to,
+        reason=options.reason,
+        expected_generation=options.if_generation,
+    )
+    return _moved(event, out)
+
+
+def _moved(event: Event, out: Out) -> int:
+    acknowledged = wait_for_workers(event.generation)
+    out.document(
+        {
+            "model": event.model,
+            "version": event.version,
+            "generation": event.generation,
+            "workers": acknowledged.live,
+            "behind": list(acknowledged.behind),
+            "seconds": round(acknowledged.seconds, 3),
+        },
+        f"{event.model} {event.version} is champion · {acknowledged}",
+    )
+    return WRONG if acknowledged.behind else DONE
+
+
+def _model(name: str) -> RegisteredModel:
+    models: QuerySet[RegisteredModel] = RegisteredModel.objects.all()
+    found = models.filter(name=name).first()
+    if found is None:
+        raise NotFound(f"no model {quoted(name)}.{did_you_mean(name, models.values_list('name', flat=True))}")
+    return found

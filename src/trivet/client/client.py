@@ -1,0 +1,206 @@
+"""`Client`: predictions over HTTP with the standard library, and errors of the same tree as in the server."""
+
+from __future__ import annotations
+
+import http.client
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+import msgspec
+import numpy as np
+
+from trivet.core.errors import (
+    Conflict,
+    DeadlineExceeded,
+    InternalError,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    TooLarge,
+    TrivetError,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMedia,
+    quoted,
+)
+
+DEFAULT_TIMEOUT_SECONDS = 30.0
+URL_VARIABLE = "TRIVET_URL"
+KEY_VARIABLE = "TRIVET_API_KEY"
+
+_ERRORS: dict[int, type[TrivetError]] = {
+    400: InvalidRequest,
+    401: Unauthenticated,
+    403: PermissionDenied,
+    404: NotFound,
+    408: DeadlineExceeded,
+    409: Conflict,
+    413: TooLarge,
+    415: UnsupportedMedia,
+    429: Unavailable,
+    503: Unavailable,
+    504: DeadlineExceeded,
+}
+_DATATYPES = {
+    "b": "BOOL",
+    "i1": "INT8",
+    "i2": "INT16",
+    "i4": "INT32",
+    "i8": "INT64",
+    "u1": "UINT8",
+    "u2": "UINT16",
+    "u4": "UINT32",
+    "u8": "UINT64",
+    "f4": "FP32",
+    "f8": "FP64",
+}
+
+
+class RowPrediction(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to one row: `value` is a number or class -> probability, `decision` the label in words."""
+
+    id: str
+    value: Any  # a number, or class -> probability
+    decision: str = ""
+    flags: dict[str, str] = {}
+    outputs: dict[str, Any] = {}
+
+
+class _RowsAnswer(msgspec.Struct):
+    model_name: str
+    model_version: str
+    rows: list[RowPrediction]
+
+
+class Client:
+    """One connection to a server. Not thread-safe: give each thread its own. Usable as a context manager.
+
+    `url` and `key` default to TRIVET_URL and TRIVET_API_KEY. Every call raises the error of the tree that the server
+    meant: `InvalidRequest`, `Unauthenticated`, `PermissionDenied`, `NotFound`, `Unavailable`; and `Unavailable` where
+    the server cannot be reached. A request is sent once more only if the server had closed a kept connection.
+    """
+
+    def __init__(
+        self, url: str | None = None, key: str | None = None, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    ) -> None:
+        parts = urlsplit(url or os.environ.get(URL_VARIABLE, ""))
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidRequest(f"no address of a server: give Client('http://host:port', key) or set {URL_VARIABLE}.")
+        connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._connection = connect(parts.hostname, parts.port, timeout=timeout_seconds)
+        self._prefix = parts.path.rstrip("/")
+        key = key or os.environ.get(KEY_VARIABLE, "")
+        self._headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; a later call opens a new one."""
+        self._connection.close()
+
+    def predict(
+        self, model: str, rows: Iterable[Mapping[str, Any]], *, outputs: Sequence[str] = ()
+    ) -> list[RowPrediction]:
+        """Return one prediction per row of named features, in order. `model` may be "late", "late@3" or "late@champion"."""
+        body: dict[str, Any] = {"rows": [dict(row) for row in rows]}
+        if outputs:
+            body["outputs"] = list(outputs)
+        answer = self._call("POST", f"{_path(model)}/predict", msgspec.json.encode(body, enc_hook=_plain))
+        return msgspec.json.decode(answer, type=_RowsAnswer).rows
+
+    def infer(self, model: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the output arrays for input arrays by name, in the shapes of the model's signature.
+
+        Arrays of text, or of its UTF-8 bytes, become BYTES; masked or missing numbers are NaN, which is sent as null.
+        """
+        body = {"inputs": [_tensor(name, np.asarray(array)) for name, array in tensors.items()]}
+        answer = msgspec.json.decode(self._call("POST", f"{_path(model)}/infer", msgspec.json.encode(body)))
+        return {output["name"]: _array(output) for output in answer["outputs"]}
+
+    def metadata(self, model: str) -> dict[str, Any]:
+        """Return the model's versions, inputs and outputs."""
+        return dict(msgspec.json.decode(self._call("GET", _path(model))))
+
+    def is_ready(self, model: str) -> bool:
+        """True when the model would answer now."""
+        try:
+            self._call("GET", f"{_path(model)}/ready")
+        except Unavailable:
+            return False
+        return True
+
+    def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        for is_last in (False, True):
+            is_fresh = self._connection.sock is None
+            try:
+                self._connection.request(method, self._prefix + path, body, self._headers)
+                response = self._connection.getresponse()
+                content = response.read()
+            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
+                self._connection.close()
+                if is_fresh or is_last:
+                    raise Unavailable(f"the server closed the connection: {error}.") from error
+            except (OSError, http.client.HTTPException) as error:  # the latter: an answer cut short
+                self._connection.close()
+                what = str(error) or type(error).__name__
+                raise Unavailable(f"the server at {self._connection.host} cannot be reached: {what}.") from error
+            else:
+                if response.status >= 300:
+                    raise _error(response.status, response.getheader("Trivet-Error"), content)
+                return content
+        raise AssertionError("unreachable")
+
+
+def _error(status: int, code: str | None, content: bytes) -> TrivetError:
+    try:
+        message = str(msgspec.json.decode(content)["error"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        message = f"the server answered {status}."
+    return _ERRORS.get(status, InternalError)(message, code=code)
+
+
+def _path(model: str) -> str:
+    name, _, version = model.partition("@")
+    path = f"/v2/models/{quote(name, safe='')}"
+    return f"{path}/versions/{quote(version, safe='')}" if version else path
+
+
+def _tensor(name: str, array: np.ndarray) -> dict[str, Any]:
+    kind = array.dtype.str[1:]
+    datatype = _DATATYPES.get(kind) or _DATATYPES.get(kind[0]) or "BYTES"
+    data = array.ravel().tolist()
+    if datatype == "BYTES":
+        data = [_text(name, value) for value in data]
+    return {"name": name, "shape": list(array.shape), "datatype": datatype, "data": data}
+
+
+def _text(name: str, value: Any) -> str | None:
+    if value is None or value != value:  # noqa: PLR0124  (NaN)
+        return None
+    if not isinstance(value, bytes):
+        return str(value)
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{quoted(name)} holds bytes that are no UTF-8 text.", field=name) from None
+
+
+def _array(output: Mapping[str, Any]) -> np.ndarray:
+    dtype = {datatype: kind for kind, datatype in _DATATYPES.items()}.get(output["datatype"], "O")
+    return np.array(output["data"], dtype="?" if dtype == "b" else dtype).reshape(output["shape"])
+
+
+def _plain(value: Any) -> Any:
+    """Return a NumPy scalar as the Python number it is."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise InvalidRequest(f"a feature cannot be a {type(value).__name__}.")

@@ -1,0 +1,208 @@
+"""Every setting of Trivet: its name, its default, what it accepts and what it is for. All are optional.
+
+Each is a function read late: `conf.MAX_ROWS()`. Only Django rooms read settings; the data plane receives values.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from trivet.core.errors import quoted
+from trivet.core.keys import derive_pepper
+
+T = TypeVar("T")
+Reader = Callable[[Any], T]  # Any: whatever stands in the settings module
+
+SETTING_PREFIX = "TRIVET_"
+MIB = 1024 * 1024
+FOLDER_NAME = ".trivet"
+
+
+@dataclass(frozen=True)
+class Setting(Generic[T]):
+    """One setting. `read` returns the value in its own type or raises `ValueError` with what was expected."""
+
+    name: str
+    default: Callable[[], T]
+    read: Reader[T]
+    doc: str
+
+    def __call__(self) -> T:
+        """Return the value now in force; raises `ImproperlyConfigured` when it is not one that is accepted."""
+        if not self.is_set:
+            return self.default()
+        value = getattr(settings, self.name)
+        try:
+            return self.read(value)
+        except ValueError as problem:
+            shown = "" if self in SECRETS else f", not {quoted(value)}"
+            raise ImproperlyConfigured(f"{self.name} must be {problem}{shown}.") from None
+
+    @property
+    def is_set(self) -> bool:
+        """True when the settings module says something about it."""
+        return hasattr(settings, self.name)
+
+
+def boolean(value: Any) -> bool:
+    """Accept True or False."""
+    if not isinstance(value, bool):
+        raise ValueError("True or False")  # noqa: TRY004  (readers raise one kind)
+    return value
+
+
+def integer(low: int, high: int) -> Reader[int]:
+    """Accept a whole number from `low` to `high`."""
+
+    def read(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError(f"a whole number from {low:,} to {high:,}")
+        return value
+
+    return read
+
+
+def number(low: float, high: float) -> Reader[float]:
+    """Accept a number from `low` to `high`."""
+
+    def read(value: Any) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError(f"a number from {low:g} to {high:g}")
+        return float(value)
+
+    return read
+
+
+def choice(*words: str) -> Reader[str]:
+    """Accept one of `words`."""
+
+    def read(value: Any) -> str:
+        if value not in words:
+            raise ValueError(" or ".join(repr(word) for word in words))
+        return str(value)
+
+    return read
+
+
+def folder(value: Any) -> Path:
+    """Accept a path as text or `Path`, made absolute."""
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("the path of a folder")
+    return Path(value).absolute()
+
+
+def address(value: Any) -> str:
+    """Accept `host:port`, with an IPv6 host in brackets."""
+    host, colon, port = str(value).rpartition(":")
+    if not (isinstance(value, str) and host and colon and port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ValueError("an address such as '127.0.0.1:8000'")
+    return value
+
+
+def path_prefix(value: Any) -> str:
+    """Accept a URL path that begins and ends with a slash."""
+    if not isinstance(value, str) or not (value.startswith("/") and value.endswith("/")):
+        raise ValueError("a path that begins and ends with '/'")
+    return value
+
+
+def base_url(value: Any) -> str:
+    """Accept an absolute http or https URL, without its trailing slash; empty means: from the request."""
+    if not isinstance(value, str) or (value and not _is_web_url(value)):
+        raise ValueError("a URL such as 'https://models.example.com'")
+    return value.rstrip("/")
+
+
+def secret(value: Any) -> str:
+    """Accept a text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("a text that is not empty")
+    return value
+
+
+def secrets(value: Any) -> tuple[str, ...]:
+    """Accept a list of texts that are not empty."""
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) and text for text in value):
+        raise ValueError("a list of texts that are not empty")
+    return tuple(value)
+
+
+def _is_web_url(text: str) -> bool:
+    parts = urlsplit(text)
+    return parts.scheme in {"http", "https"} and bool(parts.netloc)
+
+
+def _default_home() -> Path:
+    return Path(getattr(settings, "BASE_DIR", Path.cwd())).absolute() / FOLDER_NAME
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _default_pepper() -> str:
+    return str(settings.SECRET_KEY)
+
+
+def _default_pepper_fallbacks() -> tuple[str, ...]:
+    return () if KEY_PEPPER.is_set else tuple(str(key) for key in settings.SECRET_KEY_FALLBACKS)
+
+
+HOME = Setting("TRIVET_HOME", _default_home, folder, "Folder of the spool and of the bundles.")
+BIND = Setting("TRIVET_BIND", lambda: "127.0.0.1:8000", address, "Address that `serve` opens.")
+WORKERS = Setting("TRIVET_WORKERS", _cores, integer(1, 1024), "Web workers that `serve` starts; default one per core.")
+WEB_THREADS = Setting("TRIVET_WEB_THREADS", lambda: 8, integer(1, 1024), "Threads of a web worker for Django's pages.")
+PREFIX = Setting("TRIVET_PREFIX", lambda: "/", path_prefix, "Path under which the prediction paths lie.")
+PUBLIC_URL = Setting("TRIVET_PUBLIC_URL", lambda: "", base_url, "Address in snippets; default that of the request.")
+MAX_BODY_MB = Setting("TRIVET_MAX_BODY_MB", lambda: 16, integer(1, 2048), "Largest request body, in MiB.")
+MAX_ROWS = Setting("TRIVET_MAX_ROWS", lambda: 1024, integer(1, 1_000_000), "Most rows of one request.")
+REQUIRE_KEY = Setting("TRIVET_REQUIRE_KEY", lambda: True, boolean, "False lets models marked anonymous answer keyless.")
+KEY_PEPPER = Setting("TRIVET_KEY_PEPPER", _default_pepper, secret, "Keys the hash of API keys; default `SECRET_KEY`.")
+KEY_PEPPER_FALLBACKS = Setting(
+    "TRIVET_KEY_PEPPER_FALLBACKS", _default_pepper_fallbacks, secrets, "Earlier peppers that still open their keys."
+)
+SPOOL_MB = Setting("TRIVET_SPOOL_MB", lambda: 2048, integer(64, 10_000_000), "Bound of the spool on disk, in MiB.")
+LOG_INPUTS = Setting("TRIVET_LOG_INPUTS", lambda: 1.0, number(0, 1), "Share of predictions whose inputs are kept.")
+KEEPER = Setting("TRIVET_KEEPER", lambda: "auto", choice("auto", "external"), "'external': no other process ships.")
+LEASE_SECONDS = Setting(
+    "TRIVET_LEASE_SECONDS", lambda: 5.0, number(3, 3600), "How long a silent worker counts as live."
+)
+INLINE_LIMIT_MS = Setting(
+    "TRIVET_INLINE_LIMIT_MS",
+    lambda: 2.0,
+    number(0, 1000),
+    "Cost of a request, in ms, beyond which it leaves the event loop for a thread.",
+)
+
+SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
+    HOME,
+    BIND,
+    WORKERS,
+    WEB_THREADS,
+    PREFIX,
+    PUBLIC_URL,
+    MAX_BODY_MB,
+    MAX_ROWS,
+    REQUIRE_KEY,
+    KEY_PEPPER,
+    KEY_PEPPER_FALLBACKS,
+    SPOOL_MB,
+    LOG_INPUTS,
+    KEEPER,
+    LEASE_SECONDS,
+    INLINE_LIMIT_MS,
+)
+SECRETS = (KEY_PEPPER, KEY_PEPPER_FALLBACKS)  # never repeated in a message
+
+
+def peppers() -> tuple[bytes, ...]:
+    """Return the keys of the API key hash: first the one that new keys are hashed with, then those still accepted."""
+    return tuple(derive_pepper(text) for text in (KEY_PEPPER(), *KEY_PEPPER_FALLBACKS()))

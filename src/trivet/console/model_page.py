@@ -1,0 +1,447 @@
+"""A model's page: what it decides, its versions, what it takes and gives, what it answered, how to call and try it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import F
+from django.http import Http404
+from django.utils.translation import gettext as _
+
+from trivet.console import form, snippets
+from trivet.console.answer import Answer
+from trivet.console.charts import Bars, bars
+from trivet.console.figures import Moment, between, count, duration, moment, percent
+from trivet.console.samples import made_up_row, recorded_rows
+from trivet.console.traffic import MINUTES, requests_a_minute
+from trivet.console.words import (
+    ROUTES,
+    TASKS,
+    actor,
+    decides,
+    enumerated,
+    event,
+    output_value,
+    parity,
+    threshold,
+)
+from trivet.control.predictions.models import Prediction
+from trivet.control.registry.models import CHAMPION, Event, ModelVersion, RegisteredModel
+from trivet.core.decisions import PROBABILITIES
+from trivet.core.names import MODEL_NAME, VERSION_NUMBER
+from trivet.core.signature import Input, Output, Signature
+
+VERSIONS_SHOWN = 50
+PREDICTIONS_SHOWN = 20
+EVENTS_SHOWN = 10
+CATEGORIES_SHOWN = 8
+MANY_FIELDS = 32
+TRAFFIC_CHART = {"width": 600, "height": 96}
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """What the person looking at the page may do."""
+
+    may_promote: bool
+    sees_predictions: bool
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who did something: in words, and as the registry names them."""
+
+    words: str
+    named: str
+
+
+@dataclass(frozen=True)
+class VersionRow:
+    """One version of the table."""
+
+    number: int
+    status: str
+    status_words: str
+    status_reason: str
+    author: Actor
+    created: Moment
+    source: str
+    note: str
+    parity: str
+    cost: str
+    weight: int
+    share: str
+    aliases: tuple[str, ...]
+    digest: str
+    is_shown: bool
+    may_be_promoted: bool
+
+
+@dataclass(frozen=True)
+class InputRow:
+    """One input of the signature."""
+
+    name: str
+    title: str
+    datatype: str
+    shape: str
+    unit: str
+    seen: str
+    outside: str
+    is_nullable: bool
+
+
+@dataclass(frozen=True)
+class OutputRow:
+    """One output of the signature."""
+
+    name: str
+    datatype: str
+    shape: str
+    unit: str
+    classes: str
+
+
+@dataclass(frozen=True)
+class PredictionRow:
+    """One recorded answer."""
+
+    id: str
+    made: Moment
+    version: int
+    decision: str
+    value: str
+    route: str
+    caller: Actor
+    latency: str
+    flags: int
+
+
+@dataclass(frozen=True)
+class EventRow:
+    """One thing that somebody did."""
+
+    at: Moment
+    actor: Actor
+    words: str
+    reason: str
+    generation: int
+
+
+@dataclass(frozen=True)
+class TryIt:
+    """The form, and what became of it."""
+
+    model: str
+    version: int
+    query: str
+    fields: tuple[form.Field, ...]
+    source: str
+    next_row: int | None
+    answer: Answer | None = None
+    problem: str = ""
+
+    @property
+    def has_many_fields(self) -> bool:
+        """True when the fields are better small."""
+        return len(self.fields) > MANY_FIELDS
+
+
+@dataclass(frozen=True)
+class SignatureView:
+    """What the shown version takes and gives."""
+
+    task: str
+    inputs: tuple[InputRow, ...]
+    outputs: tuple[OutputRow, ...]
+    has_units: bool
+
+
+@dataclass(frozen=True)
+class ModelPage:
+    """The page. What hangs on a version is absent while there is none."""
+
+    name: str
+    title: str
+    description: str
+    owner: str
+    decides: str
+    threshold: str
+    task: str
+    live: tuple[VersionRow, ...]
+    shown_version: int | None
+    shown_is_live: bool
+    roll_back_to: int | None
+    versions: tuple[VersionRow, ...]
+    versions_left_out: int
+    traffic: Bars
+    requests: str
+    signature: SignatureView | None
+    snippets: tuple[snippets.Snippet, ...]
+    try_it: TryIt | None
+    predictions: tuple[PredictionRow, ...]
+    events: tuple[EventRow, ...]
+    viewer: Viewer
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, and the version through which somebody looks at it."""
+
+    model: RegisteredModel
+    version: ModelVersion | None
+    signature: Signature | None
+    is_pinned: bool  # the person chose this version; otherwise it is what traffic gets
+
+    @property
+    def selector(self) -> str:
+        """What `trivet.predict` takes to ask this version."""
+        return f"{self.model.name}@{self.version.number}" if self.is_pinned and self.version else self.model.name
+
+    @property
+    def query(self) -> str:
+        """What keeps the choice in an address."""
+        return f"?version={self.version.number}" if self.is_pinned and self.version else ""
+
+
+def subject(name: str, version: str | None) -> Subject:
+    """Return the model `name`, through `version` where one is chosen, else the live or the newest. Raises `Http404`."""
+    model = RegisteredModel.objects.filter(name=name).first() if re.fullmatch(MODEL_NAME, name) else None
+    if model is None:
+        raise Http404
+    versions = ModelVersion.objects.filter(model=model).defer("manifest")
+    if version is not None:
+        found = versions.filter(number=int(version)).first() if re.fullmatch(VERSION_NUMBER, version) else None
+        if found is None:
+            raise Http404
+    else:
+        found = (
+            versions.filter(routes__isnull=False).order_by("-routes__weight").first()
+            or versions.order_by("-number").first()
+        )
+    return Subject(model, found, found.read_signature() if found else None, version is not None)
+
+
+def model_page(shown: Subject, try_it: TryIt | None, *, now: datetime, base_url: str, viewer: Viewer) -> ModelPage:
+    """Return the page of `shown` as it is at `now`, in a constant number of queries."""
+    model, signature = shown.model, shown.signature
+    versions = _versions(shown, now, viewer)
+    live = tuple(sorted((row for row in versions if row.weight), key=lambda row: -row.weight))
+    traffic = requests_a_minute([model.name], now).get(model.name, [0] * MINUTES)
+    registered = versions[0].number if versions else 0  # numbers have no gaps
+    return ModelPage(
+        name=model.name,
+        title=model.title,
+        description=model.description,
+        owner=model.owner,
+        decides=decides(signature) if signature else "",
+        threshold=threshold(signature) if signature else "",
+        task=str(TASKS.get(signature.task, signature.task)) if signature else "",
+        live=live,
+        shown_version=shown.version.number if shown.version else None,
+        shown_is_live=any(row.is_shown for row in live),
+        roll_back_to=model.previous_champion if viewer.may_promote else None,
+        versions=versions,
+        versions_left_out=registered - len(versions),
+        traffic=bars(traffic, **TRAFFIC_CHART),
+        requests=count(sum(traffic)),
+        signature=_signature(signature) if signature else None,
+        snippets=_snippets(shown, base_url),
+        try_it=try_it,
+        predictions=_predictions(model.name, signature, now) if viewer.sees_predictions else (),
+        events=_events(model.name, now),
+        viewer=viewer,
+    )
+
+
+def fresh_form(shown: Subject, row_number: int) -> TryIt | None:
+    """Return the form filled with a recorded row, or with a made-up one; None where rows have no form."""
+    if shown.version is None or shown.signature is None or not form.can_be_filled_in(shown.signature):
+        return None
+    recorded = recorded_rows(shown.version.digest)
+    if recorded:
+        place = row_number % len(recorded)
+        row = recorded[place]
+        source = _("Filled with recorded row %(number)s of %(count)s.") % {"number": place + 1, "count": len(recorded)}
+        next_row = (place + 1) % len(recorded) if len(recorded) > 1 else None
+    else:
+        row, next_row = made_up_row(shown.signature), None
+        source = _("Filled with values made up from the signature: this version recorded no rows.")
+    return TryIt(
+        model=shown.model.name,
+        version=shown.version.number,
+        query=shown.query,
+        fields=form.fields(shown.signature, form.texts(row), {}),
+        source=source,
+        next_row=next_row,
+    )
+
+
+def filled_form(
+    shown: Subject, values: Mapping[str, str], errors: Mapping[str, str], *, answer: Answer | None, problem: str
+) -> TryIt | None:
+    """Return the form as it was sent, with what became of it."""
+    if shown.version is None or shown.signature is None:
+        return None
+    return TryIt(
+        model=shown.model.name,
+        version=shown.version.number,
+        query=shown.query,
+        fields=form.fields(shown.signature, values, errors),
+        source="",
+        next_row=0 if recorded_rows(shown.version.digest) else None,
+        answer=answer,
+        problem=problem,
+    )
+
+
+def _versions(shown: Subject, now: datetime, viewer: Viewer) -> tuple[VersionRow, ...]:
+    """Return the newest versions, and any older one that takes traffic."""
+    found = (
+        ModelVersion.objects.filter(model=shown.model)
+        .defer("manifest", "signature")
+        .prefetch_related("aliases", "routes")
+        .order_by(F("routes__weight").desc(nulls_last=True), "-number")[:VERSIONS_SHOWN]
+    )
+    newest_first = sorted(found, key=lambda version: -version.number)
+    return tuple(_version(version, shown, now, viewer) for version in newest_first)
+
+
+def _version(version: ModelVersion, shown: Subject, now: datetime, viewer: Viewer) -> VersionRow:
+    aliases = tuple(sorted(alias.name for alias in version.aliases.all()))
+    weight = sum(route.weight for route in version.routes.all())
+    is_sole_champion = CHAMPION in aliases and weight == 100
+    return VersionRow(
+        number=version.number,
+        status=version.status,
+        status_words=str(version.get_status_display()),
+        status_reason=version.status_reason,
+        author=_actor(version.author),
+        created=moment(version.created_at, now),
+        source=version.source,
+        note=version.note,
+        parity=parity(
+            version.parity, has_decisions=shown.signature is not None and shown.signature.task != "regression"
+        ),
+        cost=duration(version.cost_us_per_row) if version.cost_us_per_row is not None else "",
+        weight=weight,
+        share=f"{weight} %" if weight else "",
+        aliases=aliases,
+        digest=version.digest,
+        is_shown=shown.version is not None and shown.version.pk == version.pk,
+        may_be_promoted=viewer.may_promote and version.is_ready and not is_sole_champion,
+    )
+
+
+def _signature(signature: Signature) -> SignatureView:
+    return SignatureView(
+        task=str(TASKS.get(signature.task, signature.task)),
+        inputs=tuple(_input(tensor) for tensor in signature.inputs),
+        outputs=tuple(_output(tensor) for tensor in signature.outputs),
+        has_units=any(i.unit for i in signature.inputs) or any(o.unit for o in signature.outputs),
+    )
+
+
+def _input(tensor: Input) -> InputRow:
+    policy = tensor.unknown if tensor.categories else tensor.outside
+    policies = {
+        "pass": _("flagged"),
+        "missing": _("taken as missing"),
+        "reject": _("refused"),
+        "flag": _("flagged"),
+        "clip": _("clipped"),
+    }
+    seen = _seen(tensor)
+    return InputRow(
+        name=tensor.name,
+        title=tensor.title,
+        datatype=tensor.datatype,
+        shape="" if tensor.is_column else _shape(tensor.shape),
+        unit=tensor.unit,
+        seen=seen,
+        outside=policies[policy] if seen and not tensor.columns else "",
+        is_nullable=tensor.nullable,
+    )
+
+
+def _seen(tensor: Input) -> str:
+    """Return the values seen in training, or the names of a matrix's columns."""
+    if tensor.categories:
+        return enumerated(tensor.categories, CATEGORIES_SHOWN)
+    if tensor.columns:
+        return _("columns %(names)s") % {"names": enumerated(tensor.columns, CATEGORIES_SHOWN)}
+    return between(tensor.low, tensor.high)
+
+
+def _output(tensor: Output) -> OutputRow:
+    return OutputRow(
+        name=tensor.name,
+        datatype=tensor.datatype,
+        shape=_shape(tensor.shape),
+        unit=tensor.unit,
+        classes=enumerated(tensor.classes, CATEGORIES_SHOWN) if tensor.classes else "",
+    )
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " × ".join(
+        _("rows") if place == 0 and size == -1 else _("any") if size == -1 else str(size)
+        for place, size in enumerate(shape)
+    )
+
+
+def _snippets(shown: Subject, base_url: str) -> tuple[snippets.Snippet, ...]:
+    if shown.version is None or shown.signature is None or not form.can_be_filled_in(shown.signature):
+        return ()
+    row = next(iter(recorded_rows(shown.version.digest)), None) or made_up_row(shown.signature)
+    return snippets.snippets(shown.model.name, shown.signature, row, base_url)
+
+
+def _predictions(model: str, signature: Signature | None, now: datetime) -> tuple[PredictionRow, ...]:
+    """Return the newest answers, without their inputs."""
+    unit = signature.outputs[0].unit if signature and signature.task == "regression" and signature.outputs else ""
+    newest = Prediction.objects.of_model(model).defer("inputs").order_by("-made_at", "-pk")[:PREDICTIONS_SHOWN]
+    return tuple(
+        PredictionRow(
+            id=prediction.public_id,
+            made=moment(prediction.made_at, now),
+            version=prediction.version,
+            decision=prediction.decision,
+            value=_value(prediction, unit),
+            route=str(ROUTES.get(prediction.route, prediction.route)),
+            caller=_actor(prediction.caller),
+            latency=duration(prediction.latency_us),
+            flags=len(prediction.flags),
+        )
+        for prediction in newest
+    )
+
+
+def _value(prediction: Prediction, unit: str) -> str:
+    """Return the probability of what was decided, or the number itself."""
+    output: Any = prediction.output  # JSON
+    probabilities = output.get(PROBABILITIES) if isinstance(output, dict) else None
+    if isinstance(probabilities, dict) and isinstance(share := probabilities.get(prediction.decision), int | float):
+        return percent(share)
+    return "" if prediction.score is None else output_value(prediction.score, unit)
+
+
+def _events(model: str, now: datetime) -> tuple[EventRow, ...]:
+    return tuple(
+        EventRow(
+            at=moment(found.at, now),
+            actor=_actor(found.actor),
+            words=event(found.action, found.version, found.after),
+            reason=found.reason,
+            generation=found.generation,
+        )
+        for found in Event.objects.filter(model=model)[:EVENTS_SHOWN]
+    )
+
+
+def _actor(named: str) -> Actor:
+    return Actor(actor(named), named)

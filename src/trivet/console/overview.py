@@ -1,0 +1,134 @@
+"""The overview: every model with what answers for it and how much it is asked, in a constant number of queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, OuterRef, Prefetch, Q, Subquery
+from django.utils.translation import gettext as _, ngettext
+
+from trivet import conf
+from trivet.console.charts import Bars, bars
+from trivet.console.figures import Moment, count, moment
+from trivet.console.traffic import requests_a_minute
+from trivet.console.words import decides
+from trivet.control.predictions.models import Prediction
+from trivet.control.registry.models import ModelVersion, RegisteredModel, Route, VersionStatus, Worker
+
+SPARKLINE = {"width": 180, "height": 32}
+
+
+@dataclass(frozen=True)
+class LiveVersion:
+    """A version that takes traffic, and its share where it is not all of it."""
+
+    number: int
+    share: str
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model of the list."""
+
+    name: str
+    title: str
+    decides: str
+    live: tuple[LiveVersion, ...]
+    versions: str
+    waiting: str
+    traffic: Bars
+    requests: str
+    last_prediction: Moment | None
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One figure at the top of the page."""
+
+    label: str
+    figure: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The page."""
+
+    tiles: tuple[Tile, ...]
+    models: tuple[ModelRow, ...]
+    may_see_models: bool = True
+
+
+def overview(now: datetime) -> Overview:
+    """Return the page as it is at `now`."""
+    models = list(_models())
+    traffic = requests_a_minute([model.name for model in models], now)
+    rows = tuple(_row(model, traffic.get(model.name, []), now) for model in models)
+    return Overview(tiles=(*_model_tiles(models, rows), _worker_tile(now)) if models else (), models=rows)
+
+
+def _models() -> Iterable[RegisteredModel]:
+    newest = Prediction.objects.filter(model=OuterRef("name")).order_by("-made_at").values("made_at")[:1]
+    versions = ModelVersion.objects.only("number", "signature", "model_id")
+    routes = Route.objects.order_by("-weight").prefetch_related(Prefetch("version", versions))
+    return (
+        RegisteredModel.objects.annotate(
+            version_count=Count("versions"),
+            registered_count=Count("versions", filter=Q(versions__status=VersionStatus.REGISTERED)),
+            last_prediction=Subquery(newest),
+        )
+        .prefetch_related(Prefetch("routes", routes))
+        .order_by("name")
+    )
+
+
+def _row(model: RegisteredModel, requests: list[int], now: datetime) -> ModelRow:
+    routes = list(model.routes.all())
+    versions, waiting, last = (
+        getattr(model, name) for name in ("version_count", "registered_count", "last_prediction")
+    )  # annotations
+    traffic = bars(requests, **SPARKLINE)
+    return ModelRow(
+        name=model.name,
+        title=model.title,
+        decides=_decides(routes),
+        live=tuple(LiveVersion(r.version.number, "" if len(routes) == 1 else f"{r.weight} %") for r in routes),
+        versions=ngettext("%(count)s version", "%(count)s versions", versions) % {"count": count(versions)},
+        waiting=_("%(count)s not probed yet") % {"count": count(waiting)} if waiting else "",
+        traffic=traffic,
+        requests=count(traffic.total),
+        last_prediction=None if last is None else moment(last, now),
+    )
+
+
+def _decides(routes: Sequence[Route]) -> str:
+    return decides(routes[0].version.read_signature()) if routes else ""
+
+
+def _model_tiles(models: Sequence[RegisteredModel], rows: Sequence[ModelRow]) -> tuple[Tile, ...]:
+    live = sum(1 for row in rows if row.live)
+    busiest = max(rows, key=lambda row: row.traffic.total)
+    requests = sum(row.traffic.total for row in rows)
+    return (
+        Tile(_("Models"), count(len(models)), _("%(count)s live") % {"count": count(live)}),
+        Tile(
+            _("Requests, last hour"),
+            count(requests),
+            _("most to %(model)s") % {"model": busiest.name} if requests else _("none yet"),
+        ),
+    )
+
+
+def _worker_tile(now: datetime) -> Tile:
+    generations = list(Worker.objects.live(conf.LEASE_SECONDS(), now).order_by().values_list("generation", flat=True))
+    note = _("no process answers now")
+    if generations:
+        low, high = min(generations), max(generations)
+        note = (
+            _("all at generation %(generation)s") % {"generation": count(high)}
+            if low == high
+            else _("moving from generation %(low)s to %(high)s") % {"low": count(low), "high": count(high)}
+        )
+    return Tile(_("Processes answering"), count(len(generations)), note)

@@ -1,0 +1,19 @@
+"""The console's addresses: `path("trivet/", include("trivet.console.urls"))` at any mount."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from trivet.console import views
+
+app_name = "trivet"
+urlpatterns = [
+    path("", views.overview, name="overview"),
+    path("login/", views.login, name="login"),
+    path("logout/", views.logout, name="logout"),
+    path("models/<str:name>/", views.model, name="model"),
+    path("models/<str:name>/try/", views.try_it, name="try"),
+    path("models/<str:name>/promote/<int:number>/", views.promote, name="promote"),
+    path("models/<str:name>/roll-back/", views.roll_back, name="roll_back"),
+    path("assets/<slug:fingerprint>/<str:name>", views.file, name="asset"),
+]

@@ -1,0 +1,187 @@
+"""What the registry's values say, in sentences: what a model decides, who did what, why a version answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _, gettext_lazy, ngettext
+
+from trivet.console.figures import count, number, percent
+from trivet.core.decisions import LABEL, PROBABILITIES, SCORES
+from trivet.core.signature import Signature
+
+NAMED_INPUTS = 4
+NAMED_CLASSES = 6
+
+Text = str | Promise
+
+FLAGS: Mapping[str, Text] = {
+    "below_low": gettext_lazy("below every value seen in training"),
+    "above_high": gettext_lazy("above every value seen in training"),
+    "clipped": gettext_lazy("outside the range seen in training; the nearest bound was used"),
+    "unknown_category": gettext_lazy("a value not seen in training"),
+}
+ROUTES: Mapping[str, Text] = {
+    "only": gettext_lazy("all traffic"),
+    "split": gettext_lazy("share of traffic"),
+    "sticky": gettext_lazy("sticky"),
+    "audience": gettext_lazy("audience"),
+    "alias": gettext_lazy("by alias"),
+    "pinned": gettext_lazy("by number"),
+    "fallback": gettext_lazy("fallback"),
+}
+TASKS: Mapping[str, Text] = {
+    "classification": gettext_lazy("Classification"),
+    "regression": gettext_lazy("Regression"),
+    "outlier": gettext_lazy("Outlier detection"),
+    "cluster": gettext_lazy("Clustering"),
+    "tensors": gettext_lazy("Tensors"),
+}
+
+
+def decides(signature: Signature) -> str:
+    """Return in one sentence what a model of this signature decides, and from what."""
+    sentences = {
+        "classification": _chooses,
+        "regression": _estimates,
+        "outlier": _judges,
+        "cluster": _groups,
+    }
+    what = sentences.get(signature.task, _computes)(signature)
+    return f"{what}, {_from_inputs(signature)}."
+
+
+def threshold(signature: Signature) -> str:
+    """Return the decision threshold as a sentence; empty where there is none."""
+    classes = classes_of(signature)
+    if signature.threshold is None or len(classes) != 2:
+        return ""
+    values = {"name": classes[1], "share": percent(signature.threshold), "other": classes[0]}
+    return _("It answers “%(name)s” when its probability is at least %(share)s, otherwise “%(other)s”.") % values
+
+
+def classes_of(signature: Signature) -> tuple[str, ...]:
+    """Return the names of the classes, empty where there are none."""
+    for name in (LABEL, PROBABILITIES, SCORES):
+        output = signature.output(name)
+        if output is not None and output.classes:
+            return output.classes
+    return ()
+
+
+def enumerated(names: Sequence[str], most: int) -> str:
+    """Return the first `most` of `names` joined, and how many more there are."""
+    shown = ", ".join(names[:most])
+    rest = len(names) - most
+    if rest <= 0:
+        return shown
+    return ngettext("%(shown)s and %(rest)s more", "%(shown)s and %(rest)s more", rest) % {
+        "shown": shown,
+        "rest": count(rest),
+    }
+
+
+def parity(found: Mapping[str, Any], *, has_decisions: bool) -> str:
+    """Return what the parity gate measured, in one line; empty when it measured nothing."""
+    parts = []
+    if (rows := found.get("rows")) is not None:
+        text = (
+            ngettext("%(rows)s made-up row", "%(rows)s made-up rows", rows)
+            if found.get("synthetic")
+            else ngettext("%(rows)s row", "%(rows)s rows", rows)
+        )
+        parts.append(text % {"rows": count(rows)})
+    if (largest := found.get("max")) is not None:
+        parts.append(_("max difference %(largest)s") % {"largest": _one_digit(largest)})
+    if has_decisions and (differ := found.get("labels_differ")) is not None:
+        parts.append(
+            ngettext("%(count)s decision differs", "%(count)s decisions differ", differ) % {"count": count(differ)}
+        )
+    return ", ".join(parts)
+
+
+def actor(named: str) -> str:
+    """Return who `user:ana`, `cli:ana`, `key:abcd` or `process:probe` is."""
+    kind, colon, name = named.partition(":")
+    if not colon:
+        return named
+    words = {
+        "user": "%(name)s",
+        "cli": _("%(name)s (command line)"),
+        "key": _("API key %(name)s"),
+        "process": _("%(name)s (process)"),
+    }
+    return words.get(kind, named.replace("%", "%%")) % {"name": name}
+
+
+def event(action: str, version: int | None, after: Mapping[str, Any]) -> str:
+    """Return what an Event tells, as the end of a sentence that begins with its actor."""
+    about = {"version": version, "shares": _shares(after.get("routes") or {})}
+    words = {
+        "register_version": _("registered version %(version)s"),
+        "mark_ready": _("let version %(version)s take traffic: it passed its probe"),
+        "reject_version": _("rejected version %(version)s"),
+        "promote": _("promoted version %(version)s"),
+        "roll_back": _("rolled back to version %(version)s"),
+        "set_routes": _("shared the traffic: %(shares)s"),
+        "set_alias": _("moved an alias to version %(version)s") if version else _("removed an alias"),
+        "set_anonymous": _("opened it to callers without a key")
+        if after.get("anonymous")
+        else _("closed it to callers without a key"),
+    }
+    return words[action] % about if action in words else action
+
+
+def output_value(value: Any, unit: str) -> str:
+    """Return a number the model gave, with its unit."""
+    return f"{number(value)} {unit}".rstrip()
+
+
+def _chooses(signature: Signature) -> str:
+    classes = classes_of(signature)
+    if not classes:
+        return _("Chooses a class")
+    if len(classes) == 2:
+        return _("Decides between “%(first)s” and “%(second)s”") % {"first": classes[0], "second": classes[1]}
+    return _("Chooses one of %(count)s classes (%(names)s)") % {
+        "count": count(len(classes)),
+        "names": enumerated(classes, NAMED_CLASSES),
+    }
+
+
+def _estimates(signature: Signature) -> str:
+    if len(signature.outputs) > 1:
+        return _("Estimates %(names)s") % {"names": enumerated([o.name for o in signature.outputs], NAMED_CLASSES)}
+    unit = signature.outputs[0].unit if signature.outputs else ""
+    return _("Estimates a number in %(unit)s") % {"unit": unit} if unit else _("Estimates a number")
+
+
+def _judges(_signature: Signature) -> str:
+    return _("Tells whether a row is unusual")
+
+
+def _groups(_signature: Signature) -> str:
+    return _("Assigns a row to a group")
+
+
+def _computes(signature: Signature) -> str:
+    return _("Computes %(names)s") % {"names": enumerated([o.name for o in signature.outputs], NAMED_CLASSES)}
+
+
+def _from_inputs(signature: Signature) -> str:
+    names = signature.field_names or tuple(tensor.name for tensor in signature.inputs)
+    values = {"count": count(len(names)), "names": enumerated(names, NAMED_INPUTS)}
+    return ngettext("from %(count)s input: %(names)s", "from %(count)s inputs: %(names)s", len(names)) % values
+
+
+def _shares(routes: Mapping[str, int]) -> str:
+    return ", ".join(
+        _("%(weight)s %% to version %(version)s") % {"weight": weight, "version": version}
+        for version, weight in routes.items()
+    )
+
+
+def _one_digit(value: float) -> str:
+    return f"{value:.0e}".replace("e-0", "e-") if value else "0"

@@ -1,0 +1,337 @@
+"""The registry's tables. They are changed by `actions.py` only; everything else reads them.
+
+Their rules stand in the database: names have a grammar, a version and an Event are never edited (triggers of the
+first migration), a model has each version number, alias and route once.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from trivet.core.errors import NotFound, did_you_mean, quoted
+from trivet.core.names import ALIAS_NAME, MODEL_NAME, RESERVED_ALIASES, RESERVED_MODEL_NAMES, VERSION_NUMBER
+from trivet.core.signature import Signature
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+ACTOR_LENGTH = 200
+STATE_ID = 1
+LEASES_KEPT = 10  # a worker silent for so many leases is gone: killed, or its machine is
+_WHOLE_MODEL_NAME = rf"^{MODEL_NAME}\Z"
+_WHOLE_ALIAS_NAME = rf"^{ALIAS_NAME}\Z"
+
+
+class RegistryStateQuerySet(models.QuerySet["RegistryState"]):
+    """The one row that numbers the registry's changes and serialises them."""
+
+    def generation(self) -> int:
+        """Return the registry's generation in one query; 0 before the first change."""
+        return self.filter(pk=STATE_ID).values_list("generation", flat=True).first() or 0
+
+    def lock(self) -> int:
+        """Wait for any other change, then return the generation, which nobody else moves until this transaction ends.
+
+        It must be the first statement of the transaction: an UPDATE takes SQLite's write lock at once (a read first
+        could not be upgraded without a deadlock) and the row's lock elsewhere. Call it on the database that is written:
+        `.using(alias)`, or a router may read the generation from a replica that lags.
+        """
+        if not self.filter(pk=STATE_ID).update(generation=F("generation")):
+            self.bulk_create([self.model(pk=STATE_ID)], ignore_conflicts=True)
+            self.filter(pk=STATE_ID).update(generation=F("generation"))
+        return self.generation()
+
+    def advance(self, generation: int) -> None:
+        """Move to `generation`, which the holder of the lock computed."""
+        self.filter(pk=STATE_ID).update(generation=generation)
+
+
+class RegistryState(models.Model):
+    """A single row: the number of the registry's last change."""
+
+    generation = models.BigIntegerField(default=0)
+
+    objects = RegistryStateQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = verbose_name_plural = _("registry state")
+
+    def __str__(self) -> str:
+        return f"generation {self.generation}"
+
+
+class RegisteredModel(models.Model):
+    """One row is a name that answers, with its history."""
+
+    name = models.CharField(max_length=63, unique=True, validators=[RegexValidator(_WHOLE_MODEL_NAME)])
+    title = models.CharField(max_length=200, blank=True)
+    description = models.TextField(blank=True)
+    owner = models.CharField(max_length=200, blank=True)
+    anonymous = models.BooleanField(default=False, help_text=_("Answers `predict` without a key."))
+    generation = models.BigIntegerField(default=0, help_text=_("Of the last change to its routes or aliases."))
+    previous_champion = models.PositiveIntegerField(null=True, help_text=_("Number of the version a rollback goes to."))
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name = _("model")
+        verbose_name_plural = _("models")
+        ordering = ["name"]
+        permissions = [
+            ("predict", _("Can ask a model")),
+            ("push", _("Can register versions")),
+            ("promote", _("Can move traffic")),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(name__regex=_WHOLE_MODEL_NAME), name="trivet_model_name_grammar"),
+            models.CheckConstraint(condition=~Q(name__in=RESERVED_MODEL_NAMES), name="trivet_model_name_not_reserved"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class VersionStatus(models.TextChoices):
+    """Registered, then ready or rejected by its probe, at the end retired."""
+
+    REGISTERED = "registered", _("registered")
+    READY = "ready", _("ready")
+    REJECTED = "rejected", _("rejected")
+    RETIRED = "retired", _("retired")
+
+
+class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
+    """Many versions."""
+
+    def ready(self) -> ModelVersionQuerySet:
+        """Return those that may take traffic."""
+        return self.filter(status=VersionStatus.READY)
+
+    def of_model(self, name: str) -> ModelVersionQuerySet:
+        """Return the versions of the model called `name`."""
+        return self.filter(model__name=name)
+
+    def resolve(self, model: str, word: str | int) -> ModelVersion:
+        """Return the version of `model` that a number or an alias names; raises `NotFound` with the closest match."""
+        versions = self.of_model(model).select_related("model")
+        text = str(word)
+        found = (
+            versions.filter(number=int(text))
+            if re.fullmatch(VERSION_NUMBER, text)
+            else versions.filter(aliases__name=text)
+        )
+        version = found.first()
+        if version is None:
+            raise NotFound(_no_such_version(model, text))
+        return version
+
+
+class ModelVersion(models.Model):
+    """One row is one immutable trained model under a name. What identifies it is never updated (by trigger)."""
+
+    model = models.ForeignKey(RegisteredModel, on_delete=models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    digest = models.CharField(max_length=64, db_index=True)
+    runtime = models.CharField(max_length=32)
+    signature = models.JSONField()
+    manifest = models.JSONField()
+    status = models.CharField(max_length=16, choices=VersionStatus, default=VersionStatus.REGISTERED)
+    status_reason = models.TextField(blank=True, help_text=_("What the probe found."))
+    note = models.TextField(blank=True, help_text=_("What its author said of it."))
+    author = models.CharField(max_length=ACTOR_LENGTH)
+    source = models.CharField(max_length=255, blank=True, help_text=_("Name of the file it was made from."))
+    sandbox = models.CharField(max_length=32, blank=True, help_text=_("Level at which that file was opened."))
+    parity = models.JSONField(default=dict, blank=True)
+    cost_us_per_row = models.FloatField(null=True, help_text=_("Measured by the probe, in microseconds."))
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = ModelVersionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("version")
+        verbose_name_plural = _("versions")
+        ordering = ["model", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["model", "number"], name="trivet_version_number_once"),
+            models.UniqueConstraint(fields=["model", "digest"], name="trivet_version_digest_once"),
+            models.CheckConstraint(condition=Q(number__gte=1), name="trivet_version_number_positive"),
+            models.CheckConstraint(condition=Q(status__in=VersionStatus.values), name="trivet_version_status_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model.name} {self.number}"
+
+    @property
+    def is_ready(self) -> bool:
+        """True when it may take traffic."""
+        return self.status == VersionStatus.READY
+
+    def read_signature(self) -> Signature:
+        """Return what it takes and gives."""
+        return msgspec.convert(self.signature, Signature)
+
+
+class Alias(models.Model):
+    """One row is a movable name for a version of a model."""
+
+    model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="aliases")
+    name = models.CharField(max_length=32, validators=[RegexValidator(_WHOLE_ALIAS_NAME)])
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="aliases")
+
+    class Meta:
+        verbose_name = _("alias")
+        verbose_name_plural = _("aliases")
+        ordering = ["model", "name"]
+        constraints = [
+            models.UniqueConstraint(fields=["model", "name"], name="trivet_alias_once"),
+            models.CheckConstraint(condition=Q(name__regex=_WHOLE_ALIAS_NAME), name="trivet_alias_grammar"),
+            models.CheckConstraint(condition=~Q(name__in=RESERVED_ALIASES), name="trivet_alias_not_reserved"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Route(models.Model):
+    """One row is one version's share of a model's traffic, in percent; a model's shares add to 100."""
+
+    model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="routes")
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="routes")
+    weight = models.PositiveSmallIntegerField()
+
+    class Meta:
+        verbose_name = _("route")
+        verbose_name_plural = _("routes")
+        ordering = ["model", "version"]
+        constraints = [
+            models.UniqueConstraint(fields=["model", "version"], name="trivet_route_once"),
+            models.CheckConstraint(condition=Q(weight__gte=1, weight__lte=100), name="trivet_route_weight_percent"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.weight} %"
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    """Many keys."""
+
+    def usable(self, now: datetime | None = None) -> ApiKeyQuerySet:
+        """Return those neither revoked nor expired."""
+        return self.filter(revoked_at=None).exclude(expires_at__lte=now or timezone.now())
+
+
+class ApiKey(models.Model):
+    """One row is a machine's credential; only the keyed hash of it is stored."""
+
+    id = models.CharField(primary_key=True, max_length=8)
+    name = models.CharField(max_length=100)
+    hash = models.BinaryField()
+    grants = models.JSONField(help_text=_("Model name, or *, to a list of verbs."))
+    created_by = models.CharField(max_length=ACTOR_LENGTH)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
+        ordering = ["name", "created_at"]
+        permissions = [("manage_keys", _("Can issue and revoke API keys"))]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.id})"
+
+
+class Event(models.Model):
+    """One row says who did what to the registry, when and why; never edited (by trigger)."""
+
+    at = models.DateTimeField(default=timezone.now)
+    actor = models.CharField(max_length=ACTOR_LENGTH)
+    action = models.CharField(max_length=32)
+    model = models.CharField(max_length=63, blank=True)
+    version = models.PositiveIntegerField(null=True)
+    generation = models.BigIntegerField(unique=True)
+    before = models.JSONField(default=dict)
+    after = models.JSONField(default=dict)
+    reason = models.TextField(blank=True)
+
+    class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+        ordering = ["-generation"]
+        indexes = [models.Index(fields=["model", "-generation"], name="trivet_event_of_model")]
+
+    def __str__(self) -> str:
+        return f"{self.generation}: {self.action} {self.model}".rstrip()
+
+
+class WorkerKind(models.TextChoices):
+    """The kinds of process that hold a Snapshot."""
+
+    WEB = "web", _("web worker")
+    KEEPER = "keeper", _("keeper")
+    PROCESS = "process", _("process that predicts")
+    SHELL = "shell", _("shell")
+
+
+class WorkerQuerySet(models.QuerySet["Worker"]):
+    """Many workers."""
+
+    def live(self, lease_seconds: float, now: datetime | None = None) -> WorkerQuerySet:
+        """Return those heard of within the lease."""
+        return self.filter(seen_at__gte=(now or timezone.now()) - timedelta(seconds=lease_seconds))
+
+    def lapsed(self, lease_seconds: float, now: datetime | None = None) -> WorkerQuerySet:
+        """Return those not heard of for ten leases: they ended without taking their row away."""
+        silent = timedelta(seconds=lease_seconds * LEASES_KEPT)
+        return self.filter(seen_at__lt=(now or timezone.now()) - silent)
+
+    def prune(self, lease_seconds: float, now: datetime | None = None) -> int:
+        """Delete the lapsed ones and return how many they were. One that still lives returns with its next beat."""
+        deleted, _ = self.lapsed(lease_seconds, now).delete()
+        return deleted
+
+    def beat(self, worker_id: str, *, generation: int, **facts: Any) -> None:
+        """Renew the lease of `worker_id` and acknowledge `generation`; `facts` (kind, host, pid) fill a new row."""
+        if not self.filter(pk=worker_id).update(generation=generation, seen_at=timezone.now()):
+            self.bulk_create([self.model(pk=worker_id, generation=generation, **facts)], ignore_conflicts=True)
+
+
+class Worker(models.Model):
+    """One row is a process that answers from a Snapshot: when it was last heard of, and which generation it has."""
+
+    id = models.CharField(primary_key=True, max_length=100)
+    kind = models.CharField(max_length=16, choices=WorkerKind)
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    started_at = models.DateTimeField(default=timezone.now)
+    seen_at = models.DateTimeField(default=timezone.now, db_index=True)
+    generation = models.BigIntegerField(default=0, help_text=_("The newest it has acknowledged."))
+
+    objects = WorkerQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
+        ordering = ["host", "kind", "pid"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pid} on {self.host}"
+
+
+def _no_such_version(model: str, word: str) -> str:
+    names = list(RegisteredModel.objects.values_list("name", flat=True))
+    if model not in names:
+        return f"no model {quoted(model)}.{did_you_mean(model, names)}"
+    aliases = list(Alias.objects.filter(model__name=model).values_list("name", flat=True))
+    return f"{model} has no version {quoted(word)}.{did_you_mean(word, aliases)}"

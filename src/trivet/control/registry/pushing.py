@@ -1,0 +1,99 @@
+"""Push: from a trained file to a version that is ready, and live where nothing else is. Every door pushes through here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.db import router
+
+from trivet.control.registry import actions
+from trivet.control.registry.models import CHALLENGER, CHAMPION, Alias, Event, ModelVersion, RegisteredModel
+from trivet.core.errors import Conflict, Refused
+from trivet.model.bundle.bundle import Bundle
+from trivet.model.compile.process import CompiledFile, compile_file
+from trivet.model.probe import ProbeResult, probe_in_fresh_process
+
+SANDBOX_LEVEL = "L1"  # a disposable process; see trivet.model.compile.process
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push came to: the version, what compiling and probing it found, and the Event if it took traffic."""
+
+    version: ModelVersion
+    compiled: CompiledFile
+    probe: ProbeResult
+    promoted: Event | None
+    alias: str
+    is_new: bool = True  # False where the model had this very bundle already
+
+
+def push_file(
+    path: Path,
+    *,
+    name: str,
+    actor: str,
+    sample: Path | None = None,
+    label_column: str | None = None,
+    tolerance: float | None = None,
+    message: str = "",
+    promote: bool = False,
+) -> Pushed:
+    """Compile the trained file at `path`, register it, probe it in a fresh process, and give it its place.
+
+    The first version of a model becomes champion with all the traffic; a later one becomes `challenger` and takes
+    none, unless `promote` says so. Raises `CompileError` or `ParityFailed` before anything is registered, and `Refused`
+    when the probe fails: then the version is there, rejected, and can take no traffic.
+    """
+    options = {} if tolerance is None else {"tolerance": tolerance}
+    compiled = compile_file(path, sample=sample, label_column=label_column, **options)
+    version = register_and_probe(compiled.bundle, name=name, actor=actor, message=message, source=path.name)
+    return _placed(version, compiled, actor=actor, promote=promote)
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A registered version and what its probe found."""
+
+    version: ModelVersion
+    probe: ProbeResult
+    is_new: bool
+
+
+def register_and_probe(bundle: Bundle, *, name: str, actor: str, message: str = "", source: str = "") -> Probed:
+    """Register `bundle` under `name` and make it ready. Raises `Refused` when its probe fails."""
+    is_new = not ModelVersion.objects.of_model(name).filter(digest=bundle.digest).exists()
+    version = actions.register_version(
+        name=name, bundle=bundle, actor=actor, message=message, source=source, sandbox=SANDBOX_LEVEL
+    )
+    found = probe_in_fresh_process(bundle)
+    if not found.passed:
+        if not version.is_ready:
+            actions.reject_version(model=name, version=version.number, actor=actor, reason=found.reason)
+        raise Refused(f"{version} is not ready: probe rejected it ({found.reason}).")
+    ready = actions.mark_ready(model=name, version=version.number, actor=actor, cost_us_per_row=found.cost_us_per_row)
+    return Probed(ready, found, is_new)
+
+
+def _placed(probed: Probed, compiled: CompiledFile, *, actor: str, promote: bool) -> Pushed:
+    version = probed.version
+    name, number = version.model.name, version.number
+    database = router.db_for_write(RegisteredModel)  # a replica may not know yet of a champion made just now
+    seen = RegisteredModel.objects.using(database).get(pk=version.model_id).generation
+    champion = Alias.objects.using(database).filter(model=version.model_id, name=CHAMPION).first()
+    if champion is not None and champion.version_id == version.pk:
+        return Pushed(version, compiled, probed.probe, None, CHAMPION, probed.is_new)
+    if promote:
+        event = actions.promote(model=name, version=number, actor=actor, reason="pushed with --promote")
+        return Pushed(version, compiled, probed.probe, event, CHAMPION, probed.is_new)
+    if champion is None:
+        try:
+            event = actions.promote(
+                model=name, version=number, actor=actor, reason="first version", expected_generation=seen
+            )
+        except Conflict:  # another push was first to be the first
+            return _placed(probed, compiled, actor=actor, promote=promote)
+        return Pushed(version, compiled, probed.probe, event, CHAMPION, probed.is_new)
+    actions.set_alias(model=name, alias=CHALLENGER, version=number, actor=actor, reason="pushed")
+    return Pushed(version, compiled, probed.probe, None, CHALLENGER, probed.is_new)

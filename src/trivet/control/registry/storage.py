@@ -1,0 +1,143 @@
+"""Where bundles lie: in Django's `STORAGES["trivet"]`, under their digest, else in the folder of `TRIVET_HOME`."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from pathlib import Path
+
+from django.conf import settings
+from django.core.files.base import ContentFile, File
+from django.core.files.storage import FileSystemStorage, Storage, storages
+
+from trivet import conf
+from trivet.core.errors import BundleError, Unavailable, quoted
+from trivet.model.bundle.bundle import Bundle, verify_bundle
+from trivet.model.bundle.manifest import MANIFEST_LIMIT, MANIFEST_NAME, decode_manifest
+
+STORAGE_ALIAS = "trivet"
+DEFAULT_FOLDER = "bundles"
+STORE_ATTEMPTS = 2  # a second one heals what another process, storing the same bundle, was in the middle of
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def store_bundle(bundle: Bundle) -> None:
+    """Store `bundle` under its digest, once. The manifest comes last, so half a bundle is none; then all is read back.
+
+    Storing what is there already changes nothing. Raises `Unavailable` when the storage cannot be written.
+    """
+    if _is_stored(bundle):
+        return
+    for attempt in range(STORE_ATTEMPTS):
+        _write(bundle)
+        try:
+            fetch_bundle(bundle.digest)
+        except BundleError:
+            if attempt + 1 == STORE_ATTEMPTS:
+                raise
+        else:
+            return
+
+
+def fetch_bundle(digest: str) -> Bundle:
+    """Return the bundle of `digest`, every file checked against it.
+
+    Raises `BundleError` naming the file that is missing or changed, and `Unavailable` when the storage cannot be read.
+    """
+    encoded = _read(digest, MANIFEST_NAME, MANIFEST_LIMIT)
+    names = {MANIFEST_NAME, *(entry.path for entry in decode_manifest(encoded).files)}
+    return verify_bundle(encoded, names, lambda entry: _read(digest, entry.path, entry.bytes), expected_digest=digest)
+
+
+def bundle_storage() -> Storage:
+    """Return the storage in force."""
+    if STORAGE_ALIAS in settings.STORAGES:
+        return storages[STORAGE_ALIAS]
+    return BundleFolder(location=conf.HOME() / DEFAULT_FOLDER)
+
+
+def make_private(folder: Path) -> None:
+    """Make `folder`, and what is missing above it, so that nobody but its owner may enter."""
+    if not folder.is_dir():
+        make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+class BundleFolder(FileSystemStorage):
+    """A folder in which a file appears whole and synced, or not at all, whoever else is writing it."""
+
+    def get_available_name(self, name: str, max_length: int | None = None) -> str:  # noqa: ARG002  (Django's contract)
+        """Return `name`: under a digest, every writer of a name writes the same."""
+        return name
+
+    def _save(self, name: str, content: File) -> str:
+        path = Path(self.path(name))
+        make_private(path.parent)
+        scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        with scratch.open("xb") as file:
+            for chunk in content.chunks():
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+        return name
+
+
+def stored_name(digest: str, file: str) -> str:
+    """Return the name of one file of a bundle in the storage. No text that a caller chose becomes part of it."""
+    if not _DIGEST.fullmatch(digest):
+        raise BundleError(f"{quoted(digest)} is not a digest.")
+    return f"sha256/{digest[:2]}/{digest[2:4]}/{digest}/{file}"
+
+
+def _is_stored(bundle: Bundle) -> bool:
+    try:
+        fetch_bundle(bundle.digest)
+    except BundleError:
+        return False
+    return True
+
+
+def _write(bundle: Bundle) -> None:
+    storage = bundle_storage()
+    for file, data in bundle.files.items():
+        _write_file(storage, stored_name(bundle.digest, file), data)
+    _write_file(storage, stored_name(bundle.digest, MANIFEST_NAME), bundle.manifest_bytes)
+
+
+def _write_file(storage: Storage, name: str, data: bytes) -> None:
+    try:
+        if storage.exists(name):
+            if _holds(storage, name, data):
+                return
+            storage.delete(name)  # damaged, or the rest of an attempt that did not end
+        saved_as = storage.save(name, ContentFile(data))
+        if saved_as != name:  # another process stored the same file meanwhile
+            storage.delete(saved_as)
+    except OSError as error:
+        raise _away("written", error) from error
+
+
+def _holds(storage: Storage, name: str, data: bytes) -> bool:
+    try:
+        with storage.open(name) as file:
+            return bool(file.read(len(data) + 1) == data)
+    except FileNotFoundError:
+        return False
+
+
+def _read(digest: str, file: str, limit: int) -> bytes:
+    try:
+        with bundle_storage().open(stored_name(digest, file)) as stored:
+            return bytes(stored.read(limit + 1))
+    except FileNotFoundError:
+        raise BundleError(f"bundle {digest[:12]}…: file {file!r} is missing from the storage.") from None
+    except OSError as error:
+        raise _away("read", error) from error
+
+
+def _away(verb: str, error: OSError) -> Unavailable:
+    return Unavailable(
+        f"the bundle storage cannot be {verb}: {error.strerror or type(error).__name__}.", code="MANAGEMENT_AWAY"
+    )

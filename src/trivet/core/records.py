@@ -1,0 +1,54 @@
+"""PredictionRecord: what happened, as it is appended to the spool before the answer is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+RECORD_FORMAT = 1
+
+
+class PredictionRecord(msgspec.Struct, frozen=True, array_like=True):
+    """One answered request; the keeper makes one row of the prediction log per input row from it.
+
+    `inputs` and `outputs` hold one flat, row-major list per tensor, in the order of the version's signature (missing
+    numbers are None, missing strings None). New fields are added at the end, so old readers read new records.
+    """
+
+    id: str  # UUIDv7; row i of the log is "<id>:<i>"
+    made_at: int  # nanoseconds since 1970
+    model: str
+    version: int
+    digest: str
+    generation: int
+    route: str  # why this version: only, split, sticky, audience, alias, pinned, fallback
+    caller: str  # "key:<id>", "user:<name>", "process:<name>", "anonymous"
+    door: str  # "rest", "rows", "python"
+    rows: int
+    inputs: list[list[Any]] | None
+    outputs: list[list[Any]]
+    output_names: list[str]
+    flags: dict[int, dict[str, str]] | None = None  # row -> field -> flag
+    request_id: str = ""
+    caller_id: str = ""  # the `id` the caller sent
+    entity_key: str = ""
+    latency_us: int = 0
+    cached: bool = False
+    kind: str = "predict"
+    format: int = RECORD_FORMAT
+    inputs_sha256: str = ""  # in place of `inputs` that made the record too large
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(PredictionRecord)
+
+
+def encode_record(record: PredictionRecord) -> bytes:
+    """Return `record` as msgpack."""
+    return _encoder.encode(record)
+
+
+def decode_record(payload: bytes | memoryview) -> PredictionRecord:
+    """Return the record in `payload`; raises `msgspec.DecodeError` when it is not one."""
+    return _decoder.decode(payload)

@@ -1,0 +1,64 @@
+"""Snapshot: everything the data plane may know about the registry, as one numbered, immutable value."""
+
+from __future__ import annotations
+
+import msgspec
+
+from trivet.core.signature import Signature
+
+ANY_MODEL = "*"
+VERBS = ("view", "predict", "explain", "label", "promote")
+IMPLIED_VERBS = {"predict": ("view",), "explain": ("view",)}
+
+
+class VersionEntry(msgspec.Struct, frozen=True):
+    """One ready version. `keep_loaded`: routed, aliased, or the one a rollback would go to."""
+
+    number: int
+    digest: str  # SHA-256 of the bundle's manifest, 64 hexadecimal digits
+    runtime: str
+    signature: Signature
+    keep_loaded: bool = True
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One version's share of a model's traffic, in percent; the shares of a model add to 100."""
+
+    version: int
+    weight: int
+
+
+class ModelEntry(msgspec.Struct, frozen=True):
+    """One model: its versions by number, its routes, its aliases."""
+
+    name: str
+    versions: dict[int, VersionEntry]
+    routes: tuple[Route, ...] = ()
+    aliases: dict[str, int] = msgspec.field(default_factory=dict)
+    anonymous: bool = False  # answers `predict` without a key
+
+
+class KeyEntry(msgspec.Struct, frozen=True):
+    """One API key that may still be used: only the keyed hash of its secret is here."""
+
+    id: str
+    hash: bytes
+    grants: dict[str, frozenset[str]]  # model name or "*" -> verbs, implied ones included
+    expires_at: float | None = None  # seconds since 1970
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The registry at one generation. A higher generation is newer; equal ones are the same value."""
+
+    generation: int
+    models: dict[str, ModelEntry] = msgspec.field(default_factory=dict)
+    keys: dict[str, KeyEntry] = msgspec.field(default_factory=dict)
+
+
+NO_VERBS: frozenset[str] = frozenset()
+EMPTY_SNAPSHOT = Snapshot(generation=0)
+
+
+def with_implied(verbs: frozenset[str] | set[str] | list[str] | tuple[str, ...]) -> frozenset[str]:
+    """Return `verbs` with those they include: `predict` and `explain` include `view`."""
+    return frozenset(verbs) | {implied for verb in verbs for implied in IMPLIED_VERBS.get(verb, ())}

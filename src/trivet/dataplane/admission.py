@@ -1,0 +1,16 @@
+"""Admit: may this process take work now?"""
+
+from __future__ import annotations
+
+from trivet.core.errors import Unavailable
+from trivet.dataplane.spool import Spool
+from trivet.dataplane.table import LiveModel
+
+
+def admit(model: LiveModel, spool: Spool, *, is_draining: bool) -> None:
+    """Raise `Unavailable` while draining, while the log cannot be written, or when nothing of `model` is loaded."""
+    if is_draining:
+        raise Unavailable("this worker is shutting down; ask again.", code="DRAINING")
+    spool.ensure_writable()
+    if not model.live:
+        raise Unavailable(f"{model.name}: no version is loaded here.", code="VERSION_NOT_LOADED")

@@ -1,0 +1,62 @@
+"""Authenticate: from what a caller presents to who they are and what they may do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from hmac import compare_digest
+
+from trivet.core.errors import NotFound, PermissionDenied, Unauthenticated
+from trivet.core.keys import ID_LENGTH, PREFIX, hash_secret, parse_key
+from trivet.core.snapshot import ANY_MODEL, NO_VERBS
+from trivet.dataplane.protocol.messages import Caller
+from trivet.dataplane.table import LiveModel, Table
+
+ANONYMOUS = Caller("anonymous", {})
+_EVERYTHING = {ANY_MODEL: frozenset({"view", "predict", "explain", "label", "promote"})}
+KEY_ID = slice(len(PREFIX) + 1, len(PREFIX) + 1 + ID_LENGTH)  # where a key's id stands in its text
+_NO_HASH = bytes(32)  # compared with when no such key exists, so that an unknown id costs as much as a wrong secret
+
+
+def trusted(name: str) -> Caller:
+    """Return a caller that was authenticated elsewhere: code of this process, or a signed-in user of its pages."""
+    return Caller(name, _EVERYTHING, is_trusted=True)
+
+
+def authenticate(table: Table, peppers: Sequence[bytes], key: str | None) -> Caller:
+    """Return the caller who holds `key`; without one, the anonymous caller. Raises `Unauthenticated`.
+
+    The hash decides; the check part that catches typing errors is only read to say which kind of wrong a key is. A key
+    whose id is unknown is hashed and compared all the same, so that time does not tell the two apart.
+    """
+    if key is None:
+        return ANONYMOUS
+    entry = table.snapshot.keys.get(key[KEY_ID])
+    expected = _NO_HASH if entry is None else entry.hash
+    for pepper in peppers:
+        if compare_digest(hash_secret(pepper, key), expected) and entry is not None:
+            if entry.expires_at is None or entry.expires_at > time.time():
+                return table.callers[entry.id]
+            break
+    if parse_key(key) is None:
+        raise Unauthenticated("this API key is not well-formed; copy it again.")
+    raise Unauthenticated("this API key is not valid here: unknown, expired or revoked.")
+
+
+def authorise(table: Table, caller: Caller, model_name: str, verb: str) -> LiveModel:
+    """Return the model if `caller` may use `verb` on it.
+
+    Raises `NotFound` for a model that does not exist and, in the same words, for one the caller may not know of;
+    `PermissionDenied` when another verb is granted; `Unauthenticated` when no key was given.
+    """
+    model = table.models.get(model_name)
+    if caller is ANONYMOUS:
+        if model is not None and model.entry.anonymous and verb in ("predict", "view"):
+            return model
+        raise Unauthenticated("an API key is required: send it as 'Authorization: Bearer <key>'.")
+    on_model, on_any = caller.verbs.get(model_name, NO_VERBS), caller.verbs.get(ANY_MODEL, NO_VERBS)
+    if model is None or not (on_model or on_any):
+        raise NotFound(f"no model {model_name!r} here.", code="UNKNOWN_MODEL")
+    if verb not in on_model and verb not in on_any:
+        raise PermissionDenied(f"this key may not {verb} on {model_name!r}.")
+    return model

@@ -1,0 +1,1 @@
+"""Where runtimes live: inside this process, and later in worker processes or on Ray."""

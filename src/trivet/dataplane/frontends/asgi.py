@@ -1,0 +1,107 @@
+"""ASGI: an exchange driven on the event loop. What takes microseconds runs there; what may take longer, in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from trivet.core.errors import InvalidRequest, TooLarge, TrivetError, Unavailable
+from trivet.dataplane.frontends.rest import Exchange, Response, read_headers
+from trivet.dataplane.plane import Plane
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+BODY_GRACE_SECONDS = 5.0  # a body may start this slowly
+BODY_BYTES_PER_SECOND = 1024  # and must then arrive at this rate
+BODY_SECONDS = 30.0  # and be complete by then
+CLOSE_BEYOND_DIGITS = 4  # an unread body whose length has more digits is not waited for: the connection closes
+
+
+class ClientGone(Exception):
+    """The client disconnected before its request was complete; there is nobody to answer."""
+
+
+class SlowLane:
+    """Threads for predictions that would hold the loop, and a bound on how many may wait for one."""
+
+    def __init__(self, threads: int, waiting: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="trivet-slow")
+        self._most = threads + waiting
+        self._under_way = 0
+
+    async def run(self, exchange: Exchange) -> Response:
+        """Return what `exchange` answers; a refusal where too many are waiting."""
+        if self._under_way >= self._most:
+            return exchange.refuse(Unavailable("too many slow predictions are waiting; ask again.", code="QUEUE_FULL"))
+        self._under_way += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, exchange.run)
+        finally:
+            self._under_way -= 1
+
+
+async def answer(plane: Plane, scope: Scope, receive: Receive, send: Send, slow_lane: SlowLane) -> None:
+    """Answer one request on a prediction path. Slow ones take the `slow_lane`, so that they do not hold the loop."""
+    headers = read_headers(list(scope["headers"]))
+    exchange = Exchange(plane, scope["method"], scope["path"], headers)
+    response = exchange.begin()
+    if response is not None:
+        if len(headers.get(b"content-length", b"")) > CLOSE_BEYOND_DIGITS:
+            response = _closing(response)
+        await _send(response, send)
+        return
+    try:
+        body = await read_body(receive, exchange.max_body_bytes)
+    except ClientGone:
+        return
+    except TrivetError as error:
+        await _send(_closing(exchange.refuse(error)), send)
+        return
+    response = exchange.receive(body)
+    if response is None:
+        response = await slow_lane.run(exchange) if exchange.is_slow else exchange.run()
+    await _send(response, send)
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """Return the whole body.
+
+    Raises `TooLarge` beyond `limit` bytes, `InvalidRequest` (BODY_TIMEOUT) when it comes too slowly, `ClientGone`.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        allowed = min(BODY_GRACE_SECONDS + size / BODY_BYTES_PER_SECOND, BODY_SECONDS)
+        try:
+            async with asyncio.timeout_at(began + allowed):
+                message = await receive()
+        except TimeoutError:
+            waited = loop.time() - began
+            raise InvalidRequest(
+                f"the body came too slowly: {size} bytes in {waited:.0f} s.", code="BODY_TIMEOUT"
+            ) from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part: bytes = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise TooLarge(f"the body is over {limit} bytes (TRIVET_MAX_BODY_MB).")
+        if not message.get("more_body"):
+            return b"".join([*parts, part]) if parts else part
+        parts.append(part)
+
+
+async def _send(response: Response, send: Send) -> None:
+    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+def _closing(response: Response) -> Response:
+    return response._replace(headers=[*response.headers, (b"connection", b"close")])

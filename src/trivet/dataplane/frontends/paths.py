@@ -1,0 +1,67 @@
+"""Which path names what (protocol, section 1): a path becomes a target, or nothing."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from trivet.core.names import ALIAS_NAME, MODEL_NAME, RESERVED_ALIASES, RESERVED_MODEL_NAMES, VERSION_NUMBER
+
+_MODEL = re.compile(MODEL_NAME)
+_SELECTOR = re.compile(f"{VERSION_NUMBER}|{ALIAS_NAME}")
+
+
+class Target(NamedTuple):
+    """What a path names: `kind` is the operation, `selector` a version or alias where one stands in the path."""
+
+    kind: str
+    model: str = ""
+    selector: str | None = None
+
+
+_SERVER = {
+    ("v2",): Target("server"),
+    ("v2", "health", "live"): Target("live"),
+    ("v2", "health", "ready"): Target("ready"),
+    ("v2", "models"): Target("models"),
+}
+_OF_MODEL = {(): "metadata", ("ready",): "model_ready", ("infer",): "infer", ("predict",): "predict"}
+METHODS = {
+    "server": ("GET", "HEAD"),
+    "live": ("GET", "HEAD"),
+    "ready": ("GET", "HEAD"),
+    "models": ("GET", "HEAD"),
+    "metadata": ("GET", "HEAD"),
+    "model_ready": ("GET", "HEAD"),
+    "infer": ("POST",),
+    "predict": ("POST",),
+}
+
+
+def is_prediction_path(path: str, prefix: str = "/") -> bool:
+    """True for a path that is answered here and never reaches the site behind."""
+    if not path.startswith(prefix):
+        return False
+    rest = path[len(prefix) :]
+    return rest == "v2" or rest.startswith("v2/")
+
+
+@lru_cache(maxsize=4096)
+def parse_path(path: str, prefix: str = "/") -> Target | None:
+    """Return what the decoded `path` names, or None. Never decoded again: a `%2f` that is left names nothing."""
+    segments = tuple(path[len(prefix) :].split("/"))
+    if target := _SERVER.get(segments):
+        return target
+    if len(segments) < 3 or segments[:2] != ("v2", "models"):
+        return None
+    model, rest = segments[2], segments[3:]
+    if not _MODEL.fullmatch(model) or model in RESERVED_MODEL_NAMES:
+        return None
+    selector = None
+    if len(rest) >= 2 and rest[0] == "versions":
+        selector, rest = rest[1], rest[2:]
+        if not _SELECTOR.fullmatch(selector) or selector in RESERVED_ALIASES:
+            return None
+    kind = _OF_MODEL.get(rest)
+    return Target(kind, model, selector) if kind else None

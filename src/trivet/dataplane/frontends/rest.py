@@ -1,0 +1,330 @@
+"""REST without I/O: an exchange is fed a head, then perhaps a body, and gives a response. ASGI and WSGI drive it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from trivet.core.errors import (
+    InvalidRequest,
+    NotFound,
+    TooLarge,
+    TrivetError,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMedia,
+    quoted,
+)
+from trivet.core.ids import new_prediction_id
+from trivet.core.snapshot import ANY_MODEL
+from trivet.dataplane.authentication import ANONYMOUS, authenticate, authorise
+from trivet.dataplane.frontends.paths import METHODS, Target, parse_path
+from trivet.dataplane.infer import Entrance, enter, infer
+from trivet.dataplane.plane import Plane
+from trivet.dataplane.protocol import metadata
+from trivet.dataplane.protocol.catalogue import RETRY_AFTER_SECONDS, http_status
+from trivet.dataplane.protocol.decode import ID_PATTERN, decode_infer, decode_rows
+from trivet.dataplane.protocol.encode import encode_error, encode_infer, encode_rows
+from trivet.dataplane.protocol.messages import Caller, InferRequest, RowsRequest
+from trivet.dataplane.routing import choose
+
+logger = logging.getLogger(__name__)
+
+Headers = dict[bytes, bytes]
+READ_AS_JSON = frozenset({"", "application/json", "application/octet-stream", "application/x-www-form-urlencoded"})
+WITHOUT_HOST_CHECK = frozenset({"live", "ready"})  # probes send a pod's address; these reveal two booleans
+_LENGTH = re.compile(rb"[0-9]{1,10}")
+_HOST = re.compile(r"(?P<name>[a-z0-9.-]+|\[[a-f0-9:.]+\])(:[0-9]+)?")
+_ALWAYS = (
+    (b"content-type", b"application/json"),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+MAX_PATH = 512  # characters; the longest path that names something has under 200
+SINGLE = (b"authorization", b"x-api-key", b"host", b"content-type", b"content-encoding", b"content-length")
+REPEATED = b":repeated"  # no client can send a header of this name
+
+
+class Response(NamedTuple):
+    """What goes back: status, headers as bytes, body."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Exchange:
+    """One request and its response. Call `begin`; while the result is None, go on with `receive`, then `run`."""
+
+    __slots__ = (
+        "_entrance",
+        "_headers",
+        "_method",
+        "_path",
+        "_plane",
+        "_request",
+        "_target",
+        "credentials",
+        "request_id",
+    )
+
+    def __init__(
+        self, plane: Plane, method: str, path: str, headers: Headers, credentials: Caller | None = None
+    ) -> None:
+        """`headers` have lower-case names. `credentials` stand in for a key where a caller was authenticated elsewhere."""
+        self._plane = plane
+        self._method = method
+        self._path = path
+        self._headers = headers
+        self.credentials = credentials
+        given = headers.get(b"x-request-id")
+        self.request_id = given.decode("latin-1") if given and ID_PATTERN.fullmatch(given.decode("latin-1")) else ""
+        self._target = Target("")
+        self._entrance: Entrance
+        self._request: InferRequest | RowsRequest
+
+    def begin(self) -> Response | None:
+        """Judge line and headers; None means: read the body, up to `max_body_bytes`, and give it to `receive`."""
+        return self._guarded(self._begin)
+
+    def receive(self, body: bytes) -> Response | None:
+        """Decode `body`; None means: call `run`, in a thread when `is_slow`."""
+        return self._guarded(lambda: self._receive(body))
+
+    def run(self) -> Response:
+        """Predict, record, and return the answer."""
+        response = self._guarded(self._run)
+        assert response is not None  # noqa: S101  (`_run` has no other way)
+        return response
+
+    @property
+    def max_body_bytes(self) -> int:
+        """How many bytes of body are read at most."""
+        return self._plane.limits.max_body_bytes
+
+    @property
+    def is_slow(self) -> bool:
+        """True when `run` may take longer than an event loop should be held."""
+        request = self._request
+        if isinstance(request, RowsRequest):
+            rows = len(request.rows)
+        else:
+            shape = request.inputs[0].shape if request.inputs else None
+            rows = shape[0] if shape else 1
+        return self._entrance.model.slowest_us * rows > self._plane.limits.inline_limit_us
+
+    def refuse(self, error: TrivetError) -> Response:
+        """Return the response for `error`: its catalogue status, its text, and nothing else."""
+        status = http_status(error)
+        if status == 500:
+            logger.error("event=internal_error code=%s path=%s", error.code, self._path)
+            error = TrivetError("internal error; the server's log has it.")
+        headers = [(b"trivet-error", error.code.encode())]
+        if status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        if status in (429, 503):
+            headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
+        if status == 405 and self._target.kind:
+            headers.append((b"allow", ", ".join(METHODS[self._target.kind]).encode()))
+        return self._response(status, encode_error(error, _state(error, self._target)), headers)
+
+    # --- stations of the front door ---------------------------------------------------------------------------------
+
+    def _begin(self) -> Response | None:
+        headers = self._headers
+        if REPEATED in headers:
+            raise InvalidRequest(
+                f"the header {quoted(headers[REPEATED].decode('latin-1'))} stands twice.", code="BAD_HEADER"
+            )
+        if content_length(headers.get(b"content-length")) > self.max_body_bytes:
+            raise _too_large(self.max_body_bytes)
+        target = parse_path(self._path, self._plane.prefix) if len(self._path) <= MAX_PATH else None
+        if target is None or target.kind not in WITHOUT_HOST_CHECK:
+            self._check_host(headers.get(b"host", b""))
+        if target is None:
+            raise NotFound("no such path here.")
+        self._target = target
+        if self._method not in METHODS[target.kind]:
+            raise TrivetError(f"{self._method} is not offered on this path.", code="METHOD")
+        if target.kind in ("infer", "predict"):
+            self._entrance = enter(self._plane, self.credentials or _key(headers), target.model, "predict")
+            _check_media(headers)
+            return None
+        return self._read_only(target)
+
+    def _receive(self, body: bytes) -> None:
+        if len(body) > self.max_body_bytes:
+            raise _too_large(self.max_body_bytes)
+        decode = decode_infer if self._target.kind == "infer" else decode_rows
+        self._request = decode(body, self._target.model)
+
+    def _run(self) -> Response:
+        request, target = self._request, self._target
+        is_rows = isinstance(request, RowsRequest)
+        answer = infer(
+            self._plane,
+            self._entrance,
+            request,
+            door="rows" if is_rows else "rest",
+            selector=target.selector,
+            request_id=self.request_id,
+        )
+        body = encode_rows(answer, request.outputs) if isinstance(request, RowsRequest) else encode_infer(answer)
+        prediction_id = answer.prediction_id.encode()
+        if not self.request_id:
+            self.request_id = answer.prediction_id
+        headers = [(b"trivet-prediction-id", prediction_id), (b"trivet-model-version", b"%d" % answer.version)]
+        return self._response(200, body, headers)
+
+    def _read_only(self, target: Target) -> Response:
+        plane = self._plane
+        table = plane.table
+        if target.kind == "live":
+            return self._response(200, metadata.encode({"live": True}))
+        if target.kind == "ready":
+            return self._ready()
+        caller = self.credentials or authenticate(table, plane.peppers, _key(self._headers))
+        if target.kind in ("server", "models"):
+            if caller is ANONYMOUS:
+                raise Unauthenticated("an API key is required: send it as 'Authorization: Bearer <key>'.")
+            if target.kind == "server":
+                return self._response(200, metadata.server(plane.release))
+            seen = [name for name in sorted(table.models) if caller.verbs.get(name) or caller.verbs.get(ANY_MODEL)]
+            return self._response(200, metadata.encode({"models": seen}))
+        model = authorise(table, caller, target.model, "view")
+        if target.kind == "metadata":
+            return self._response(200, metadata.model(model.entry, target.selector))
+        choose(model, target.selector)  # raises when it would not answer now
+        return self._response(200, metadata.encode({"name": model.name, "ready": True}))
+
+    def _ready(self) -> Response:
+        """Readiness is this worker's own state: a snapshot, a writable log, no shutdown. One bad model does not count."""
+        if not self._plane.is_ready:
+            word = "draining" if self._plane.is_draining else "waiting for its first snapshot"
+            raise Unavailable(
+                f"this worker is {word}.", code="DRAINING" if self._plane.is_draining else "VERSION_NOT_LOADED"
+            )
+        self._plane.spool.ensure_writable()
+        return self._response(200, metadata.encode({"live": True, "ready": True}))
+
+    def _check_host(self, host: bytes) -> None:
+        if not _is_allowed_host(host, self._plane.allowed_hosts):
+            raise InvalidRequest(
+                f"host {quoted(host.decode('latin-1'))} is not served here (ALLOWED_HOSTS).", code="BAD_HOST"
+            )
+
+    # --- responses ----------------------------------------------------------------------------------------------------
+
+    def _guarded(self, station: Callable[[], Response | None]) -> Response | None:
+        try:
+            return station()
+        except TrivetError as error:
+            return self.refuse(error)
+        except Exception:
+            logger.exception("event=internal_error path=%s", self._path)
+            return self.refuse(TrivetError("internal error; the server's log has it."))
+
+    def _response(self, status: int, body: bytes, extra: list[tuple[bytes, bytes]] | None = None) -> Response:
+        request_id = (self.request_id or new_prediction_id()).encode()
+        headers = [
+            *_ALWAYS,
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", request_id),
+            *(extra or ()),
+        ]
+        return Response(status, headers, b"" if self._method == "HEAD" else body)
+
+
+def read_headers(pairs: Sequence[tuple[bytes, bytes]]) -> Headers:
+    """Return headers by lower-case name. One that must stand once and does not is marked, for `Exchange` to refuse:
+    a proxy in front may have judged the other.
+    """
+    headers = dict(pairs)
+    if len(headers) != len(pairs):
+        names = [name for name, _ in pairs]
+        for name in SINGLE:
+            if names.count(name) > 1:
+                headers[REPEATED] = name
+    return headers
+
+
+def content_length(value: bytes | None) -> int:
+    """Return the length a request declares, 0 where it declares none; raises `InvalidRequest` for what is no length."""
+    if value is None:
+        return 0
+    if not _LENGTH.fullmatch(value):
+        raise InvalidRequest("Content-Length is not a number of up to ten digits.", code="BAD_HEADER")
+    return int(value)
+
+
+def _state(error: TrivetError, target: Target) -> dict[str, object]:
+    """Return what health answers add to an error: a boolean, so that a probe need not read text."""
+    if http_status(error) != 503:
+        return {}
+    if target.kind == "model_ready":
+        return {"name": target.model, "ready": False}
+    return {"ready": False} if target.kind == "ready" else {}
+
+
+def _too_large(bound: int) -> TooLarge:
+    return TooLarge(f"the body is over {bound} bytes (TRIVET_MAX_BODY_MB).")
+
+
+def _key(headers: Headers) -> str | None:
+    """Return the key a request presents; two different ones are refused, so that no proxy and server disagree."""
+    authorization = headers.get(b"authorization")
+    header = headers.get(b"x-api-key")
+    key = None
+    if authorization is not None:
+        scheme, _, value = authorization.partition(b" ")
+        if scheme.lower() != b"bearer" or not value:
+            raise Unauthenticated("an API key is sent as 'Authorization: Bearer <key>'.")
+        key = value.strip()
+    if header is not None:
+        if key is not None and header.strip() != key:
+            raise Unauthenticated("two different API keys were sent.")
+        key = header.strip()
+    return key.decode("latin-1") if key is not None else None
+
+
+@lru_cache(maxsize=256)
+def _is_allowed_host(host: bytes, allowed: tuple[str, ...]) -> bool:
+    """Judge a Host header as Django does: exact names, '.example.com' for a domain and what is below it, or '*'."""
+    match = _HOST.fullmatch(host.decode("latin-1").lower())
+    if match is None:
+        return False
+    name = match["name"].rstrip(".")
+    return any(
+        pattern in ("*", name) or (pattern.startswith(".") and (name.endswith(pattern) or name == pattern[1:]))
+        for pattern in allowed
+    )
+
+
+def _check_media(headers: Headers) -> None:
+    content_type, encoding = headers.get(b"content-type"), headers.get(b"content-encoding")
+    if content_type is not None and not _is_json(content_type):
+        raise UnsupportedMedia(
+            f"content type {quoted(content_type.decode('latin-1'))} is not read here; send application/json."
+        )
+    if b"inference-header-content-length" in headers:
+        raise InvalidRequest(
+            "binary tensors are not read by this release: send them as JSON (tritonclient: binary_data=False).",
+            code="BINARY_SIZE",
+        )
+    if encoding is not None and encoding.lower() != b"identity":
+        raise UnsupportedMedia(
+            f"content encoding {quoted(encoding.decode('latin-1'))} is not read here; send the body as it is.",
+            code="CONTENT_ENCODING",
+        )
+
+
+@lru_cache(maxsize=256)
+def _is_json(content_type: bytes) -> bool:
+    media, *parameters = (part.strip().lower() for part in content_type.decode("latin-1").split(";"))
+    charsets = [p.partition("=")[2].strip('"') for p in parameters if p.startswith("charset=")]
+    return media in READ_AS_JSON and all(charset in ("utf-8", "utf8") for charset in charsets)

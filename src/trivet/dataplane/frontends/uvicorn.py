@@ -1,0 +1,231 @@
+"""uvicorn, without ASGI on the way: a small request on a prediction path is answered where its last byte is parsed.
+
+An ASGI call costs a task, an event, a scope and two sends, more than the prediction itself. So a complete request of
+bounded size is driven through the same exchange at once, in the parser's callback. All else (other paths, large,
+chunked or slow requests, what waits behind another on its connection) takes uvicorn's own road to the same exchange.
+
+It also bounds what uvicorn does not: the request line, each header, all of them, and the time a small body may take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from trivet.core.errors import InvalidRequest, TrivetError, Unavailable
+from trivet.dataplane.frontends.asgi import BODY_BYTES_PER_SECOND, BODY_GRACE_SECONDS, BODY_SECONDS
+from trivet.dataplane.frontends.paths import is_prediction_path
+from trivet.dataplane.frontends.rest import Exchange, Headers, Response, read_headers
+from trivet.dataplane.plane import Plane
+
+MAX_LINE = 8 * 1024
+MAX_HEADER = 8 * 1024
+MAX_HEADERS = 64 * 1024
+MAX_FIELDS = 100
+LENGTH_DIGITS = 6  # a body whose length has fewer digits is taken directly: under 100 kB
+MAX_CONNECTIONS = 1024
+HEAD_SECONDS = 5.0  # a head may take this long from its first byte
+WATCH_SECONDS = 2.5  # so a bound of 5 s is kept to within 7.5
+
+
+class DirectProtocol(HttpToolsProtocol):
+    """One connection. Not thread-safe: the loop owns it."""
+
+    def __init__(self, plane: Plane, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._plane = plane
+        self._exchange: Exchange | None = None
+        self._refusal: Response | None = None
+        self._body: list[bytes] = []
+        self._watch: asyncio.TimerHandle | None = None
+        self._has_begun = False  # a head has, and is not complete
+        self._is_head_done = False
+        self._head_bytes = 0
+        self._head_error: TrivetError | None = None
+        self._is_ending = False
+        self._since = 0.0  # when what is waited for began: a head, a body, or nothing
+
+    # --- the connection -----------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        """Begin to watch the connection; one too many is told so and closed."""
+        super().connection_made(transport)
+        self._since = self.loop.time()
+        self._watch = self.loop.call_later(WATCH_SECONDS, self._look)
+        if len(self.connections) > MAX_CONNECTIONS:
+            error = Unavailable(f"over {MAX_CONNECTIONS} connections; ask again.", code="QUEUE_FULL")
+            self._write(Exchange(self._plane, "GET", "", {}).refuse(error), keep_alive=False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget a request that will not be completed."""
+        self._drop_exchange()
+        if self._watch is not None:
+            self._watch.cancel()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close the connection, after the request under way where there is one."""
+        if self._exchange is not None:
+            self._is_ending = True
+        else:
+            super().shutdown()
+
+    def resume_writing(self) -> None:
+        """Read on, once the client has read what it was sent."""
+        super().resume_writing()
+        self.flow.resume_reading()
+
+    def on_response_complete(self) -> None:
+        """Leave idle time to `_look`: uvicorn sets a timer for each response, which costs more and knows one road only."""
+        super().on_response_complete()
+        super()._unset_keepalive_if_required()
+        self._since = self.loop.time()
+
+    def _look(self) -> None:
+        """Look after the connection every few seconds: no head, no body and no idle time lasts beyond its bound."""
+        self._watch = self.loop.call_later(WATCH_SECONDS, self._look)
+        waited = self.loop.time() - self._since
+        if self._exchange is not None:
+            size = sum(map(len, self._body))
+            if waited > min(BODY_GRACE_SECONDS + size / BODY_BYTES_PER_SECOND, BODY_SECONDS):
+                error = InvalidRequest(
+                    f"the body came too slowly: {size} bytes in {waited:.0f} s.", code="BODY_TIMEOUT"
+                )
+                response = self._exchange.refuse(error)
+                self._drop_exchange()
+                self._write(response, keep_alive=False)
+        elif self.cycle is not None and not self.cycle.response_complete:
+            return  # uvicorn's road: whoever answers there has timers of their own
+        elif waited > (HEAD_SECONDS if self._has_begun else self.timeout_keep_alive):
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer bad HTTP, or a head beyond its bounds, as everything is answered: in JSON, then close."""
+        error = self._head_error or InvalidRequest(f"{msg[:80].rstrip('.')}.", code="BAD_HEADER")
+        self._drop_exchange()
+        self._write(Exchange(self._plane, "GET", "", {}).refuse(error), keep_alive=False)
+
+    # --- the parser's callbacks ---------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._has_begun = True
+        self._is_head_done = False
+        self._since = self.loop.time()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._head_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+        if len(self.url) > MAX_LINE:
+            self._stop(f"the request line is over {MAX_LINE} bytes.", "LINE_TOO_LONG")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_head_done:
+            return  # a trailer: it must not become a header that a proxy in front has not seen
+        size = len(value)
+        self._head_bytes += size + len(name)
+        if size > MAX_HEADER or self._head_bytes > MAX_HEADERS or len(self.headers) >= MAX_FIELDS:
+            limits = f"{MAX_FIELDS} fields, {MAX_HEADER} bytes each or {MAX_HEADERS} together"
+            self._stop(f"the headers are over {limits}.", "HEADERS_TOO_LARGE")
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self._is_head_done = True
+        self._has_begun = False
+        headers = read_headers(self.headers)
+        path = self.url.partition(b"?")[0].decode("ascii", "replace")
+        if not (self._may_go_directly(headers) and is_prediction_path(path, self._plane.prefix)):
+            self._take_the_long_road()
+            return
+        self._exchange = exchange = Exchange(self._plane, "POST", path, headers)
+        self._refusal = exchange.begin()
+        self._body = []
+        self._since = self.loop.time()
+
+    def on_body(self, body: bytes) -> None:
+        if self._exchange is not None:
+            self._body.append(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            super().on_message_complete()
+            return
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        response = self._refusal or exchange.receive(body)
+        if response is None and exchange.is_slow:
+            self._drop_exchange()
+            self._take_the_long_road()
+            super().on_body(body)
+            super().on_message_complete()
+            return
+        if response is None:
+            response = exchange.run()
+        self._drop_exchange()
+        self._write(response, keep_alive=self.parser.should_keep_alive() and not self._is_ending)
+
+    # --- both roads ---------------------------------------------------------------------------------------------------
+
+    def _may_go_directly(self, headers: Headers) -> bool:
+        """True for a POST that is small, says so, needs no decoding of its path, and waits behind no other."""
+        length = headers.get(b"content-length")
+        return (
+            length is not None
+            and len(length) < LENGTH_DIGITS
+            and length.isdigit()
+            and self.parser.get_method() == b"POST"
+            and not self.expect_100_continue
+            and b"%" not in self.url
+            and (self.cycle is None or self.cycle.response_complete)
+        )
+
+    def _take_the_long_road(self) -> None:
+        """Give the head that was parsed to uvicorn, as if it had collected it."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
+    def _write(self, response: Response, *, keep_alive: bool) -> None:
+        parts = [_status_line(response.status)]
+        for name, value in self.server_state.default_headers:
+            parts.append(b"%b: %b\r\n" % (name, value))
+        for name, value in response.headers:
+            parts.append(b"%b: %b\r\n" % (name, value))
+        parts += (b"\r\n" if keep_alive else b"connection: close\r\n\r\n", response.body)
+        self.transport.write(b"".join(parts))
+        self.server_state.total_requests += 1
+        self._idle_since = self.loop.time()
+        if not keep_alive:
+            self.transport.close()
+        elif self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        if self.flow.write_paused:
+            self.flow.pause_reading()
+
+    def _drop_exchange(self) -> None:
+        self._exchange = self._refusal = None
+        self._body = []
+
+    def _stop(self, text: str, code: str) -> None:
+        self._head_error = TrivetError(text, code=code)
+        raise self._head_error  # the parser turns it into its own error, and `send_400_response` answers
+
+
+@lru_cache(maxsize=64)
+def _status_line(status: int) -> bytes:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()

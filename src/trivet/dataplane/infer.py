@@ -1,0 +1,213 @@
+"""The corridor: the one way from a request to an answer, for every door.
+
+enter:  authenticate -> authorise -> admit      judged on headers alone, before a body is read
+infer:  route -> validate -> run -> record      no answer leaves before its record is in the spool
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import time
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from trivet.core.errors import InvalidRequest, Unavailable, did_you_mean, quoted
+from trivet.core.ids import new_prediction_id
+from trivet.core.records import PredictionRecord, encode_record
+from trivet.core.signature import Output, enumerate_names
+from trivet.dataplane.admission import admit
+from trivet.dataplane.authentication import authenticate, authorise
+from trivet.dataplane.plane import Plane
+from trivet.dataplane.protocol.messages import Answer, Caller, InferRequest, OutputTensor, RowsRequest
+from trivet.dataplane.routing import choose
+from trivet.dataplane.spool import MAX_RECORD_BYTES
+from trivet.dataplane.table import LiveModel, LiveVersion
+from trivet.dataplane.validation import Validated, validate, validate_rows
+
+FEW = 64  # up to this many numbers, adding them in Python is cheaper than in NumPy
+
+
+class Entrance(NamedTuple):
+    """A caller who was let in: to which model, as of which generation."""
+
+    caller: Caller
+    model: LiveModel
+    generation: int
+
+
+def enter(plane: Plane, credentials: str | Caller | None, model_name: str, verb: str) -> Entrance:
+    """Return the entrance for `credentials` (a key's text, a trusted caller, or nothing).
+
+    Raises `Unauthenticated`, `PermissionDenied`, `NotFound` or `Unavailable`.
+    """
+    table = plane.table
+    caller = credentials if isinstance(credentials, Caller) else authenticate(table, plane.peppers, credentials)
+    model = authorise(table, caller, model_name, verb)
+    admit(model, plane.spool, is_draining=plane.is_draining)
+    return Entrance(caller, model, table.snapshot.generation)
+
+
+def infer(
+    plane: Plane,
+    entrance: Entrance,
+    request: InferRequest | RowsRequest,
+    *,
+    door: str,
+    selector: str | None = None,
+    request_id: str = "",
+) -> Answer:
+    """Answer `request`, and record the answer before returning it.
+
+    `selector` is a version's number, an alias, or None for the routes to decide. Blocks for as long as the model
+    runs. Raises `InvalidRequest`, `NotFound` or `Unavailable`; then nothing was recorded. Thread-safe.
+    """
+    started = time.perf_counter_ns()
+    model = entrance.model
+    version, route = choose(model, selector)
+    if isinstance(request, RowsRequest):
+        valid, wanted = validate_rows(version.plan, request.rows, model.name), version.output_names
+        _check_outputs(version, request.outputs or (), model.name)
+    else:
+        valid = validate(version.plan, request.inputs, model.name)
+        wanted = _wanted(version, request, model.name)
+    outputs = _run(version, valid, wanted, plane.limits.max_answer_bytes) if valid.rows else _no_rows(version, wanted)
+    answer = Answer(
+        model.name,
+        version.entry.number,
+        version.entry.digest,
+        new_prediction_id(),
+        route,
+        outputs,
+        valid.rows,
+        version.plan.signature,
+        request.id,
+        valid.flags,
+    )
+    if valid.rows:
+        latency_us = (time.perf_counter_ns() - started) // 1000
+        _append(
+            plane,
+            record_of(plane, entrance, request, answer, valid, door=door, request_id=request_id, latency_us=latency_us),
+        )
+    return answer
+
+
+def _wanted(version: LiveVersion, request: InferRequest, model: str) -> list[str]:
+    if not request.outputs:
+        return version.output_names
+    wanted = [output.name for output in request.outputs]
+    _check_outputs(version, wanted, model)
+    return wanted
+
+
+def _check_outputs(version: LiveVersion, names: Iterable[str], model: str) -> None:
+    """Raise `InvalidRequest` for a name that is no output of `version`."""
+    for name in names:
+        if name not in version.output_names:
+            raise InvalidRequest(
+                f"{model}: unknown output {quoted(name)}.{did_you_mean(name, version.output_names)}"
+                f" It has: {enumerate_names(version.output_names)}.",
+                code="UNKNOWN_OUTPUT",
+            )
+
+
+def _run(version: LiveVersion, valid: Validated, wanted: list[str], max_answer_bytes: int) -> list[OutputTensor]:
+    arrays = version.loaded.run(valid.feed, wanted)
+    outputs = version.outputs
+    return [
+        _output(outputs[name], array, valid.rows, max_answer_bytes) for name, array in zip(wanted, arrays, strict=True)
+    ]
+
+
+def _output(declared: Output, array: np.ndarray, rows: int, max_answer_bytes: int) -> OutputTensor:
+    if array.ndim != len(declared.shape) or (declared.shape[0] == -1 and len(array) != rows):
+        raise Unavailable("the model answered against its signature.", code="MODEL_FAILED")
+    if array.nbytes > max_answer_bytes:
+        raise InvalidRequest("the answer is over 64 MiB; ask for fewer rows.", code="ANSWER_TOO_LARGE")
+    data = array.ravel().tolist()
+    tensor = OutputTensor(declared.name, list(array.shape), declared.datatype, data)
+    if array.dtype.kind == "f" and not math.isfinite(sum(data) if len(data) < FEW else float(array.sum())):
+        _mark_non_finite(tensor, array)
+    return tensor
+
+
+def _mark_non_finite(tensor: OutputTensor, array: np.ndarray) -> None:
+    nan, infinite = int(np.isnan(array).sum()), int(np.isinf(array).sum())
+    counts: dict[str, Any] = {name: count for name, count in (("nan", nan), ("inf", infinite)) if count}
+    tensor.parameters = counts or None
+    tensor.data = [value if math.isfinite(value) else None for value in tensor.data]
+
+
+def _no_rows(version: LiveVersion, wanted: list[str]) -> list[OutputTensor]:
+    declared = [version.outputs[name] for name in wanted]
+    return [OutputTensor(o.name, [0, *(max(d, 0) for d in o.shape[1:])], o.datatype, []) for o in declared]
+
+
+def record_of(
+    plane: Plane,
+    entrance: Entrance,
+    request: InferRequest | RowsRequest,
+    answer: Answer,
+    valid: Validated,
+    *,
+    door: str,
+    request_id: str,
+    latency_us: int,
+) -> PredictionRecord:
+    """Return what is logged of `answer`: everything it depended on. Inputs are kept for a share of the predictions."""
+    share = plane.limits.log_inputs
+    keep_inputs = share >= 1.0 or random.random() < share
+    return PredictionRecord(
+        answer.prediction_id,
+        time.time_ns(),
+        answer.model,
+        answer.version,
+        answer.digest,
+        entrance.generation,
+        answer.route,
+        entrance.caller.name,
+        door,
+        answer.rows,
+        valid.columns if keep_inputs else None,
+        [output.data for output in answer.outputs],
+        [output.name for output in answer.outputs],
+        valid.flags,
+        request_id,
+        request.id or "",
+        _entity_key(request),
+        latency_us,
+    )
+
+
+def _entity_key(request: InferRequest | RowsRequest) -> str:
+    if isinstance(request, RowsRequest) and request.entity_keys:
+        return request.entity_keys[0]
+    return str((request.parameters or {}).get("entity_key") or "")
+
+
+def _append(plane: Plane, record: PredictionRecord) -> None:
+    """Append the record; raises `Unavailable` when it cannot be written, and then there is no answer either."""
+    try:
+        payload = encode_record(record)
+    except OverflowError:  # a whole number of over 64 bits, sent for a float
+        payload = encode_record(msgspec.structs.replace(record, inputs=_within_64_bits(record.inputs)))
+    if len(payload) > MAX_RECORD_BYTES:
+        payload = _without_inputs(record)
+    plane.spool.append(payload)
+
+
+def _without_inputs(record: PredictionRecord) -> bytes:
+    """Return the record with the SHA-256 of its inputs in their place."""
+    digest = hashlib.sha256(msgspec.msgpack.encode(record.inputs)).hexdigest()
+    return encode_record(msgspec.structs.replace(record, inputs=None, inputs_sha256=digest))
+
+
+def _within_64_bits(columns: list[list[Any]] | None) -> list[list[Any]] | None:
+    if columns is None:
+        return None
+    return [[float(v) if type(v) is int and v.bit_length() > 63 else v for v in column] for column in columns]

@@ -1,0 +1,87 @@
+"""Messages to bytes: always valid JSON, never a NaN, never more than the protocol says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+
+from trivet.core.decisions import decide, named_outputs
+from trivet.core.errors import InvalidRows, TrivetError
+from trivet.dataplane.protocol.messages import Answer
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Parameters(msgspec.Struct, omit_defaults=True):
+    prediction_id: str
+    route: str
+    cached: bool
+    flagged_rows: int = 0
+
+
+class _InferBody(msgspec.Struct):
+    model_name: str
+    model_version: str
+    parameters: _Parameters
+    outputs: list[Any]
+
+
+class _InferBodyWithId(msgspec.Struct):
+    model_name: str
+    model_version: str
+    id: str
+    parameters: _Parameters
+    outputs: list[Any]
+
+
+def encode_infer(answer: Answer) -> bytes:
+    """Return the JSON of an `/infer` answer; NaN and infinities become null, counted in the output's parameters."""
+    parameters = _parameters(answer)
+    if answer.id is None:
+        return _encode(_InferBody(answer.model, str(answer.version), parameters, answer.outputs))
+    return _encode(_InferBodyWithId(answer.model, str(answer.version), answer.id, parameters, answer.outputs))
+
+
+def encode_rows(answer: Answer, wanted: list[str] | None) -> bytes:
+    """Return the JSON of a `/predict` answer: per row its id, value, decision and flags, and the outputs in `wanted`."""
+    body: dict[str, Any] = {"model_name": answer.model, "model_version": str(answer.version)}
+    if answer.id is not None:
+        body["id"] = answer.id
+    body["parameters"] = _parameters(answer)
+    body["rows"] = answer_rows(answer, wanted or ())
+    return _encode(body)
+
+
+def answer_rows(answer: Answer, wanted: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Return one mapping per row: `id`, `value`, `decision`, and `flags` and `outputs` where there are any."""
+    columns = {output.name: output.data for output in answer.outputs}
+    rows: list[dict[str, Any]] = []
+    for number, decision in enumerate(decide(answer.signature, columns, answer.rows)):
+        row: dict[str, Any] = {"id": f"{answer.prediction_id}:{number}", "value": decision.value}
+        if decision.decision:
+            row["decision"] = decision.decision
+        if answer.flags and number in answer.flags:
+            row["flags"] = answer.flags[number]
+        rows.append(row)
+    if wanted:
+        named = named_outputs(answer.signature, {name: columns[name] for name in wanted}, answer.rows)
+        for row, outputs in zip(rows, named, strict=True):
+            row["outputs"] = outputs
+    return rows
+
+
+def encode_error(error: TrivetError, state: dict[str, Any]) -> bytes:
+    """Return `{"error": text}`, with `errors` for rows, and with what a health answer adds in `state`."""
+    body: dict[str, Any] = {"error": error.message, **state}
+    if isinstance(error, InvalidRows):
+        body["errors"] = [
+            {"row": problem.row, "field": problem.field, "code": problem.code, "error": problem.message}
+            for problem in error.problems
+        ]
+    return _encode(body)
+
+
+def _parameters(answer: Answer) -> _Parameters:
+    return _Parameters(answer.prediction_id, answer.route, answer.cached, len(answer.flags) if answer.flags else 0)

@@ -1,0 +1,83 @@
+"""The messages that walk the corridor, whatever transport brought them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from trivet.core.signature import Signature
+
+Dimension = Annotated[int, msgspec.Meta(ge=0)]
+Scalar = str | int | float | bool | None
+
+
+class Tensor(msgspec.Struct, forbid_unknown_fields=True):
+    """One named array as a client sent it: `data` row-major, flat or nested exactly as `shape`."""
+
+    name: str
+    shape: list[Dimension]
+    datatype: str
+    data: list[Any] | None = None
+    parameters: dict[str, Scalar] | None = None
+
+
+class RequestedOutput(msgspec.Struct, forbid_unknown_fields=True):
+    """One output a client asks for by name."""
+
+    name: str
+    parameters: dict[str, Scalar] | None = None
+
+
+class InferRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `/infer`: tensors in, and which outputs are wanted (none named: all)."""
+
+    inputs: list[Tensor]
+    id: str | None = None
+    parameters: dict[str, Scalar] | None = None
+    outputs: list[RequestedOutput] | None = None
+    model_name: str | None = None
+
+
+class RowsRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `/predict`: rows of named features."""
+
+    rows: list[dict[str, Any]]
+    id: str | None = None
+    outputs: list[str] | None = None
+    parameters: dict[str, Scalar] | None = None
+    entity_keys: list[str] | None = None
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks: the name that is logged ("key:k3x9…", "user:ada", "anonymous") and what they may do."""
+
+    name: str
+    verbs: dict[str, frozenset[str]]  # model name or "*" -> verbs
+    is_trusted: bool = False  # a process of ours: it may do everything, and was authenticated elsewhere
+
+
+class OutputTensor(msgspec.Struct, omit_defaults=True):
+    """One output of an answer; `data` is flat and row-major, NaN and infinities are None on the wire."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[Any]
+    parameters: dict[str, Scalar] | None = None
+
+
+class Answer(msgspec.Struct):
+    """What the corridor gives back. `signature` is the answering version's."""
+
+    model: str
+    version: int
+    digest: str
+    prediction_id: str
+    route: str
+    outputs: list[OutputTensor]
+    rows: int
+    signature: Signature
+    id: str | None = None
+    flags: dict[int, dict[str, str]] | None = None
+    cached: bool = False

@@ -1,0 +1,108 @@
+"""Reconcile: make what is loaded follow a Snapshot. Fetch, verify, load, warm, then swap, then unload.
+
+A version that cannot be loaded never replaces one that answers: the model keeps the routes it had, and the failure is
+kept beside it for readiness and metadata to tell.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from trivet.core.errors import BundleError, TrivetError
+from trivet.core.snapshot import ModelEntry, Snapshot, VersionEntry
+from trivet.dataplane.engines.base import Engine
+from trivet.dataplane.protocol.messages import Caller
+from trivet.dataplane.table import LiveModel, LiveVersion, Table
+from trivet.dataplane.validation import Plan
+from trivet.model.bundle.bundle import Bundle
+
+logger = logging.getLogger(__name__)
+
+Fetch = Callable[[str], Bundle]
+
+
+class Reconciler:
+    """Turns snapshots into tables. One thread calls `follow`; nobody else loads or unloads."""
+
+    def __init__(self, engine: Engine, fetch: Fetch, max_rows: int) -> None:
+        self._engine = engine
+        self._fetch = fetch
+        self._max_rows = max_rows
+        self._loaded: dict[str, LiveVersion] = {}  # by digest: two models may share a bundle
+
+    def follow(self, snapshot: Snapshot, before: Table) -> Table:
+        """Return the table for `snapshot`, loading what is new. May take as long as loading takes; raises nothing."""
+        models = {name: self._model(entry, before.models.get(name)) for name, entry in snapshot.models.items()}
+        callers = {key.id: Caller(f"key:{key.id}", key.grants) for key in snapshot.keys.values()}
+        return Table(snapshot, models, callers)
+
+    def release_unused(self, table: Table) -> None:
+        """Unload what `table`, which is in force by now, does not use."""
+        used = {live.entry.digest for model in table.models.values() for live in model.live.values()}
+        for digest in self._loaded.keys() - used:
+            self._loaded.pop(digest).loaded.unload()
+            logger.info("event=version_unloaded digest=%s", digest[:12])
+
+    def _model(self, entry: ModelEntry, before: LiveModel | None) -> LiveModel:
+        live: dict[int, LiveVersion] = {}
+        failed: dict[int, str] = {}
+        for version in entry.versions.values():
+            if not version.keep_loaded:
+                continue
+            try:
+                live[version.number] = self._version(version)
+            except Exception as error:
+                failed[version.number] = str(error)
+                trace = None if isinstance(error, TrivetError) else error
+                logger.error(  # noqa: TRY400  (a trace only where the message is not the finding)
+                    "event=version_not_loaded model=%s version=%d error=%s",
+                    entry.name,
+                    version.number,
+                    error,
+                    exc_info=trace,
+                )
+        if any(route.version in failed and route.weight for route in entry.routes) and before is not None:
+            live = {**before.live, **live}
+            return LiveModel(entry, live, before.routed, failed, _slowest(live))
+        return LiveModel(entry, live, _shares(entry, live), failed, _slowest(live))
+
+    def _version(self, entry: VersionEntry) -> LiveVersion:
+        found = self._loaded.get(entry.digest)
+        if found is not None and found.entry.number == entry.number:
+            return found
+        if found is None:
+            bundle = self._bundle(entry)
+            loaded = self._engine.load(bundle)
+            signature = bundle.signature
+            plan = Plan(signature, self._max_rows, bundle.manifest.packs)
+        else:
+            loaded, plan, signature = found.loaded, found.plan, found.plan.signature
+        outputs = {output.name: output for output in signature.outputs}
+        live = LiveVersion(entry, loaded, plan, outputs, list(outputs))
+        self._loaded.setdefault(entry.digest, live)
+        return live
+
+    def _bundle(self, entry: VersionEntry) -> Bundle:
+        try:
+            return self._fetch(entry.digest)
+        except TrivetError:
+            raise
+        except OSError as error:
+            raise BundleError(
+                f"bundle {entry.digest[:12]}… cannot be read: {error.strerror or 'input/output'}."
+            ) from error
+
+
+def _slowest(live: dict[int, LiveVersion]) -> float:
+    return max((version.loaded.cost_us_per_row for version in live.values()), default=0.0)
+
+
+def _shares(entry: ModelEntry, live: dict[int, LiveVersion]) -> tuple[tuple[int, LiveVersion], ...]:
+    shares: list[tuple[int, LiveVersion]] = []
+    total = 0
+    for route in entry.routes:
+        if route.weight and route.version in live:
+            total += route.weight
+            shares.append((total, live[route.version]))
+    return tuple(shares)

@@ -1,0 +1,51 @@
+"""The table: what this process can answer at one instant. It is replaced as a whole, never changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trivet.core.signature import Output
+from trivet.core.snapshot import ModelEntry, Snapshot, VersionEntry
+from trivet.dataplane.engines.base import LoadedVersion
+from trivet.dataplane.protocol.messages import Caller
+from trivet.dataplane.validation import Plan
+
+NOTHING_YET = Snapshot(generation=-1)  # before the first look at the registry, whose own generations begin at 0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveVersion:
+    """One loaded version, with everything a request needs of it worked out beforehand."""
+
+    entry: VersionEntry
+    loaded: LoadedVersion
+    plan: Plan
+    outputs: dict[str, Output]
+    output_names: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveModel:
+    """One model as it answers here. `failed` names versions whose bundle could not be loaded, and why."""
+
+    entry: ModelEntry
+    live: dict[int, LiveVersion]
+    routed: tuple[tuple[int, LiveVersion], ...]  # cumulative share in percent, version; empty when nothing is routed
+    failed: dict[int, str] = field(default_factory=dict)
+    slowest_us: float = 0.0  # a row, of the slowest version loaded
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The snapshot this process follows, and what of it is loaded."""
+
+    snapshot: Snapshot = NOTHING_YET
+    models: dict[str, LiveModel] = field(default_factory=dict)
+    callers: dict[str, Caller] = field(default_factory=dict)  # by the id of their key
+
+
+EMPTY_TABLE = Table()

@@ -1,0 +1,1 @@
+"""The one command, `trivet`, under which all verbs are."""

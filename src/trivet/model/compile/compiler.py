@@ -1,0 +1,206 @@
+"""`compile_model`: the whole path from a fitted estimator to a bundle that was proven to answer as it does."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import trivet
+from trivet.core.errors import CompileError
+from trivet.core.signature import Signature
+from trivet.model.bundle.bundle import Bundle, make_bundle
+from trivet.model.bundle.manifest import Manifest
+from trivet.model.bundle.sample import SAMPLE_NAME, SAMPLE_ROWS, encode_sample
+from trivet.model.compile.checks import check_graph
+from trivet.model.compile.converters.answers import Answer
+from trivet.model.compile.fields import Layout, layout_of
+from trivet.model.compile.graph import OPSETS, Graph
+from trivet.model.compile.original import Answers, Original, check_fitted
+from trivet.model.compile.parity import ROWS_TO_CALL_CONSTANT, check_tolerance, check_varies, run_gate
+from trivet.model.compile.recipe import emit
+from trivet.model.compile.report import DEFAULT_TOLERANCE, ParityReport, Speed
+from trivet.model.compile.rows import gate_rows
+from trivet.model.compile.signature import observe, outputs_of, signature_of
+from trivet.model.compile.speed import measure
+from trivet.model.compile.synthetic import synthetic_sample
+from trivet.model.runtimes.onnx import MODEL_FILE, OnnxRuntime
+
+RECIPE = "double-trees-1"  # names the way a graph was made; changes when graphs change
+OLDEST_RUNTIME = ">=1.20"  # ONNX Runtime that knows opset 21
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled model: its bundle, the proof that it answers as the original, and what a row costs."""
+
+    bundle: Bundle
+    parity: ParityReport
+    speed: Speed
+
+    @property
+    def signature(self) -> Signature:
+        """What the version takes and gives."""
+        return self.bundle.signature
+
+
+def compile_model(
+    model: Any,
+    *,
+    sample: pd.DataFrame | np.ndarray | None = None,
+    labels: Any = None,
+    tolerance: float = DEFAULT_TOLERANCE,
+    source: Mapping[str, Any] | None = None,
+) -> Compiled:
+    """Return `model`, a fitted scikit-learn, XGBoost or LightGBM estimator or pipeline, as a bundle.
+
+    `sample` has rows like those it was trained on, without the label: a DataFrame with the same columns, or an array
+    (rows, features). Without one, rows are made up from what the fitted steps reveal and the report says so. `labels`,
+    one per sample row, must be classes the model knows. `tolerance` is the largest allowed difference of an answer,
+    relative to 1 + its size; at most 1e-3. `source` is added to what the manifest says of the origin.
+
+    The same object and sample give the same digest. Takes 0.1 to some 60 seconds and one core. Raises `CompileError`
+    when it cannot be compiled and `ParityFailed`, with the worst rows, when the compiled answers differ.
+
+    >>> compiled = compile_model(pipeline, sample=train.head(500))  # doctest: +SKIP
+    >>> compiled.parity.line()  # doctest: +SKIP
+    'parity on 4312 rows: max |difference| 3e-7, 0 decisions differ'
+    """
+    check_tolerance(tolerance)
+    check_fitted(model)
+    is_synthetic = sample is None
+    layout, frame = layout_of(model, synthetic_sample(model) if sample is None else sample)
+    original = Original(model, takes_matrix=layout.is_matrix)
+    _check_labels(original, labels)
+    first = _first_answers(original, frame)
+
+    graph = Graph()
+    answer = emit(graph, model, layout.table())
+    layout = observe(original, layout, frame, graph.categories)
+    width = first.shape[1]
+    signature = signature_of(original, layout, frame, width)
+    data = _model_bytes(graph, original, answer, layout, width)
+    facts = check_graph(data, signature, layout.packs())
+
+    runtime = OnnxRuntime.load(_draft(signature, layout, data))
+    names = [output.name for output in signature.outputs]
+
+    def shipped(rows: pd.DataFrame) -> Answers:
+        found = dict(zip(names, runtime.run(layout.feed(rows), names), strict=True))
+        values = found[original.output_name]
+        return Answers(values.reshape(len(rows), -1), found.get("label"))
+
+    rows = gate_rows(layout, frame, graph.splits)
+    parity = run_gate(original, shipped, layout, rows, tolerance=tolerance, synthetic=is_synthetic)
+    one_row = layout.feed(frame.head(1))
+    speed = measure(original, frame, lambda tensors: runtime.run(tensors, names), one_row)
+
+    kept = frame.head(SAMPLE_ROWS)
+    tensors = layout.tensors(kept)
+    answers = dict(zip(names, runtime.run(layout.feed(kept), names), strict=True))
+    manifest = Manifest(
+        format=1,
+        runtime=OnnxRuntime.name,
+        signature=signature,
+        files=(),
+        packs=layout.packs(),
+        requires={"onnxruntime": OLDEST_RUNTIME, "opset": OPSETS},
+        source={**source_of(model), **(source or {})},
+        environment=environment(),
+        compile={
+            "recipe": RECIPE,
+            "operators": list(facts.operators),
+            "may_run_inline": facts.may_run_inline,
+            "threshold_precision": "float64",
+        },
+        parity=parity.as_manifest(),
+        sample_rows=len(kept),
+    )
+    bundle = make_bundle(manifest, {MODEL_FILE: data, SAMPLE_NAME: encode_sample(signature, tensors, answers)})
+    return Compiled(bundle, parity, speed)
+
+
+def environment() -> dict[str, str]:
+    """Return the versions of what compiles here, which the manifest records."""
+    versions = {"python": ".".join(platform.python_version_tuple()[:2]), "trivet": trivet.__version__}
+    return versions | _versions("skl2onnx", "onnx")
+
+
+def source_of(model: Any) -> dict[str, Any]:
+    """Return what the manifest says of the trained object: library, class, and the versions found here."""
+    kind = type(model)
+    library = kind.__module__.split(".")[0]
+    named = {"sklearn": "scikit-learn", "xgboost": "xgboost", "lightgbm": "lightgbm"}.get(library, library)
+    installed = _versions("scikit-learn", "numpy") | (_versions(named) or _versions(f"{named}-cpu"))
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {
+        "kind": library,
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "opened_with": {"python": python} | installed,
+    }
+
+
+def _first_answers(original: Original, frame: pd.DataFrame) -> np.ndarray:
+    """Return the original's values for the first sample rows, so that what cannot be served is refused at once."""
+    rows = frame.head(SAMPLE_ROWS)
+    try:
+        values = original.answers(rows).values
+    except CompileError:
+        raise
+    except Exception as error:
+        raise CompileError(f"the original itself refuses the sample: {error}") from error
+    if len(rows) >= ROWS_TO_CALL_CONSTANT:
+        check_varies(values)
+    return values
+
+
+def _check_labels(original: Original, labels: Any) -> None:
+    if labels is None or original.classes is None:
+        return
+    known = set(original.classes.tolist())
+    strange = next((value for value in np.asarray(labels, object).tolist() if value not in known), None)
+    if strange is not None:
+        raise CompileError(
+            f"the label {strange!r} is no class of the model; it knows {', '.join(original.class_names[:30])}. "
+            "Is it the right column?"
+        )
+
+
+def _model_bytes(graph: Graph, original: Original, answer: Answer, layout: Layout, width: int) -> bytes:
+    shown = {
+        "label": answer.label,
+        "probabilities": answer.probabilities,
+        "scores": answer.scores,
+        "prediction": answer.prediction,
+    }
+    if answer.prediction is not None:
+        shown["prediction"] = graph.add("Reshape", answer.prediction, graph.constant([-1], np.int64))
+    outputs = {}
+    for output in outputs_of(original, width):
+        tensor = shown[output.name]
+        if tensor is None:
+            raise CompileError(f"{type(original.model).__name__} was converted without its {output.name}.")
+        outputs[output.name] = (tensor, output.datatype, output.shape)
+    data: bytes = graph.model(layout.graph_inputs(), outputs).SerializeToString(deterministic=True)
+    return data
+
+
+def _draft(signature: Signature, layout: Layout, data: bytes) -> Bundle:
+    """Return a bundle of the graph alone: what the gate asks is read back from the bytes that will be shipped."""
+    manifest = Manifest(format=1, runtime=OnnxRuntime.name, signature=signature, files=(), packs=layout.packs())
+    return make_bundle(manifest, {MODEL_FILE: data})
+
+
+def _versions(*names: str) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,66 @@
+"""What an estimator answers, as tensors of the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trivet.core.errors import CompileError
+from trivet.model.compile.graph import Graph
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The tensors of one estimator's answer, all FP64 but `label`.
+
+    `prediction` has shape (rows, 1), `probabilities` (rows, classes), `scores` (rows, classes) or, for two classes,
+    (rows, 1): the score of the second. `label` has shape (rows,) and the datatype of `class_labels`.
+    """
+
+    prediction: str | None = None
+    probabilities: str | None = None
+    scores: str | None = None
+    label: str | None = None
+
+
+def class_labels(classes: Any) -> np.ndarray:
+    """Return `classes` as they travel: strings (object) or int64. Raises `CompileError` for other kinds.
+
+    Booleans become 0 and 1, whole floats integers.
+    """
+    array = np.asarray(classes)
+    if array.dtype.kind in "iub" or (array.dtype.kind == "f" and bool(np.all(array == np.round(array)))):
+        return array.astype(np.int64)
+    if all(isinstance(value, str) for value in array.tolist()):
+        return array.astype(object)
+    raise CompileError(f"classes of type {array.dtype} cannot travel; train on strings, whole numbers or booleans.")
+
+
+def class_names(classes: Any) -> tuple[str, ...]:
+    """Return the names of `classes` for people: `True`, `1`, `late`."""
+    array = np.asarray(classes)
+    if array.dtype.kind == "b":
+        return tuple(str(bool(value)) for value in array.tolist())
+    return tuple(str(value) for value in class_labels(array).tolist())
+
+
+def classification(
+    graph: Graph, classes: Any, *, probabilities: str | None = None, scores: str | None = None
+) -> Answer:
+    """Return the answer of a classifier whose label is the class with the largest value; the first wins a tie."""
+    labels = class_labels(classes)
+    if probabilities is None and len(labels) == 2:
+        assert scores is not None  # noqa: S101  (one of the two is given)
+        flat = graph.add("Reshape", scores, graph.constant([-1], np.int64))
+        place = graph.cast(graph.add("Greater", flat, graph.constant(0.0, np.float64)), "INT64")
+    else:
+        place = graph.add("ArgMax", probabilities or scores or "", axis=1, keepdims=0)
+    label = graph.add("Gather", graph.constant(labels), place, axis=0)
+    return Answer(probabilities=probabilities, scores=scores, label=label)
+
+
+def two_classes(graph: Graph, second: str) -> str:
+    """Return probabilities (rows, 2) from `second`, the second class's, of shape (rows, 1)."""
+    return graph.add("Concat", graph.add("Sub", graph.constant(1.0, np.float64), second), second, axis=1)

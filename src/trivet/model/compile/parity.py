@@ -1,0 +1,217 @@
+"""The parity gate: original and compiled graph answer the same rows, and no decision may differ. Nothing turns it off."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trivet.core.errors import CompileError, ParityFailed
+from trivet.model.compile.fields import Layout
+from trivet.model.compile.original import Answers, Original
+from trivet.model.compile.report import MOST_TOLERANCE, ParityReport
+from trivet.model.compile.rows import GateRows
+
+NATIVE_SECONDS = 60.0  # how long the original may take over all rows; what is left then is cut
+CHUNK_ROWS = 2_000
+WORST_ROWS = 20
+BATCHES = (1, 2, 7, 64)  # answers must not depend on their neighbours
+BATCH_TOLERANCE = 1e-6
+ROWS_TO_CALL_CONSTANT = 2
+NOISE = 1e-12
+
+Compiled = Callable[[pd.DataFrame], Answers]
+
+
+def check_tolerance(tolerance: float) -> None:
+    """Raise `CompileError` unless 0 < `tolerance` <= 1e-3."""
+    if not 0 < tolerance <= MOST_TOLERANCE:
+        raise CompileError(f"tolerance {tolerance:g} is outside what is allowed: above 0, at most {MOST_TOLERANCE:g}.")
+
+
+def check_varies(values: np.ndarray) -> None:
+    """Raise `CompileError` when all rows of `values`, shape (rows, k), are the same: a model that decides nothing."""
+    if np.all(values == values[0]):
+        raise CompileError("constant output: it answers the same for every row of the sample. Nothing to serve.")
+
+
+def run_gate(
+    original: Original, compiled: Compiled, layout: Layout, rows: GateRows, *, tolerance: float, synthetic: bool
+) -> ParityReport:
+    """Return the report of a passed gate.
+
+    Raises `ParityFailed`, with the worst rows, when an answer is off by more than the tolerance or a decision differs;
+    `CompileError` when the original refuses a sample row, answers NaN, contradicts itself, or answers the same always.
+    """
+    kept, native, cut = _native_answers(original, rows)
+    frame = rows.frame.iloc[kept].reset_index(drop=True)
+    kinds = rows.kinds[kept]
+    sample_rows = int((kinds == "sample").sum())
+    _check_native(original, frame, native, sample_rows)
+    shipped = compiled(frame)
+    if shipped.values.shape != native.values.shape:
+        raise CompileError(f"the graph answers {shipped.values.shape[1]} values a row, not {native.values.shape[1]}.")
+    difference, allowed = _differences(native.values, shipped.values, original, sample_rows, tolerance)
+    label_off, ties = _label_differences(native, shipped, original.threshold, tolerance)
+    bad = (difference > allowed) | label_off
+    report = ParityReport(
+        rows=len(frame),
+        by_kind=Counter(kinds.tolist()),
+        synthetic=synthetic,
+        largest=_without_noise(float(difference.max())),
+        p999=_without_noise(float(np.quantile(difference, 0.999, method="higher"))),
+        labels_differ=int(label_off.sum()),
+        ties=int(ties.sum()),
+        failed_rows=int(bad.sum()),
+        tolerance=tolerance,
+        refused_rows=len(rows.frame) - len(frame) - cut,
+        cut_rows=cut,
+        worst=_Compared(layout, frame, kinds, native, shipped, difference, bad).worst(),
+    )
+    if bad.any():
+        raise ParityFailed(report.failure(), report.worst)
+    _check_batches(compiled, frame, shipped)
+    return report
+
+
+def _without_noise(difference: float) -> float:
+    """Return `difference`, or 0 below 1e-12: there it only tells how many threads the original's libraries used."""
+    return difference if difference >= NOISE else 0.0
+
+
+def _native_answers(original: Original, rows: GateRows) -> tuple[np.ndarray, Answers, int]:
+    """Return the places that the original answered, its answers, and how many rows were cut for time."""
+    places: list[np.ndarray] = []
+    answers: list[Answers] = []
+    deadline = time.monotonic() + NATIVE_SECONDS
+    cut = 0
+    for start in range(0, len(rows.frame), CHUNK_ROWS):
+        chunk = np.arange(start, min(start + CHUNK_ROWS, len(rows.frame)))
+        if time.monotonic() > deadline and places:
+            cut += len(chunk)
+            continue
+        for part, answer in _asked(original, rows, chunk):
+            places.append(part)
+            answers.append(answer)
+    labels = None if answers[0].labels is None else np.concatenate([a.labels for a in answers if a.labels is not None])
+    return np.concatenate(places), Answers(np.concatenate([a.values for a in answers]), labels), cut
+
+
+def _asked(original: Original, rows: GateRows, places: np.ndarray) -> list[tuple[np.ndarray, Answers]]:
+    """Ask for `places`; when the original raises, find by halving which generated rows it refuses and leave them out."""
+    try:
+        return [(places, original.answers(rows.frame.iloc[places]))]
+    except CompileError:
+        raise
+    except Exception as error:
+        if len(places) == 1:
+            if rows.kinds[places[0]] == "sample":
+                raise CompileError(f"the original itself refuses row {places[0]} of the sample: {error}") from error
+            return []
+        half = len(places) // 2
+        return _asked(original, rows, places[:half]) + _asked(original, rows, places[half:])
+
+
+def _check_native(original: Original, frame: pd.DataFrame, native: Answers, sample_rows: int) -> None:
+    own = native.values[:sample_rows]
+    if not np.isfinite(own).all():
+        place = int(np.flatnonzero(~np.isfinite(own).all(axis=1))[0])
+        raise CompileError(f"the original answers NaN or infinity to row {place} of the sample.")
+    check_varies(own if sample_rows >= ROWS_TO_CALL_CONSTANT else native.values)
+    again = original.answers(frame.head(min(sample_rows, CHUNK_ROWS)))
+    if not np.allclose(again.values, own[: len(again.values)], rtol=0, atol=1e-12):
+        raise CompileError("the original contradicts itself: asked twice, it answers the same rows differently.")
+
+
+def _differences(
+    native: np.ndarray, shipped: np.ndarray, original: Original, sample_rows: int, tolerance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest difference of each row and what is allowed there: T(1 + |a|), or T(sd + |a|) for a prediction."""
+    unit = 1.0 if original.task != "regression" else float(native[: max(sample_rows, 1)].std())
+    with np.errstate(invalid="ignore"):
+        off = np.abs(native - shipped)
+    same = (native == shipped) | (np.isnan(native) & np.isnan(shipped))
+    off = np.where(same, 0.0, np.where(np.isfinite(off), off, np.inf))
+    allowed = tolerance * (unit + np.where(np.isfinite(native), np.abs(native), 0.0))
+    column = np.argmax(off - allowed, axis=1)
+    place = np.arange(len(off))
+    return off[place, column], allowed[place, column]
+
+
+def _label_differences(
+    native: Answers, shipped: Answers, threshold: float | None, tolerance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the decision differs, and where it only differs because the original's best two are a tie (within 2T)."""
+    if native.labels is None or shipped.labels is None:
+        none = np.zeros(len(native.values), bool)
+        return none, none
+    differs = native.labels != shipped.labels
+    if threshold is not None or native.values.shape[1] == 1:
+        close = np.abs(native.values[:, -1] - (threshold or 0.0)) <= tolerance
+    else:
+        best = np.sort(native.values, axis=1)
+        close = best[:, -1] - best[:, -2] <= 2 * tolerance
+    return differs & ~close, differs & close
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """The rows that both answered, and where they differ; all of one length."""
+
+    layout: Layout
+    frame: pd.DataFrame
+    kinds: np.ndarray
+    native: Answers
+    shipped: Answers
+    difference: np.ndarray
+    bad: np.ndarray
+
+    def worst(self) -> tuple[dict[str, Any], ...]:
+        """Return the worst rows: those that fail first, then by difference."""
+        order = np.lexsort((-self.difference, ~self.bad))[:WORST_ROWS]
+        return tuple(self._row(int(place)) for place in order)
+
+    def _row(self, place: int) -> dict[str, Any]:
+        native, shipped = self.native.values[place], self.shipped.values[place]
+        with np.errstate(invalid="ignore"):
+            column = int(np.argmax(np.nan_to_num(np.abs(native - shipped), nan=np.inf)))
+        row = {
+            "row": place,
+            "kind": str(self.kinds[place]),
+            "native": float(native[column]),
+            "compiled": float(shipped[column]),
+            "difference": float(self.difference[place]),
+            "inputs": {name: _bare(self.frame[name].iloc[place]) for name in self.layout.names},
+        }
+        if self.native.labels is not None and self.shipped.labels is not None:
+            row["native_label"] = _bare(self.native.labels[place])
+            row["compiled_label"] = _bare(self.shipped.labels[place])
+        return row
+
+
+def _bare(value: Any) -> Any:
+    plain = value.item() if isinstance(value, np.generic) else value
+    return None if plain is None or (isinstance(plain, float) and np.isnan(plain)) else plain
+
+
+def _check_batches(compiled: Compiled, frame: pd.DataFrame, whole: Answers) -> None:
+    """Raise unless the graph answers the same when rows are shuffled and when they come in other batches."""
+    rng = np.random.default_rng(len(frame))
+    order = rng.permutation(len(frame))
+    _check_same(compiled(frame.iloc[order]), whole.take(order), "when rows are shuffled")
+    for size in BATCHES:
+        places = rng.choice(len(frame), size=min(max(size, 32), len(frame)), replace=False)
+        for start in range(0, len(places), size):
+            batch = places[start : start + size]
+            _check_same(compiled(frame.iloc[batch]), whole.take(batch), f"in batches of {size}")
+
+
+def _check_same(answers: Answers, expected: Answers, when: str) -> None:
+    same = np.isclose(answers.values, expected.values, rtol=BATCH_TOLERANCE, atol=BATCH_TOLERANCE, equal_nan=True)
+    if not same.all():
+        raise ParityFailed(f"the graph's answers depend on their neighbours: they change {when}.")

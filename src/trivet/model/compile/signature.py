@@ -1,0 +1,142 @@
+"""The signature of a trained object: read from a sample and the fitted steps, and observed by asking the original."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trivet.core.signature import Input, Output, Signature
+from trivet.model.compile.fields import MATRIX, WORDS, Field, Layout
+from trivet.model.compile.original import Original
+
+MOST_CATEGORIES = 10_000
+ROWS_ASKED = 5  # sample rows that are repeated with one value changed
+UNSEEN = "an unseen value"
+
+
+def observe(original: Original, layout: Layout, sample: pd.DataFrame, known: Mapping[str, tuple[str, ...]]) -> Layout:
+    """Return `layout` with what asking the original shows: whether a value may be missing, and whether it may be new.
+
+    `known` holds the categories of fitted encoders by field; other words take theirs from the sample.
+    """
+    if layout.is_matrix:
+        nullable = _accepts_empty_matrix(original, sample)
+        return layout.with_fields([replace(field, nullable=nullable) for field in layout.fields])
+    fields = []
+    for field in layout.fields:
+        seen = _with_words(original, layout, sample, field, known) if field.datatype == WORDS else field
+        fields.append(_with_gap(original, layout, sample, seen))
+    return layout.with_fields(fields)
+
+
+def _with_words(
+    original: Original, layout: Layout, sample: pd.DataFrame, field: Field, known: Mapping[str, tuple[str, ...]]
+) -> Field:
+    words = replace(field, categories=_categories(sample[field.name], known.get(field.name)))
+    return replace(words, rejects_unknown=not _is_accepted(original, layout, sample, words, UNSEEN))
+
+
+def signature_of(original: Original, layout: Layout, sample: pd.DataFrame, width: int) -> Signature:
+    """Return the signature; `width` is the number of columns of the model's values."""
+    return Signature(
+        inputs=_inputs(layout, sample),
+        outputs=outputs_of(original, width),
+        task=original.task,
+        threshold=_shown_threshold(original),
+    )
+
+
+def _shown_threshold(original: Original) -> float | None:
+    return original.threshold if original.output_name == "probabilities" else None
+
+
+def outputs_of(original: Original, width: int) -> tuple[Output, ...]:
+    """Return the outputs: label and probabilities or scores of a classifier, the prediction of a regressor."""
+    if original.classes is None:
+        return (Output(name="prediction", datatype="FP64", shape=(-1,)),)
+    names = original.class_names
+    shown = names if width == len(names) else names[-width:]
+    kind = "BYTES" if original.label_dtype.kind == "O" else "INT64"
+    return (
+        Output(name="label", datatype=kind, shape=(-1,), classes=names),
+        Output(name=original.output_name, datatype="FP64", shape=(-1, width), classes=shown),
+    )
+
+
+def _inputs(layout: Layout, sample: pd.DataFrame) -> tuple[Input, ...]:
+    if layout.is_matrix:
+        return (
+            Input(
+                name=MATRIX,
+                datatype="FP64",
+                shape=(-1, len(layout.fields)),
+                nullable=all(field.nullable for field in layout.fields),
+                columns=tuple(layout.names) if layout.has_names else None,
+            ),
+        )
+    return tuple(_input(field, sample[field.name]) for field in layout.fields)
+
+
+def _input(field: Field, values: pd.Series) -> Input:
+    if field.datatype == WORDS:
+        return Input(
+            name=field.name,
+            datatype=WORDS,
+            shape=(-1, 1),
+            nullable=field.nullable,
+            categories=field.categories,
+            unknown="reject" if field.rejects_unknown else "pass",
+        )
+    low, high = _bounds(values) if field.datatype != "BOOL" else (None, None)
+    return Input(name=field.name, datatype=field.datatype, shape=(-1, 1), nullable=field.nullable, low=low, high=high)
+
+
+def _bounds(values: pd.Series) -> tuple[float | None, float | None]:
+    numbers = values.to_numpy(np.float64)
+    numbers = numbers[np.isfinite(numbers)]
+    return (float(numbers.min()), float(numbers.max())) if len(numbers) else (None, None)
+
+
+def _categories(values: pd.Series, known: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    found = (
+        known if known is not None else tuple(sorted({value for value in values.tolist() if isinstance(value, str)}))
+    )
+    return found if 0 < len(found) <= MOST_CATEGORIES else None
+
+
+def _with_gap(original: Original, layout: Layout, sample: pd.DataFrame, field: Field) -> Field:
+    if field.datatype in ("INT64", "BOOL"):
+        return field  # these have no way to say "missing"
+    gaps: list[Any] = [field.gap]
+    if field.datatype == WORDS:
+        gaps += [gap for gap in (np.nan, None) if gap is not field.gap]
+    for gap in gaps:
+        candidate = replace(field, gap=gap)
+        if _is_accepted(original, layout, sample, candidate, gap):
+            return replace(candidate, nullable=True)
+    return field
+
+
+def _accepts_empty_matrix(original: Original, sample: pd.DataFrame) -> bool:
+    rows = sample.head(ROWS_ASKED).copy()
+    rows.iloc[0, :] = np.nan
+    try:
+        return bool(np.isfinite(original.answers(rows).values).all())
+    except Exception:  # noqa: BLE001  (whatever it raises, it is a refusal)
+        return False
+
+
+def _is_accepted(original: Original, layout: Layout, sample: pd.DataFrame, field: Field, value: Any) -> bool:
+    rows = sample.head(ROWS_ASKED)
+    asked = layout.with_fields([field if f.name == field.name else f for f in layout.fields])
+    columns: dict[str, Any] = {name: rows[name] for name in layout.names}
+    columns[field.name] = [value] * len(rows)
+    try:
+        answers = original.answers(asked.frame(columns))
+    except Exception:  # noqa: BLE001  (whatever it raises, it is a refusal)
+        return False
+    return bool(np.isfinite(answers.values).all())

@@ -1,0 +1,82 @@
+"""What disposable processes are asked and send back: one length, one message. Read as if a stranger had written it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from trivet.core.signature import Signature
+from trivet.model.bundle.packing import Pack
+
+LENGTH_BYTES = 8
+MOST_ANSWER_BYTES = 512 * 1024**2
+
+
+class Task(msgspec.Struct, frozen=True):
+    """What the child is asked: over which descriptors it reads, and how to compile."""
+
+    model_descriptor: int
+    sample_descriptor: int | None
+    label_column: str | None
+    tolerance: float
+    sha256: str
+    seconds: int
+
+
+class Failure(msgspec.Struct, frozen=True, tag="failure"):
+    """Why nothing was compiled. `worst` holds the worst rows of a failed parity gate."""
+
+    message: str
+    is_parity: bool = False
+    worst: list[dict[str, Any]] = []
+
+
+class Success(msgspec.Struct, frozen=True, tag="success"):
+    """A bundle's manifest and files, and what the gates measured."""
+
+    manifest: bytes
+    files: dict[str, bytes]
+    compiled_microseconds: float
+    native_microseconds: float
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What the judge is asked: whether these bytes are a graph that may be served, and fit what is said of them."""
+
+    graph: bytes
+    signature: Signature
+    packs: tuple[Pack, ...]
+    seconds: int
+
+
+class GraphFacts(msgspec.Struct, frozen=True, tag="facts"):
+    """What the checks found. `may_run_inline` is False for control flow and for operators not on the allow-list."""
+
+    bytes: int
+    nodes: int
+    operators: tuple[str, ...]
+    nesting: int
+    may_run_inline: bool
+
+
+Answer = Success | Failure
+Verdict = GraphFacts | Failure
+
+
+def encode_framed(answer: Answer | Verdict) -> bytes:
+    """Return `answer` with its length in front."""
+    body = msgspec.msgpack.encode(answer)
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
+
+
+def decode_answer(body: bytes) -> Answer:
+    """Return the answer in `body`; raises `msgspec.DecodeError` for anything else."""
+    answer: Answer = msgspec.msgpack.decode(body, type=Success | Failure)
+    return answer
+
+
+def decode_verdict(body: bytes) -> Verdict:
+    """Return the judge's verdict in `body`; raises `msgspec.DecodeError` for anything else."""
+    verdict: Verdict = msgspec.msgpack.decode(body, type=GraphFacts | Failure)
+    return verdict

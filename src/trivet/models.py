@@ -1,0 +1,28 @@
+"""The tables of the app, gathered from the rooms that own them: Django looks for them here."""
+
+from __future__ import annotations
+
+from trivet.control.predictions.models import Prediction, SpoolCursor
+from trivet.control.registry.models import (
+    Alias,
+    ApiKey,
+    Event,
+    ModelVersion,
+    RegisteredModel,
+    RegistryState,
+    Route,
+    Worker,
+)
+
+__all__ = [
+    "Alias",
+    "ApiKey",
+    "Event",
+    "ModelVersion",
+    "Prediction",
+    "RegisteredModel",
+    "RegistryState",
+    "Route",
+    "SpoolCursor",
+    "Worker",
+]

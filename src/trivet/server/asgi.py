@@ -1,0 +1,12 @@
+"""The ready-made server as an ASGI application: `trivet.server.asgi:application`."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+from trivet.serving.asgi import in_front_of
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trivet.server.settings")
+application = in_front_of(get_wsgi_application())

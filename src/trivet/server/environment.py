@@ -1,0 +1,81 @@
+"""Reads the project's folder: where it is, and what its `.env` file says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+PROJECT_VARIABLE = "TRIVET_PROJECT"
+
+
+def project_folder() -> Path:
+    """Return the folder of the project: `TRIVET_PROJECT`, else the current one."""
+    return Path(os.environ.get(PROJECT_VARIABLE) or Path.cwd()).absolute()
+
+
+def load_env_file(path: Path) -> None:
+    """Put the `NAME=value` lines of `path` into the environment, where they are not set yet. Other lines are ignored."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        name, equals, value = line.partition("=")
+        if equals and name.strip().isidentifier():
+            os.environ.setdefault(name.strip(), value.strip().strip("'\""))
+
+
+def database(url: str, default: Path) -> dict[str, Any]:
+    """Return Django's settings for `url` (postgres://user:password@host:port/name), else for SQLite in `default`.
+
+    Parameters, as in `?sslmode=require`, go to the driver.
+    SQLite runs with a write-ahead log, so that pages read while the keeper writes, and takes its write lock when a
+    transaction begins, so that two writers wait for one another instead of failing.
+    """
+    if not url:
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": str(default),
+            "OPTIONS": {
+                "timeout": 20,
+                "transaction_mode": "IMMEDIATE",
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            },
+        }
+    parts = urlsplit(url)
+    if parts.scheme not in ("postgres", "postgresql"):
+        raise ImproperlyConfigured(f"DATABASE_URL begins with {parts.scheme!r}; postgres:// is read here.")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": parts.hostname or "",
+        "PORT": str(parts.port or ""),
+        "OPTIONS": dict(parse_qsl(parts.query)),
+    }
+
+
+def trivet_settings(names: dict[str, type]) -> dict[str, Any]:
+    """Return the `TRIVET_*` settings that the environment gives, each in its type."""
+    found: dict[str, Any] = {}
+    for name, kind in names.items():
+        text = os.environ.get(name)
+        if text is not None:
+            found[name] = _converted(name, text, kind)
+    return found
+
+
+def _converted(name: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        return text.lower() in ("1", "true", "yes")
+    if kind is tuple:
+        return tuple(part for part in text.split(",") if part)
+    try:
+        return kind(text)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} is {text!r} in the environment; a number is wanted there.") from None

@@ -1,0 +1,103 @@
+"""The settings of the ready-made server. The environment, or the project's `.env` file, gives what is secret or local."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.exceptions import ImproperlyConfigured
+
+from trivet.server.environment import database, load_env_file, project_folder, trivet_settings
+
+BASE_DIR = project_folder()
+load_env_file(BASE_DIR / ".env")
+
+SECRET_KEY = os.environ.get("SECRET_KEY", "")
+if not SECRET_KEY:
+    raise ImproperlyConfigured(f"no SECRET_KEY in {BASE_DIR / '.env'} nor in the environment; `trivet init` makes one.")
+SECRET_KEY_FALLBACKS = [key for key in os.environ.get("SECRET_KEY_FALLBACKS", "").split(",") if key]
+DEBUG = False
+ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", ".localhost,127.0.0.1,[::1]").split(",")
+CSRF_TRUSTED_ORIGINS = [origin for origin in os.environ.get("CSRF_TRUSTED_ORIGINS", "").split(",") if origin]
+
+INSTALLED_APPS = [
+    "trivet",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_htmx",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "trivet.server.urls"
+WSGI_APPLICATION = "trivet.server.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+DATABASES = {"default": database(os.environ.get("DATABASE_URL", ""), BASE_DIR / "db.sqlite3")}
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = True  # no collectstatic step; the files are those of the installed packages
+LOGIN_URL = "trivet:login"
+LOGIN_REDIRECT_URL = "trivet:overview"
+SESSION_COOKIE_HTTPONLY = True
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["stderr"], "level": os.environ.get("LOG_LEVEL", "WARNING")},
+}
+
+globals().update(
+    trivet_settings(
+        {
+            "TRIVET_HOME": str,
+            "TRIVET_BIND": str,
+            "TRIVET_WORKERS": int,
+            "TRIVET_WEB_THREADS": int,
+            "TRIVET_PREFIX": str,
+            "TRIVET_PUBLIC_URL": str,
+            "TRIVET_MAX_BODY_MB": int,
+            "TRIVET_MAX_ROWS": int,
+            "TRIVET_REQUIRE_KEY": bool,
+            "TRIVET_KEY_PEPPER": str,
+            "TRIVET_KEY_PEPPER_FALLBACKS": tuple,
+            "TRIVET_SPOOL_MB": int,
+            "TRIVET_LOG_INPUTS": float,
+            "TRIVET_KEEPER": str,
+            "TRIVET_LEASE_SECONDS": float,
+            "TRIVET_INLINE_LIMIT_MS": float,
+        }
+    )
+)

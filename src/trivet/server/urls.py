@@ -1,0 +1,8 @@
+"""The URLs of the ready-made server: the console at its root, the admin beside it."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [path("admin/", admin.site.urls), path("", include("trivet.console.urls"))]

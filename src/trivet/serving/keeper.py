@@ -1,0 +1,181 @@
+"""The keeper: ships the spool of this machine into the prediction log, exactly once.
+
+Rows are inserted where they are not there yet, and the cursor moves in the same transaction; a segment is removed
+after that has committed. So it may be killed at any instant and begin again. One keeper works at a time on one
+machine: the one that holds the lock on `keeper.lock`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from django.db import Error as DatabaseFailure, connections
+
+from trivet import conf
+from trivet.control.predictions.shipping import forget_segment, ship, shipped_offset
+from trivet.control.registry.models import Worker
+from trivet.control.registry.storage import make_private
+from trivet.core.records import PredictionRecord, decode_record
+from trivet.dataplane.spool import Segment, segments, spool_bytes
+
+logger = logging.getLogger(__name__)
+
+BATCH_ROWS = 1000  # a transaction: SQLite's writers wait for one another, so none may be long
+IDLE_SECONDS = 0.25
+REST = 2.0  # seconds of rest a second of work, between transactions: answers go before their log's shipping
+STOP_SECONDS = 10.0
+SET_ASIDE_SECONDS = 60.0
+PRUNE_SECONDS = 60.0
+LOCK_NAME = "keeper.lock"
+UNREADABLE = "unreadable"  # folder of records that another release wrote
+
+
+class Keeper:
+    """Ships the segments under one spool folder."""
+
+    def __init__(self, spool: Path, *, hurry_bytes: int = 0) -> None:
+        """Ship what lies under `spool`. While less than `hurry_bytes` wait, it rests between transactions."""
+        self._spool = spool
+        self._hurry_bytes = hurry_bytes
+        self._lock = -1
+        self._offsets: dict[tuple[str, int], int] = {}
+        self._set_aside: dict[Path, float] = {}
+        self._last_prune = time.monotonic()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._is_database_away = False
+
+    def start(self) -> None:
+        """Ship from a daemon thread until `stop`; another keeper of this machine goes first."""
+        self._thread = threading.Thread(target=self.run, name="trivet-keeper", daemon=True)
+        self._thread.start()
+
+    def run(self) -> None:
+        """Ship until `stop` is called; what is left then is shipped before it returns."""
+        while not self._stopping.wait(IDLE_SECONDS):
+            self.step()
+        self.step()
+        self._release()
+        connections.close_all()
+
+    def stop(self) -> None:
+        """Ask `run` to ship what is left and to return; wait for the thread that `start` made."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout=STOP_SECONDS)
+
+    def abandon_after_fork(self) -> None:
+        """In a forked child: drop the inherited descriptor, so that the lock is the parent's alone."""
+        self._release()
+
+    def step(self) -> int:
+        """Ship all there is, once; return how many records. 0 when another keeper holds the lock or the database is away.
+
+        A segment that cannot be shipped for another reason is left for a minute; the others go on.
+        """
+        if not self._hold():
+            return 0
+        shipped = 0
+        for segment in segments(self._spool):
+            if self._set_aside.get(segment.path, 0.0) > time.monotonic():
+                continue
+            try:
+                shipped += self._ship_segment(segment)
+            except DatabaseFailure as error:
+                self._wait_for_database(error)
+                return shipped
+            except Exception:
+                logger.exception("event=segment_not_shipped path=%s/%d", segment.worker, segment.number)
+                self._set_aside[segment.path] = time.monotonic() + SET_ASIDE_SECONDS
+        self._tidy()
+        return shipped
+
+    def _wait_for_database(self, error: DatabaseFailure) -> None:
+        if not self._is_database_away:
+            logger.error("event=log_away error=%s", error)
+        self._is_database_away = True
+        self._offsets.clear()
+        connections.close_all()
+
+    def _tidy(self) -> None:
+        """Now that the database answers: say so once, and forget workers that nobody has heard of for long."""
+        if self._is_database_away:
+            logger.warning("event=log_back")
+            self._is_database_away = False
+        if time.monotonic() - self._last_prune > PRUNE_SECONDS:
+            Worker.objects.all().prune(conf.LEASE_SECONDS())
+            self._last_prune = time.monotonic()
+
+    def _ship_segment(self, segment: Segment) -> int:
+        place = (segment.worker, segment.number)
+        offset = self._offsets.get(place)
+        if offset is None:
+            offset = shipped_offset(*place)
+        shipped = 0
+        may_rest = spool_bytes(self._spool) < self._hurry_bytes
+        for batch in _batches(self._records(segment, offset)):
+            started = time.monotonic()
+            offset = batch[-1][1]
+            ship([record for record, _ in batch if record is not None], cursor=(*place, offset))
+            self._offsets[place] = offset
+            shipped += len(batch)
+            if may_rest:
+                self._stopping.wait(REST * (time.monotonic() - started))
+        if segment.is_final:
+            segment.remove()
+            forget_segment(*place)
+            self._offsets.pop(place, None)
+        return shipped
+
+    def _records(self, segment: Segment, offset: int) -> Iterator[tuple[PredictionRecord | None, int]]:
+        """Yield each record with the offset after it. One that this release cannot read is kept in a file of its own."""
+        for payload, after in segment.payloads(offset):
+            try:
+                yield decode_record(payload), after
+            except msgspec.DecodeError:  # its CRC is right, so another release wrote it
+                kept = self._spool.parent / UNREADABLE / f"{segment.worker}-{segment.number}-{after}.record"
+                kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                kept.write_bytes(payload)
+                logger.error("event=record_unreadable kept=%s bytes=%d", kept.name, len(payload))  # noqa: TRY400
+                yield None, after
+
+    def _hold(self) -> bool:
+        if self._lock >= 0:
+            return True
+        make_private(self._spool)
+        descriptor = os.open(self._spool.parent / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._lock = descriptor
+        return True
+
+    def _release(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _batches(
+    records: Iterator[tuple[PredictionRecord | None, int]],
+) -> Iterator[list[tuple[PredictionRecord | None, int]]]:
+    """Yield records in lists of about BATCH_ROWS rows of the log."""
+    batch: list[tuple[PredictionRecord | None, int]] = []
+    rows = 0
+    for record, after in records:
+        batch.append((record, after))
+        rows += record.rows if record is not None else 0
+        if rows >= BATCH_ROWS:
+            yield batch
+            batch, rows = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,192 @@
+"""This process as a place that answers: its plane, its lease, and the thread that follows the registry."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import socket
+import threading
+import time
+
+from django.db import Error as DatabaseFailure, connections
+
+from trivet import conf
+from trivet.control.registry.models import Worker, WorkerKind
+from trivet.control.registry.snapshots import build_snapshot, current_generation
+from trivet.core.errors import TrivetError
+from trivet.core.ids import new_prediction_id
+from trivet.dataplane.plane import Plane
+from trivet.serving.keeper import Keeper
+from trivet.serving.wiring import build_plane, spool_root
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.1  # a new generation is noticed within 250 ms: this, and a query's time
+BEAT_SECONDS = 1.0
+RETRY_LOADING_SECONDS = 5.0
+RESTORED_SECONDS = 5.0
+STOP_SECONDS = 5.0
+
+
+class Process:
+    """One process that answers predictions. `start` returns once the first snapshot is in force."""
+
+    def __init__(self, kind: WorkerKind) -> None:
+        self.kind = kind
+        self.worker_id = f"{kind.value}-{new_prediction_id()}"
+        self.plane: Plane = build_plane(self.worker_id)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._last_beat = 0.0
+        self._last_load = 0.0
+        self._acknowledged = 0
+        self._older: tuple[int, float] | None = None  # an older generation than ours, and since when it is there
+        self._keeper: Keeper | None = None
+        self._is_registry_away = False
+        self._pid = os.getpid()
+
+    def start(self, *, ships: bool) -> None:
+        """Follow the registry from now on. Raises nothing: with the database away it starts unready and keeps trying.
+
+        The lease is taken, then the registry looked at again: whoever moves traffic from then on waits for this process.
+        """
+        self.step()
+        self.step()
+        self._thread = threading.Thread(target=self._follow, name="trivet-follow", daemon=True)
+        self._thread.start()
+        if ships:
+            self._keeper = Keeper(spool_root(), hurry_bytes=conf.SPOOL_MB() * conf.MIB // 4)
+            self._keeper.start()
+
+    def stop(self) -> None:
+        """Stop following, ship what is left, give the lease back. In a forked child, whose they are not, do nothing."""
+        if os.getpid() != self._pid:
+            return
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout=STOP_SECONDS)
+        self.plane.spool.close()
+        if self._keeper is not None:
+            self._keeper.stop()
+        try:
+            Worker.objects.filter(pk=self.worker_id).delete()
+        except DatabaseFailure:
+            logger.info("event=lease_not_returned worker=%s", self.worker_id)  # it lapses
+
+    def abandon_after_fork(self) -> None:
+        """In a forked child: drop the inherited descriptors, so that the parent's locks are the parent's alone."""
+        self.plane.spool.abandon_after_fork()
+        if self._keeper is not None:
+            self._keeper.abandon_after_fork()
+
+    def step(self) -> None:
+        """Look once: follow a new generation, renew the lease. What fails is reported once, and tried again."""
+        try:
+            self._sync()
+            self._beat()
+        except Exception as error:
+            if not self._is_registry_away:
+                expected = isinstance(error, DatabaseFailure | TrivetError)
+                logger.error(  # noqa: TRY400  (a trace only where the message is not the finding)
+                    "event=registry_away worker=%s error=%s",
+                    self.worker_id,
+                    error,
+                    exc_info=None if expected else error,
+                )
+            self._is_registry_away = True
+            connections.close_all()
+        else:
+            if self._is_registry_away:
+                logger.warning("event=registry_back worker=%s", self.worker_id)
+            self._is_registry_away = False
+
+    def _follow(self) -> None:
+        while not self._stopping.wait(POLL_SECONDS):
+            self.step()
+        connections.close_all()
+
+    def _sync(self) -> None:
+        generation = current_generation()
+        present = self.plane.table.snapshot.generation
+        if generation == present and not self._must_retry_loading():
+            return
+        if generation < present:
+            if not self._is_restored(generation):
+                return
+            logger.warning("event=registry_restored from=%d to=%d", present, generation)
+        failed_before = self._failed()
+        snapshot = build_snapshot()
+        self._last_load = time.monotonic()
+        self.plane.follow(snapshot, even_older=generation < present)
+        if not self._failed() - failed_before:
+            self._acknowledged = self.plane.table.snapshot.generation
+        self._last_beat = 0.0  # acknowledge at once
+
+    def _is_restored(self, generation: int) -> bool:
+        """True when the registry has been at an older generation for a while: a restored database, no stale replica."""
+        now = time.monotonic()
+        if self._older is None or self._older[0] != generation:
+            self._older = (generation, now)
+        return now - self._older[1] > RESTORED_SECONDS
+
+    def _failed(self) -> set[tuple[str, str]]:
+        """Return model and digest of each routed version that could not be loaded."""
+        models = self.plane.table.models.values()
+        return {
+            (model.name, model.entry.versions[route.version].digest)
+            for model in models
+            for route in model.entry.routes
+            if route.version in model.failed
+        }
+
+    def _must_retry_loading(self) -> bool:
+        failed = any(model.failed for model in self.plane.table.models.values())
+        return failed and time.monotonic() - self._last_load > RETRY_LOADING_SECONDS
+
+    def _beat(self) -> None:
+        """Renew the lease. A generation whose routed version could not be loaded here is not acknowledged: who moved traffic
+        to it is told. Older failures hold nothing up.
+        """
+        if time.monotonic() - self._last_beat < BEAT_SECONDS:
+            return
+        Worker.objects.all().beat(
+            self.worker_id,
+            generation=self._acknowledged,
+            kind=self.kind,
+            host=socket.gethostname(),
+            pid=self._pid,
+        )
+        self._last_beat = time.monotonic()
+
+
+_process: Process | None = None
+_starting = threading.Lock()
+
+
+def this_process(kind: WorkerKind = WorkerKind.PROCESS, *, ships: bool = True) -> Process:
+    """Return this process, started on first use as `kind`.
+
+    Where no keeper of this machine ships, it ships records from a daemon thread, unless `ships` or TRIVET_KEEPER say no.
+    """
+    global _process
+    if _process is None:
+        with _starting:
+            if _process is None:
+                process = Process(kind)
+                process.start(ships=ships and conf.KEEPER() == "auto")
+                atexit.register(process.stop)
+                _process = process
+    return _process
+
+
+def _forget_after_fork() -> None:
+    """A forked child is another process: it takes a lease and a spool segment of its own with its first prediction."""
+    global _process, _starting
+    _starting = threading.Lock()
+    if _process is not None:
+        _process.abandon_after_fork()
+        _process = None
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,28 @@
+"""The prediction paths as Django URLs: `path("", include("trivet.serving.urls"))`, for a site under any server.
+
+They run inside Django's middleware, so they are the slowest of the doors; `trivet.serving.asgi` is the fastest.
+"""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+
+from trivet.dataplane.frontends import wsgi
+from trivet.serving.process import this_process
+
+
+@csrf_exempt  # a key decides, never a cookie
+def prediction_path(request: HttpRequest, rest: str = "") -> HttpResponseBase:  # noqa: ARG001  (the path is read whole)
+    """Answer one request on a prediction path, reading the body itself so that Trivet's bounds hold, not Django's."""
+    environ = {**request.META, "wsgi.input": request}
+    answer = wsgi.respond(this_process().plane, environ)
+    response = HttpResponse(answer.body, status=answer.status)
+    del response.headers["Content-Type"]
+    for name, value in answer.headers:
+        response.headers[name.decode("latin-1")] = value.decode("latin-1")
+    return response
+
+
+urlpatterns = [path("v2", prediction_path), path("v2/<path:rest>", prediction_path), path("v2/", prediction_path)]

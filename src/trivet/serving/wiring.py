@@ -1,0 +1,47 @@
+"""Wiring: settings and storage in, a data plane out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.conf import settings
+
+import trivet
+from trivet import conf
+from trivet.control.registry.storage import fetch_bundle, make_private
+from trivet.dataplane.engines.inline import InlineEngine
+from trivet.dataplane.plane import Limits, Plane
+from trivet.dataplane.reconcile import Reconciler
+from trivet.dataplane.spool import Spool
+
+LOCAL_HOSTS = (".localhost", "127.0.0.1", "[::1]")  # what Django allows where DEBUG is on and nothing is listed
+
+
+def build_plane(worker_id: str) -> Plane:
+    """Return a plane without a snapshot yet, whose records go to the spool of `worker_id`."""
+    max_rows = conf.MAX_ROWS()
+    make_private(spool_root())
+    return Plane(
+        reconciler=Reconciler(InlineEngine(), fetch_bundle, max_rows),
+        spool=Spool(spool_root(), worker_id, limit_bytes=conf.SPOOL_MB() * conf.MIB),
+        peppers=conf.peppers(),
+        limits=Limits(
+            max_body_bytes=conf.MAX_BODY_MB() * conf.MIB,
+            max_rows=max_rows,
+            inline_limit_us=conf.INLINE_LIMIT_MS() * 1000,
+            log_inputs=conf.LOG_INPUTS(),
+        ),
+        prefix=conf.PREFIX(),
+        allowed_hosts=_allowed_hosts(),
+        release=trivet.__version__,
+    )
+
+
+def spool_root() -> Path:
+    """Return the folder under which each worker of this machine has its own."""
+    return conf.HOME() / "spool"
+
+
+def _allowed_hosts() -> tuple[str, ...]:
+    hosts = tuple(host.lower() for host in settings.ALLOWED_HOSTS)
+    return hosts or (LOCAL_HOSTS if settings.DEBUG else ())

@@ -1,0 +1,205 @@
+"""Real projects and real servers for tests: made once, copied per test, stopped whatever happens."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import queue
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+START_SECONDS = 60
+DEADLINE_SECONDS = 60
+
+
+def trivet(*arguments: str, project: Path, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run one verb in `project`, as a person at a shell would."""
+    done = subprocess.run(
+        [sys.executable, "-m", "trivet", *arguments],
+        cwd=project,
+        env=clean_environment(**environment),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if check and done.returncode:
+        raise AssertionError(f"trivet {' '.join(arguments)} → {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """Return this process's environment without what points at the tests' own project."""
+    hidden = ("DJANGO_SETTINGS_MODULE", "TRIVET_PROJECT", "TRIVET_HOME", "SECRET_KEY")
+    return {name: value for name, value in os.environ.items() if name not in hidden} | more
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """One `trivet serve` in a project of its own."""
+
+    def __init__(self, project: Path, *, workers: int = 2, **environment: str) -> None:
+        self.project = project
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.lines: list[str] = []
+        command = [
+            sys.executable,
+            "-m",
+            "trivet",
+            "serve",
+            "--bind",
+            f"127.0.0.1:{self.port}",
+            "--workers",
+            str(workers),
+        ]
+        self.process = subprocess.Popen(
+            command,
+            cwd=project,
+            env=clean_environment(**environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+
+    def wait_ready(self) -> None:
+        """Return once it says so."""
+        wait_for(
+            lambda: any(line.startswith("ready in") for line in self.lines) or self.process.poll() is not None,
+            START_SECONDS,
+        )
+        if self.process.poll() is not None:
+            raise AssertionError("the server did not start:\n" + "\n".join(self.lines))
+
+    def children(self) -> list[int]:
+        """Return the process ids of the children that live now."""
+        text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in text.split()]
+
+    def web_workers(self) -> list[int]:
+        """Return the process ids of its web workers."""
+        found = []
+        for pid in self.children():
+            try:
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"web" in command:
+                found.append(pid)
+        return found
+
+    def stop(self) -> int:
+        """Ask it to end; return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(timeout=DEADLINE_SECONDS)
+        finally:
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+            assert self.process.stdout is not None
+            self._reader.join(timeout=5)
+            self.process.stdout.close()
+        return code
+
+
+@contextmanager
+def serving(project: Path, *, workers: int = 2, **environment: str) -> Iterator[Server]:
+    """Serve `project` for as long as the block runs."""
+    server = Server(project, workers=workers, **environment)
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = DEADLINE_SECONDS, every: float = 0.01) -> Any:
+    """Return what `condition` returns once that is true; fail after `seconds`."""
+    pause = threading.Event()
+    deadline = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if result:
+            return result
+        assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
+        pause.wait(every)
+
+
+def copy_project(template: Path, folder: Path) -> Path:
+    """Return a copy of a project, with its database and bundles."""
+    shutil.copytree(template, folder)
+    return folder
+
+
+class Load:
+    """Closed-loop clients in threads. Each answer that was read completely is put into `answers`."""
+
+    def __init__(self, server: Server, body: bytes, key: str, *, path: str, clients: int = 8) -> None:
+        self.answers: queue.SimpleQueue[tuple[float, float, dict[str, Any]]] = queue.SimpleQueue()
+        self.failures: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.resets: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._server = server
+        self._body = body
+        self._path = path
+        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(timeout=DEADLINE_SECONDS)
+
+    def _run(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=20)
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            try:
+                connection.request("POST", self._path, self._body, self._headers)
+                response = connection.getresponse()
+                content = response.read()
+            except (OSError, http.client.HTTPException) as error:
+                self.resets.put(repr(error))
+                connection.close()
+                continue
+            if response.status == 200:
+                self.answers.put((started, time.monotonic(), json.loads(content)))
+            else:
+                self.failures.put(f"{response.status}: {content[:200]!r}")
+        connection.close()
+
+
+def drained(things: queue.SimpleQueue[Any]) -> list[Any]:
+    """Return what is in a queue now."""
+    return [things.get() for _ in range(things.qsize())]

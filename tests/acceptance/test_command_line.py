@@ -1,0 +1,227 @@
+"""The verbs as people type them: what they print, what they leave, and how they end."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import Churn
+from tests.acceptance.servers import Server, clean_environment, serving, trivet, wait_for
+from trivet.client import Client
+from trivet.core.errors import Unauthenticated
+
+
+def test_init_makes_a_project_that_is_private_and_changes_nothing_the_second_time(tmp_path: Path):
+    first = trivet("init", "shop", "--json", project=tmp_path)
+    facts = json.loads(first.stdout)
+    assert facts["written"] == [".env", "manage.py", "ml.py"]
+    assert facts["admin_password"]
+    modes = {
+        name: stat.S_IMODE((tmp_path / "shop" / name).stat().st_mode) for name in (".env", "db.sqlite3", ".trivet")
+    }
+    assert modes == {".env": 0o600, "db.sqlite3": 0o600, ".trivet": 0o700}
+    before = {path: path.read_bytes() for path in (tmp_path / "shop").glob("[!d]*") if path.is_file()}
+    second = json.loads(trivet("init", "shop", "--json", project=tmp_path).stdout)
+    assert (second["written"], second["admin_password"]) == ([], None)
+    assert before == {path: path.read_bytes() for path in before}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "ERROR"],
+        cwd=tmp_path / "shop",
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_outside_a_project_a_verb_says_where_to_go(tmp_path: Path):
+    done = trivet("list", project=tmp_path, check=False)
+    assert done.returncode == 4
+    assert "trivet init" in done.stderr
+
+
+def test_list_and_show_tell_the_models_story(churn: Churn):
+    (model,) = json.loads(trivet("list", "--json", project=churn.project).stdout)
+    assert (model["name"], model["champion"], model["traffic"]) == ("churn", 1, "1=100%")
+    shown = json.loads(trivet("show", "churn", "--json", project=churn.project).stdout)
+    assert [version["status"] for version in shown["versions"]] == ["ready", "ready"]
+    assert {event["action"] for event in shown["events"]} >= {"register_version", "mark_ready", "promote"}
+    sheet = trivet("show", "churn@challenger", project=churn.project).stdout
+    assert re.search(r"tenure\s+FP64.*may be missing", sheet)
+    assert "number           2" in sheet
+
+
+def test_unknown_names_end_with_4_and_the_closest_match(churn: Churn):
+    for verb, name in (("show", "chorn"), ("show", "churn@9"), ("promote", "churn@9"), ("rollback", "chorn")):
+        done = trivet(verb, name, project=churn.project, check=False)
+        assert done.returncode == 4, done.stderr
+    assert "Did you mean 'churn'" in trivet("show", "chorn", project=churn.project, check=False).stderr
+
+
+def test_promote_and_rollback_wait_for_the_workers(churn: Churn):
+    with serving(churn.project):
+        moved = json.loads(trivet("promote", "churn@2", "--json", project=churn.project).stdout)
+        assert (moved["version"], moved["workers"], moved["behind"]) == (2, 2, [])
+        back = trivet("rollback", "churn", project=churn.project).stdout
+        assert "churn 1 is champion" in back
+        assert "live in 2 of 2 workers" in back
+    late = trivet("promote", "churn@2", "--if-generation", "1", project=churn.project, check=False)
+    assert late.returncode == 3
+    assert "changed while you decided" in late.stderr
+    late = trivet("rollback", "churn", "--if-generation", "1", project=churn.project, check=False)
+    assert late.returncode == 3
+    assert "changed while you decided" in late.stderr
+
+
+def test_predict_answers_one_row_or_a_file_into_the_same_log(churn: Churn, tmp_path: Path):
+    one = json.loads(
+        trivet("predict", "churn", "tenure=120.5", "plan=pro", "seats=3", "--json", project=churn.project).stdout
+    )
+    assert one["version"] == 1
+    file = tmp_path / "rows.csv"
+    file.write_text("tenure,plan,seats,note\n120.5,pro,3,x\n,free,4,y\n80,pro,lots,z\ninf,pro,3,x\n")
+    done = trivet("predict", "churn", "--file", str(file), "--skip", "note", project=churn.project, check=False)
+    assert done.returncode == 1
+    first, second, third, fourth = csv.DictReader(io.StringIO(done.stdout))
+    assert json.loads(first["value"]) == one["value"]
+    assert second["decision"] in ("yes", "no")
+    assert "'lots' is not a whole number" in third["error"]
+    assert "'tenure' is infinite" in fourth["error"]
+    assert "2 rows answered, 2 refused" in done.stderr
+    (model,) = json.loads(trivet("list", "--json", project=churn.project).stdout)
+    assert model["requests_last_hour"] == 3
+    wrong = trivet("predict", "churn", "tenur=1", "plan=pro", "seats=3", project=churn.project, check=False)
+    assert wrong.returncode == 2
+    assert "Did you mean 'tenure'" in wrong.stderr
+
+
+def test_a_key_is_shown_once_and_refused_everywhere_once_revoked(churn: Churn):
+    with serving(churn.project) as server:
+        made = json.loads(
+            trivet(
+                "keys",
+                "create",
+                "app",
+                "--model=churn",
+                "--verb=predict",
+                "--expires=1d",
+                "--json",
+                project=churn.project,
+            ).stdout
+        )
+        listed = trivet("keys", "list", "--json", project=churn.project).stdout
+        assert made["key"] not in listed
+        assert made["id"] in listed
+        with Client(server.url, made["key"]) as client:
+            assert client.predict("churn", churn.rows[:1])
+        assert "revoked on 2 of 2 workers" in trivet("keys", "revoke", made["id"], project=churn.project).stdout
+        for _ in range(8):
+            with Client(server.url, made["key"]) as client, pytest.raises(Unauthenticated):
+                client.predict("churn", churn.rows[:1])
+
+
+def test_the_curl_that_push_prints_works_when_pasted(churn: Churn, churn_template: Churn):
+    with serving(churn.project, TRIVET_PUBLIC_URL="") as server:
+        folder = churn_template.project.parent
+        pushed = trivet(
+            "push",
+            str(folder / "churn1.joblib"),
+            "--name=again",
+            f"--sample={folder / 'sample.csv'}",
+            "--labels=churned",
+            project=churn.project,
+            TRIVET_PUBLIC_URL=server.url,
+        ).stdout
+        assert "again 1 · digest" in pushed
+        assert "0 decisions differ" in pushed
+        assert "champion · generation" in pushed
+        key = json.loads(
+            trivet("keys", "create", "x", "--model=again", "--verb=predict", "--json", project=churn.project).stdout
+        )["key"]
+        command = next(line for line in pushed.splitlines() if line.startswith("curl "))
+        answer = subprocess.run(
+            ["bash", "-c", command],
+            env=clean_environment(TRIVET_API_KEY=key),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert json.loads(answer.stdout)["model_name"] == "again"
+
+
+def test_a_file_that_cannot_become_a_version_is_refused_with_a_reason(churn: Churn, tmp_path: Path):
+    nothing = trivet("push", str(tmp_path / "none.joblib"), "--name=x", project=churn.project, check=False)
+    assert nothing.returncode == 2
+    (tmp_path / "page.joblib").write_text("<html>")
+    page = trivet("push", str(tmp_path / "page.joblib"), "--name=x", project=churn.project, check=False)
+    assert page.returncode == 3
+    assert "Traceback" not in page.stderr
+    bad_name = trivet("push", str(tmp_path / "page.joblib"), "--name=A B", project=churn.project, check=False)
+    assert bad_name.returncode in (2, 3)
+    assert json.loads(trivet("list", "--json", project=churn.project).stdout)[0]["name"] == "churn"
+
+
+def test_manage_py_has_the_same_verbs(churn: Churn):
+    done = subprocess.run(
+        [sys.executable, "manage.py", "trivet", "list", "--json"],
+        cwd=churn.project,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)[0]["name"] == "churn"
+    wrong = subprocess.run(
+        [sys.executable, "manage.py", "trivet", "show", "chorn"],
+        cwd=churn.project,
+        env=clean_environment(),
+        capture_output=True,
+        check=False,
+    )
+    assert wrong.returncode == 4
+
+
+def test_serve_replaces_what_dies_and_leaves_nothing_behind(churn: Churn):
+    server = Server(churn.project)
+    try:
+        server.wait_ready()
+        children = server.children()
+        assert len(children) == 3
+        os.kill(server.web_workers()[0], signal.SIGKILL)
+        wait_for(lambda: len(server.web_workers()) == 2 and set(server.web_workers()) - set(children))
+        last = server.children()
+        assert server.stop() == 0
+        assert not [pid for pid in {*children, *last} if Path(f"/proc/{pid}").exists()]
+        assert not list((churn.project / ".trivet/spool").glob("*/*.seg"))
+    finally:
+        server.stop()
+
+
+def test_workers_end_when_the_supervisor_is_killed(churn: Churn):
+    server = Server(churn.project)
+    try:
+        server.wait_ready()
+        children = server.children()
+        os.kill(server.process.pid, signal.SIGKILL)
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), seconds=30)
+    finally:
+        server.process.wait()
+        server.stop()
+
+
+def test_a_port_that_is_taken_is_a_sentence(churn: Churn):
+    with serving(churn.project) as server:
+        done = trivet("serve", "--bind", f"127.0.0.1:{server.port}", project=churn.project, check=False)
+        assert done.returncode == 5
+        assert "cannot listen" in done.stderr

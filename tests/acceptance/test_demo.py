@@ -1,0 +1,192 @@
+"""The demonstration, as `make demo` gives it: real data, stock clients, half a year replayed."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import stat
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.acceptance.servers import Server, clean_environment, trivet, wait_for
+from trivet.client import Client
+from trivet.dataplane.spool import segments
+
+HELD_OUT_ROWS = 1000
+REPLAYED_ROWS = 50_000
+TOLERANCE = 1e-6
+TRITON = """
+import json, sys
+import numpy as np
+import tritonclient.http as http
+
+url, key, path = sys.argv[1:]
+asked = json.loads(open(path).read())
+headers = {"Authorization": f"Bearer {key}"}
+client = http.InferenceServerClient(url)
+assert client.is_server_live(headers=headers)
+assert client.is_server_ready(headers=headers)
+assert client.is_model_ready("late", headers=headers)
+assert client.get_server_metadata(headers=headers)["name"] == "trivet"
+metadata = client.get_model_metadata("late", headers=headers)
+names = [tensor["name"] for tensor in metadata["inputs"]]
+inputs = []
+for tensor in asked:
+    assert tensor["name"] in names
+    kind = {"BYTES": object, "INT64": np.int64, "FP64": np.float64}[tensor["datatype"]]
+    array = np.array(tensor["data"], dtype=kind).reshape(-1, 1)
+    one = http.InferInput(tensor["name"], list(array.shape), tensor["datatype"])
+    if tensor["datatype"] == "FP64":  # the stock client writes a missing number as NaN, which is no JSON
+        one.set_data_from_numpy(np.nan_to_num(array), binary_data=False)
+        one._data = tensor["data"]
+    else:
+        one.set_data_from_numpy(array, binary_data=False)
+    inputs.append(one)
+outputs = [http.InferRequestedOutput(name, binary_data=False) for name in ("label", "probabilities")]
+result = client.infer("late", inputs, outputs=outputs, headers=headers, request_id="triton-1")
+print(json.dumps({
+    "probabilities": result.as_numpy("probabilities").tolist(),
+    "label": [str(value) for value in result.as_numpy("label")],
+    "response": {k: v for k, v in result.get_response().items() if k != "outputs"},
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def demo(demo_project: Path, demo_server: Server) -> dict:
+    return json.loads((demo_project / "demo.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def held_out(demo_project: Path):
+    """1,000 flights of July to December, with gaps and with destinations nobody saw before."""
+    import pandas as pd
+
+    columns = {"carrier": str, "origin": str, "dest": str}
+    replay = pd.read_csv(demo_project / "replay.csv", dtype=columns, keep_default_na=True)
+    unseen = replay[replay.dest.isin(["ANC", "ILM", "LEX", "SBN"])].head(20)
+    gaps = replay[replay.wind_gust.isna() & replay.plane_age.isna()].head(200)
+    rest = replay.sample(HELD_OUT_ROWS - len(unseen) - len(gaps), random_state=1)
+    rows = pd.concat([unseen, gaps, rest], ignore_index=True)
+    assert len(rows) == HELD_OUT_ROWS
+    assert len(unseen) > 0
+    return rows
+
+
+def test_the_check_ends_with_a_real_prediction_and_leaves_its_facts(demo_project: Path):
+    log = (demo_project / "check.log").read_text()
+    assert "answer" in log
+    assert '"decision"' in log
+    facts = json.loads((demo_project / "demo.json").read_text())
+    assert set(facts) == {"url", "api_key", "model", "admin_user", "admin_password", "sample", "rows", "replay"}
+    assert stat.S_IMODE((demo_project / "demo.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE((demo_project / ".env").stat().st_mode) == 0o600
+    assert (demo_project / facts["replay"]).is_file()
+
+
+def test_an_unmodified_tritonclient_gets_the_estimators_own_probabilities(
+    demo: dict, demo_server: Server, demo_project: Path, held_out, tmp_path: Path
+):
+    import joblib
+
+    asked = tensors_of(demo, held_out)
+    path = tmp_path / "asked.json"
+    path.write_text(json.dumps(asked))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", TRITON, f"127.0.0.1:{demo_server.port}", demo["api_key"], str(path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=clean_environment(),
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    estimator = joblib.load(demo_project / "late2.joblib")
+    features = held_out[[tensor["name"] for tensor in asked]]
+    np.testing.assert_allclose(answer["probabilities"], estimator.predict_proba(features), atol=TOLERANCE, rtol=0)
+    assert answer["response"]["id"] == "triton-1"
+    assert answer["response"]["model_version"] == "2"
+
+
+def tensors_of(demo: dict, rows) -> list[dict]:
+    """Return the rows as OIP tensors; missing numbers are null."""
+    tensors = []
+    for tensor in demo["sample"]["inputs"]:
+        values = rows[tensor["name"]]
+        if tensor["datatype"] == "FP64":
+            data = [None if math.isnan(value) else float(value) for value in values]
+        elif tensor["datatype"] == "INT64":
+            data = [int(value) for value in values]
+        else:
+            data = [str(value) for value in values]
+        tensors.append({"name": tensor["name"], "datatype": tensor["datatype"], "shape": [len(rows), 1], "data": data})
+    return tensors
+
+
+def test_the_client_gives_the_same_over_rows_and_over_tensors(demo: dict, held_out):
+    few = held_out.head(50)
+    names = [tensor["name"] for tensor in demo["sample"]["inputs"]]
+    rows = few[names].astype(object).where(few[names].notna(), None).to_dict("records")
+    with Client(demo["url"], demo["api_key"]) as client:
+        by_rows = client.predict("late", rows)
+        arrays = {name: few[[name]].to_numpy() for name in names}
+        by_tensors = client.infer("late", arrays)
+        metadata = client.metadata("late")
+        assert client.is_ready("late")
+    assert [list(row.value.values()) for row in by_rows] == by_tensors["probabilities"].tolist()
+    assert [row.decision for row in by_rows] == by_tensors["label"].tolist()
+    assert metadata["versions"] == ["1", "2"]
+
+
+@pytest.mark.slow
+def test_the_replay_leaves_as_many_rows_in_the_log_as_it_sent(demo: dict, demo_project: Path, demo_server: Server):
+    began = datetime.now(UTC).replace(tzinfo=None)
+    done = trivet(
+        "demo",
+        "--replay",
+        "--dir",
+        str(demo_project),
+        "--rows",
+        str(REPLAYED_ROWS),
+        "--json",
+        project=demo_project.parent,
+    )
+    assert json.loads(done.stdout)["rows"] == REPLAYED_ROWS
+    wait_for(lambda: logged_since(demo_project, began) >= REPLAYED_ROWS, seconds=60, every=0.2)
+    wait_for(lambda: unshipped(demo_project) == 0)
+    assert logged_since(demo_project, began) == REPLAYED_ROWS
+
+
+def logged_since(project: Path, moment: datetime) -> int:
+    with closing(sqlite3.connect(f"file:{project / 'db.sqlite3'}?mode=ro", uri=True, timeout=20)) as database:
+        return int(
+            database.execute("select count(*) from trivet_prediction where made_at >= ?", [str(moment)]).fetchone()[0]
+        )
+
+
+def unshipped(project: Path) -> int:
+    """Return how many bytes of records lie behind the keeper's cursors."""
+    with closing(sqlite3.connect(f"file:{project / 'db.sqlite3'}?mode=ro", uri=True, timeout=20)) as database:
+        cursors = {(w, s): o for w, s, o in database.execute("select worker, segment, offset from trivet_spoolcursor")}
+    ends = {
+        (s.worker, s.number): max((o for _, o in s.payloads(0)), default=0) for s in segments(project / ".trivet/spool")
+    }
+    return sum(end - cursors.get(place, 0) for place, end in ends.items())
+
+
+def test_a_web_worker_loads_no_training_library_and_stays_small(demo: dict, demo_server: Server):
+    with Client(demo["url"], demo["api_key"]) as client:
+        for _ in range(20):
+            client.predict("late", demo["rows"])
+    for pid in demo_server.web_workers():
+        mapped = Path(f"/proc/{pid}/maps").read_text()
+        for library in ("sklearn", "pandas", "scipy", "skl2onnx"):
+            assert f"/{library}/" not in mapped

@@ -1,0 +1,91 @@
+"""The promises about what a process loads: no Django where none is needed, no training library, no pickle."""
+
+import ast
+
+import pytest
+
+from tests.contracts.rooms import COMPILE, PACKAGE, belongs_to, dotted, imported_names, loaded_by, modules
+
+ROOMS_WITHOUT_DJANGO = ["trivet.core", "trivet.model", "trivet.dataplane", "trivet.client"]
+WITHOUT_DJANGO = """
+import importlib, sys
+
+class NoDjango:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("django", "asgiref"):
+            raise ImportError(f"this process has no {name}")
+
+sys.meta_path.insert(0, NoDjango())
+"""
+TRAINING_LIBRARIES = {
+    "catboost",
+    "joblib",
+    "lightgbm",
+    "onnx",
+    "onnxmltools",
+    "pandas",
+    "scipy",
+    "skl2onnx",
+    "sklearn",
+    "skops",
+    "xgboost",
+}
+# what turns bytes into objects by running what they say, and what passes objects between processes that way
+UNPICKLERS = {"_pickle", "cloudpickle", "dill", "joblib", "marshal", "multiprocessing", "pickle", "shelve"}
+ROOMS_THAT_OPEN_FILES = [COMPILE, "trivet.demo"]
+
+
+@pytest.mark.parametrize("room", ROOMS_WITHOUT_DJANGO)
+def test_the_room_can_be_imported_where_there_is_no_django(room):
+    names = [name for name in modules(room) if not belongs_to(name, COMPILE)]
+    assert names, f"there is no {room}"
+    loaded = loaded_by(WITHOUT_DJANGO + f"for name in {names!r}: importlib.import_module(name)")
+    assert set(names) <= loaded
+    assert "django" not in loaded
+
+
+def test_the_test_above_would_notice_django():
+    with pytest.raises(AssertionError, match="this process has no django"):
+        loaded_by(WITHOUT_DJANGO + "import trivet.control.registry.models")
+
+
+def test_importing_trivet_loads_nothing_heavy():
+    loaded = loaded_by("import trivet")
+    assert not loaded & {"asyncio", "django", "msgspec", "numpy", "onnxruntime", *TRAINING_LIBRARIES}
+    assert {name for name in loaded if belongs_to(name, "trivet")} == {"trivet"}
+
+
+def test_setting_django_up_loads_no_runtime_and_no_training_library():
+    loaded = loaded_by("import django; django.setup()")
+    assert not loaded & {"onnxruntime", "uvicorn", *TRAINING_LIBRARIES}
+
+
+def test_a_serving_process_loads_no_training_library_and_nothing_that_opens_a_trained_file():
+    loaded = loaded_by(
+        "import django; django.setup(); import trivet.serving.web, trivet.serving.asgi, trivet.serving.wsgi"
+    )
+    assert "trivet.dataplane.infer" in loaded
+    assert not loaded & TRAINING_LIBRARIES
+    assert not {name for name in loaded if belongs_to(name, COMPILE)}
+
+
+def test_only_the_rooms_that_open_trained_files_can_unpickle():
+    found = {
+        f"{dotted(file)} imports {name}"
+        for file in PACKAGE.rglob("*.py")
+        if not any(belongs_to(dotted(file), room) for room in ROOMS_THAT_OPEN_FILES)
+        for name in imported_names(file)
+        if name.partition(".")[0] in UNPICKLERS or name.endswith(".ProcessPoolExecutor")
+    }
+    assert not found
+
+
+def test_no_array_is_read_with_its_pickles():
+    found = {
+        f"{dotted(file)}, line {keyword.value.lineno}"
+        for file in PACKAGE.rglob("*.py")
+        for keyword in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(keyword, ast.keyword) and keyword.arg == "allow_pickle"
+        if not (isinstance(keyword.value, ast.Constant) and keyword.value.value is False)
+    }
+    assert not found

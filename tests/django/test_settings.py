@@ -1,0 +1,90 @@
+"""Settings: read late, checked, explained."""
+
+from pathlib import Path
+
+import pytest
+from django.core.checks import run_checks
+from django.core.exceptions import ImproperlyConfigured
+
+from trivet import checks, conf
+
+
+def found(check):
+    return [(message.id, message.msg) for message in check()]
+
+
+def test_every_default_is_accepted_by_its_own_reader(settings):
+    for setting in conf.SETTINGS:
+        if hasattr(settings, setting.name):
+            delattr(settings, setting.name)
+        assert setting.read(setting()) == setting()
+
+
+def test_the_home_is_beside_the_project(settings):
+    del settings.TRIVET_HOME
+    settings.BASE_DIR = "/srv/shop"
+    assert Path("/srv/shop/.trivet") == conf.HOME()
+
+
+def test_a_setting_is_read_when_it_is_asked_for(settings):
+    assert conf.MAX_ROWS() == 1024
+    settings.TRIVET_MAX_ROWS = 5
+    assert conf.MAX_ROWS() == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("TRIVET_WORKERS", 0, "TRIVET_WORKERS must be a whole number from 1 to 1,024, not '0'."),
+        ("TRIVET_WORKERS", True, "TRIVET_WORKERS must be a whole number from 1 to 1,024, not 'True'."),
+        ("TRIVET_LOG_INPUTS", 1.5, "TRIVET_LOG_INPUTS must be a number from 0 to 1, not '1.5'."),
+        ("TRIVET_LOG_INPUTS", float("nan"), "TRIVET_LOG_INPUTS must be a number from 0 to 1, not 'nan'."),
+        ("TRIVET_KEEPER", "never", "TRIVET_KEEPER must be 'auto' or 'external', not 'never'."),
+        ("TRIVET_REQUIRE_KEY", "no", "TRIVET_REQUIRE_KEY must be True or False, not 'no'."),
+        ("TRIVET_PREFIX", "ml", "TRIVET_PREFIX must be a path that begins and ends with '/', not 'ml'."),
+        ("TRIVET_BIND", "8000", "TRIVET_BIND must be an address such as '127.0.0.1:8000', not '8000'."),
+        ("TRIVET_PUBLIC_URL", "models.example", "must be a URL such as"),
+        ("TRIVET_HOME", 7, "TRIVET_HOME must be the path of a folder"),
+        ("TRIVET_KEY_PEPPER", b"s3cret", "TRIVET_KEY_PEPPER must be a text that is not empty."),
+        ("TRIVET_KEY_PEPPER_FALLBACKS", "s3cret", "must be a list of texts"),
+    ],
+)
+def test_a_wrong_value_is_an_error_that_says_what_is_accepted(settings, name, value, message):
+    setattr(settings, name, value)
+    ((code, said),) = found(checks.check_setting_values)
+    assert code == "trivet.E002"
+    assert message in said
+    assert "s3cret" not in said
+    with pytest.raises(ImproperlyConfigured):
+        next(setting for setting in conf.SETTINGS if setting.name == name)()
+
+
+def test_a_misspelt_name_is_a_warning_with_the_closest_match(settings):
+    settings.TRIVET_MAX_ROW = 5
+    ((code, said),) = found(checks.check_setting_names)
+    assert (code, said) == ("trivet.W003", "TRIVET_MAX_ROW is no setting of Trivet. Did you mean 'TRIVET_MAX_ROWS'?")
+
+
+def test_bundles_under_the_media_folder_are_a_warning(settings):
+    settings.MEDIA_ROOT = "/srv/media"
+    files = "django.core.files.storage.FileSystemStorage"
+    settings.STORAGES = {**settings.STORAGES, "trivet": {"BACKEND": files}}
+    assert [code for code, _ in found(checks.check_bundle_storage)] == ["trivet.W004"]
+    settings.STORAGES = {**settings.STORAGES, "trivet": {"BACKEND": files, "OPTIONS": {"location": "/srv/bundles"}}}
+    assert found(checks.check_bundle_storage) == []
+
+
+@pytest.mark.django_db
+def test_the_project_of_the_tests_has_nothing_to_complain_of():
+    assert [message for message in run_checks() if message.id.startswith("trivet")] == []
+
+
+def test_keys_made_with_an_earlier_pepper_still_open(settings):
+    settings.SECRET_KEY_FALLBACKS = ["old key"]
+    assert len(conf.peppers()) == 2
+    settings.TRIVET_KEY_PEPPER = "a pepper"
+    assert len(conf.peppers()) == 1
+    settings.TRIVET_KEY_PEPPER_FALLBACKS = [settings.SECRET_KEY]
+    new, old = conf.peppers()
+    del settings.TRIVET_KEY_PEPPER
+    assert conf.peppers()[0] == old != new

@@ -1,0 +1,147 @@
+"""What the data plane may know."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from tests.django.worlds import CHURN, ready, registered
+from trivet.control.registry import actions, snapshots
+from trivet.control.registry.models import ApiKey, Worker
+from trivet.control.registry.snapshots import build_snapshot, current_generation
+from trivet.core.errors import Unavailable
+from trivet.core.keys import hash_secret
+from trivet.core.snapshot import EMPTY_SNAPSHOT, Route
+
+pytestmark = pytest.mark.django_db
+
+
+def test_an_empty_registry_is_generation_0():
+    assert build_snapshot() == EMPTY_SNAPSHOT
+
+
+def test_it_holds_ready_versions_with_their_routes_and_aliases(settings):
+    settings.TRIVET_REQUIRE_KEY = False
+    ready(2)
+    registered("not ready")
+    actions.promote(model="churn", version=1, actor="user:ana")
+    actions.set_routes(model="churn", routes={1: 90, 2: 10}, actor="user:ana")
+    actions.set_anonymous(model="churn", anonymous=True, actor="user:ana")
+
+    snapshot = build_snapshot()
+
+    churn = snapshot.models["churn"]
+    assert snapshot.generation == current_generation()
+    assert list(churn.versions) == [1, 2]
+    assert churn.versions[1].signature == CHURN
+    assert churn.versions[1].runtime == "onnx"
+    assert churn.routes == (Route(version=1, weight=90), Route(version=2, weight=10))
+    assert churn.aliases == {"champion": 1}
+    assert churn.anonymous
+
+    settings.TRIVET_REQUIRE_KEY = True
+    assert not build_snapshot().models["churn"].anonymous
+
+
+def test_it_keeps_loaded_what_is_routed_aliased_or_the_way_back():
+    ready(5)
+    for number in (1, 2, 3):
+        actions.promote(model="churn", version=number, actor="user:ana")
+    actions.set_alias(model="churn", alias="challenger", version=4, actor="user:ana")
+
+    versions = build_snapshot().models["churn"].versions
+
+    assert {number: entry.keep_loaded for number, entry in versions.items()} == {
+        1: False,
+        2: True,
+        3: True,
+        4: True,
+        5: False,
+    }
+
+
+def test_it_holds_only_keys_that_may_still_be_used():
+    key, plaintext = actions.issue_key(name="a", grants={"churn": ["predict"]}, expires=timedelta(days=1), actor="u")
+    revoked, _ = actions.issue_key(name="b", grants={"*": ["view"]}, actor="u")
+    expired, _ = actions.issue_key(name="c", grants={"*": ["view"]}, expires=timedelta(days=1), actor="u")
+    actions.revoke_key(key=revoked.pk, actor="u")
+    ApiKey.objects.filter(pk=expired.pk).update(expires_at=timezone.now())
+
+    keys = build_snapshot().keys
+
+    assert list(keys) == [key.pk]
+    assert keys[key.pk].grants == {"churn": {"predict", "view"}}
+    assert keys[key.pk].expires_at == key.expires_at.timestamp()
+    from trivet.conf import peppers
+
+    assert keys[key.pk].hash == hash_secret(peppers()[0], plaintext)
+
+
+def test_its_cost_does_not_grow_with_the_registry(django_assert_num_queries, django_assert_max_num_queries):
+    def build():
+        with django_assert_max_num_queries(9) as queries:
+            build_snapshot()
+        return len(queries)
+
+    ready(1)
+    few = build()
+    for name in ("late", "fraud", "ocr"):
+        ready(3, model=name)
+        actions.promote(model=name, version=2, actor="user:ana")
+        actions.issue_key(name=name, grants={name: ["predict"]}, actor="user:ana")
+    assert build() == few
+    with django_assert_num_queries(1):
+        current_generation()
+
+
+def test_a_change_while_it_is_read_makes_it_read_again(monkeypatch):
+    ready()
+    read_keys = snapshots._read_keys
+    changes = iter(["once"])
+
+    def meanwhile(database):
+        for _ in changes:
+            actions.promote(model="churn", version=1, actor="user:ana")
+        return read_keys(database)
+
+    monkeypatch.setattr(snapshots, "_read_keys", meanwhile)
+    snapshot = build_snapshot()
+    assert snapshot.generation == current_generation()
+    assert snapshot.models["churn"].aliases == {"champion": 1}
+
+
+def test_a_registry_that_never_rests_is_reported(monkeypatch):
+    generations = iter(range(100))
+    monkeypatch.setattr(snapshots, "current_generation", lambda _database: next(generations))
+    with pytest.raises(Unavailable):
+        build_snapshot()
+
+
+def test_a_silent_worker_is_not_waited_for():
+    now = timezone.now()
+    Worker.objects.beat("a/1", generation=4, kind="web", host="a", pid=1)
+    Worker.objects.beat("a/2", generation=3, kind="web", host="a", pid=2)
+    Worker.objects.filter(pk="a/1").update(seen_at=now - timedelta(seconds=6))
+    Worker.objects.beat("a/2", generation=5)
+
+    assert [worker.pk for worker in Worker.objects.live(5, now)] == ["a/2"]
+
+
+def test_a_worker_that_was_killed_is_forgotten_after_ten_leases():
+    now = timezone.now()
+    for place, seconds in enumerate((0, 49, 51)):
+        Worker.objects.beat(f"a/{place}", generation=1, kind="web", host="a", pid=place)
+        Worker.objects.filter(pk=f"a/{place}").update(seen_at=now - timedelta(seconds=seconds))
+
+    assert Worker.objects.all().prune(5, now) == 1
+    assert set(Worker.objects.values_list("pk", flat=True)) == {"a/0", "a/1"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_reading_it_takes_no_lock():
+    ready()
+    with CaptureQueriesContext(connection) as queries:
+        build_snapshot()
+    assert all(query["sql"].startswith("SELECT") for query in queries)

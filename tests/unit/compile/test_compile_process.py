@@ -1,0 +1,319 @@
+"""The disposable process: what it does with honest files, and what hostile ones may not do to its parent."""
+
+import bz2
+import gzip
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import joblib
+import msgspec
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from sklearn.linear_model import LogisticRegression
+
+from trivet.core.errors import CompileError
+from trivet.model.bundle.bundle import make_bundle
+from trivet.model.bundle.manifest import encode_manifest
+from trivet.model.compile import process
+from trivet.model.compile.compiler import compile_model
+from trivet.model.compile.process import compile_file
+from trivet.model.compile.wire import Success, encode_framed
+
+
+@pytest.fixture(scope="module")
+def trained():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": rng.integers(18, 80, 100), "income": rng.normal(size=100)})
+    churned = np.where(frame["age"] > 40, "yes", "no")
+    return LogisticRegression().fit(frame, churned), frame.assign(churned=churned)
+
+
+@pytest.fixture
+def files(trained, tmp_path):
+    model, sample = trained
+    joblib.dump(model, tmp_path / "model.joblib")
+    sample.to_csv(tmp_path / "sample.csv", index=False)
+    return tmp_path / "model.joblib", tmp_path / "sample.csv"
+
+
+class Runs:
+    """A pickle that runs a statement on opening, as a hostile one would."""
+
+    def __init__(self, statement):
+        self.statement = statement
+
+    def __reduce__(self):
+        return exec, (self.statement,)
+
+
+def hostile(tmp_path, statement):
+    path = tmp_path / "hostile.joblib"
+    path.write_bytes(pickle.dumps(Runs(statement)))
+    return path
+
+
+def test_a_file_and_the_object_in_memory_become_the_same_graph(files, trained):
+    path, sample = files
+    compiled = compile_file(path, sample=sample, label_column="churned")
+    model, rows = trained
+    in_memory = compile_model(model, sample=rows.drop(columns="churned"))
+    assert compiled.bundle.files == in_memory.bundle.files
+    assert compiled.parity.line() == in_memory.parity.line()
+    assert len(compiled.bundle.manifest.source["sha256"]) == 64
+    assert compiled.speed.compiled > 0
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress])
+def test_compressed_files_are_recognised_by_content_whatever_their_name(compress, files, trained, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(compress(pickle.dumps(trained[0])))
+    assert compile_file(path, sample=files[1], label_column="churned").parity.labels_differ == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"PK\x03\x04rest", "zip archive"),
+        (b"\x89HDF\r\n", "Keras"),
+        (b"tree\nversion=v4", "LightGBM"),
+        (b"hello", "no known format"),
+        (b"", "no known format"),
+        (b"\x80\x05broken", "cannot be opened"),
+    ],
+)
+def test_other_formats_are_refused_with_a_reason(data, reason, tmp_path):
+    path = tmp_path / "model.joblib"
+    path.write_bytes(data)
+    with pytest.raises(CompileError, match=reason):
+        compile_file(path)
+
+
+def test_a_label_column_that_is_not_there_is_named_with_the_closest(files):
+    with pytest.raises(CompileError, match=r"'churn'\. Did you mean 'churned'"):
+        compile_file(files[0], sample=files[1], label_column="churn")
+
+
+def test_a_missing_module_is_named(tmp_path):
+    path = tmp_path / "model.joblib"
+    path.write_bytes(b"\x80\x04c" + b"nowhere.to_be_found\nModel\n.")
+    with pytest.raises(CompileError, match=r"module 'nowhere'"):
+        compile_file(path)
+
+
+def test_an_endless_file_is_stopped_at_the_deadline_with_all_it_started(tmp_path):
+    marker = tmp_path / "pid"
+    statement = (
+        "import subprocess, time, os\n"
+        f"p = subprocess.Popen(['sleep', '60']); open({str(marker)!r}, 'w').write(str(p.pid))\n"
+        "time.sleep(60)"
+    )
+    started = time.monotonic()
+    with pytest.raises(CompileError, match="longer than 4 s"):
+        compile_file(hostile(tmp_path, statement), timeout=4)
+    assert time.monotonic() - started < 7
+    pid = int(marker.read_text())
+    time.sleep(0.1)
+    status = Path(f"/proc/{pid}/stat")
+    assert not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("import os; os._exit(0)", "without an answer"),
+        ("import os; os.kill(os.getpid(), 11)", r"without an answer \(signal 11\)"),
+        ("x = bytearray(10 * 1024**3)", "cannot be opened|memory"),
+    ],
+    ids=["says nothing", "crashes", "takes memory"],
+)
+def test_a_child_that_ends_badly_is_an_error_not_a_crash(statement, reason, tmp_path):
+    with pytest.raises(CompileError, match=reason):
+        compile_file(hostile(tmp_path, statement))
+
+
+WRITE_TO_EVERY_PIPE = """
+import os, stat
+for d in range(3, 4096):  # a long test run has many descriptors open, and the pipe keeps its number
+    try:
+        if stat.S_ISFIFO(os.fstat(d).st_mode):
+            {write}
+    except OSError:
+        pass
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        ("os.write(d, b'OK')", "without an answer"),
+        ("os.write(d, (2).to_bytes(8, 'big') + b'OK')", "no answer"),
+        ("os.write(d, (2).to_bytes(8, 'big') + b'OK and more')", "more than it announced"),
+        ("os.write(d, (4 * 1024**3).to_bytes(8, 'big'))", "announced 4294967296 bytes"),
+    ],
+    ids=["OK", "framed", "overlong", "4 GB"],
+)
+def test_what_a_hostile_child_writes_is_judged(write, reason, tmp_path):
+    with pytest.raises(CompileError, match=reason):
+        compile_file(hostile(tmp_path, WRITE_TO_EVERY_PIPE.format(write=write)))
+
+
+@pytest.fixture(scope="module")
+def honest(trained):
+    model, sample = trained
+    return compile_model(model, sample=sample.drop(columns="churned")).bundle
+
+
+@pytest.fixture
+def forge(tmp_path):
+    """Compile a file whose author answers in the child's place, with this manifest (of that very file) and these files."""
+    path = hostile(
+        tmp_path, WRITE_TO_EVERY_PIPE.format(write=f"os.write(d, open({str(tmp_path / 'forged')!r}, 'rb').read())")
+    )
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def compiled(manifest, contents, *, hashed=None, source=None):
+        claimed = msgspec.structs.replace(manifest, source=source or {"sha256": sha256})
+        manifest = make_bundle(claimed, contents if hashed is None else hashed).manifest
+        answer = Success(encode_manifest(manifest), dict(contents), 1.0, 1.0)
+        (tmp_path / "forged").write_bytes(encode_framed(answer))
+        return compile_file(path)
+
+    return compiled
+
+
+def says(manifest, **stated):
+    return msgspec.structs.replace(manifest, compile=manifest.compile | stated)
+
+
+def test_a_forged_bundle_is_refused(honest, forge):
+    manifest, contents = honest.manifest, honest.files
+    flipped = {**contents, "model.onnx": contents["model.onnx"][:-1] + b"\0"}
+    other_answers = {**contents, "sample.jsonl": contents["sample.jsonl"].replace(b'"yes"', b'"no"')}
+    assert forge(manifest, contents).bundle.files == contents
+    with pytest.raises(CompileError, match="a bundle of another file"):
+        forge(manifest, contents, source=manifest.source)
+    with pytest.raises(CompileError, match=r"model\.onnx was changed"):
+        forge(manifest, flipped, hashed=contents)
+    with pytest.raises(CompileError, match=r"otherwise than recorded \(label\)"):
+        forge(manifest, other_answers)
+    with pytest.raises(CompileError, match="other files"):
+        forge(manifest, {})
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"operators": ["Identity"]},
+        {"operators": []},
+        {"operators": None},
+        {"may_run_inline": False},
+        {"may_run_inline": 1},
+    ],
+    ids=str,
+)
+def test_a_manifest_that_lies_about_its_graph_is_refused(stated, honest, forge):
+    with pytest.raises(CompileError, match="names other operators" if "operators" in stated else "may_run_inline"):
+        forge(says(honest.manifest, **stated), honest.files)
+
+
+def with_control_flow(data, operator):
+    """Return a graph that answers as `data` does, and goes round once for nothing."""
+    model = onnx.load_from_string(data)
+    numbers = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, [1]) for name in ("seen", "next")]
+    step = [helper.make_node("Identity", ["seen"], ["next"])]
+    if operator == "Scan":
+        body = helper.make_graph(step, "body", numbers[:1], numbers[1:])
+        model.graph.initializer.append(numpy_helper.from_array(np.ones((2, 1)), "all_numbers"))
+        model.graph.node.append(
+            helper.make_node("Scan", ["all_numbers"], ["for_nothing"], body=body, num_scan_inputs=1)
+        )
+    else:
+        count = helper.make_tensor_value_info("count", TensorProto.INT64, [])
+        go, on = (helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("go", "on"))
+        step.append(helper.make_node("Identity", ["go"], ["on"]))
+        body = helper.make_graph(step, "body", [count, go, numbers[0]], [on, numbers[1]])
+        model.graph.initializer.append(numpy_helper.from_array(np.array(10**6), "times"))
+        model.graph.initializer.append(numpy_helper.from_array(np.ones(1), "first_number"))
+        model.graph.node.append(helper.make_node("Loop", ["times", "", "first_number"], ["for_nothing"], body=body))
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize("operator", ["Loop", "Scan"])
+def test_control_flow_that_claims_to_run_inline_is_refused(operator, honest, forge):
+    contents = {**honest.files, "model.onnx": with_control_flow(honest.files["model.onnx"], operator)}
+    operators = sorted({*honest.manifest.compile["operators"], operator})
+    assert forge(says(honest.manifest, operators=operators, may_run_inline=False), contents)
+    with pytest.raises(CompileError, match="may_run_inline=True, which its graph belies"):
+        forge(says(honest.manifest, operators=operators), contents)
+    with pytest.raises(CompileError, match="names other operators"):
+        forge(says(honest.manifest, may_run_inline=False), contents)
+
+
+def test_a_graph_that_is_not_served_is_refused_before_it_is_opened_here(honest, forge, monkeypatch):
+    def load(bundle):
+        raise AssertionError("the graph was opened before it was judged")
+
+    monkeypatch.setattr(process.OnnxRuntime, "load", load)
+    newer = onnx.load_from_string(honest.files["model.onnx"])
+    newer.ir_version += 1
+    with pytest.raises(CompileError, match="IR version"):
+        forge(honest.manifest, {**honest.files, "model.onnx": newer.SerializeToString()})
+    with pytest.raises(CompileError, match="not a valid graph"):
+        forge(honest.manifest, {**honest.files, "model.onnx": b"none"})
+    strange = msgspec.structs.replace(honest.signature.outputs[0], datatype="BF16")
+    signature = msgspec.structs.replace(honest.signature, outputs=(strange, *honest.signature.outputs[1:]))
+    with pytest.raises(CompileError, match="disagree on the output"):
+        forge(msgspec.structs.replace(honest.manifest, signature=signature), honest.files)
+
+
+@pytest.mark.parametrize("module", ["nowhere.to_be_found", "trivet.model.bundle.bundle"], ids=["crashes", "is silent"])
+def test_without_a_verdict_nothing_is_accepted(module, files, monkeypatch):
+    monkeypatch.setattr(process, "JUDGE", module)
+    with pytest.raises(CompileError, match="the process that judges the graph ended without an answer"):
+        compile_file(files[0], sample=files[1], label_column="churned")
+
+
+def test_the_judge_can_open_no_trained_file():
+    code = (
+        "import sys, trivet.model.compile.judge, trivet.model.compile.checks\n"
+        "print(sorted(set(sys.modules) & {'sklearn', 'pandas', 'joblib', 'skl2onnx', 'onnxruntime', 'django', "
+        "'trivet.model.compile.opening'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_child_sees_nothing_of_its_parents_environment_or_descriptors(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATABASE_PASSWORD", "secret")
+    seen = tmp_path / "seen"
+    with (tmp_path / "open").open("w") as held:
+        os.set_inheritable(held.fileno(), True)
+        statement = (
+            "import os\n"
+            f"open({str(seen)!r}, 'w').write(repr(dict(os.environ)) + repr([os.readlink('/proc/self/fd/' + d) "
+            "for d in os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd/' + d)]))"
+        )
+        with pytest.raises(CompileError):
+            compile_file(hostile(tmp_path, statement))
+    text = seen.read_text()
+    assert "secret" not in text
+    assert str(tmp_path / "open") not in text
+
+
+def test_the_parent_imports_no_training_library_and_no_django():
+    code = (
+        "import sys, trivet.model.compile.process\n"
+        "print(sorted({m.split('.')[0] for m in sys.modules} & "
+        "{'sklearn', 'pandas', 'joblib', 'onnx', 'skl2onnx', 'onnxmltools', 'django'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

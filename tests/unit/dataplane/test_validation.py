@@ -1,0 +1,187 @@
+"""The quick way through validation gives what the general way gives; policies do what they say."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from tests.unit.dataplane.world import SIGNATURE
+from trivet.core.datatypes import ACCEPTED, DATATYPES, MISSING_TEXT, NUMPY_DTYPES
+from trivet.core.errors import InvalidRequest
+from trivet.core.signature import Input, Signature
+from trivet.dataplane import validation
+from trivet.dataplane.protocol.messages import Tensor
+from trivet.dataplane.validation import Plan, validate, validate_rows
+from trivet.model.bundle.packing import Pack
+
+PLAN = Plan(SIGNATURE, max_rows=1024)
+NUMBERS = st.one_of(st.none(), st.floats(allow_nan=False), st.integers(-(2**70), 2**70), st.booleans())
+TEXTS = st.one_of(st.sampled_from(["Lyon", "Oslo", "Paris", MISSING_TEXT]), st.none(), st.integers())
+
+
+def column(name: str, datatype: str, *values: object) -> Tensor:
+    return Tensor(name, [len(values), 1], datatype, list(values))
+
+
+def one(spec: Input, *values: object, datatype: str = "") -> validation.Validated:
+    plan = Plan(Signature(inputs=(spec,), outputs=()), max_rows=1024)
+    return validate(plan, [column(spec.name, datatype or spec.datatype, *values)], "m")
+
+
+@given(NUMBERS, TEXTS, st.one_of(st.integers(-5, 600), st.floats(), st.none()))
+def test_the_quick_way_and_the_general_way_agree(age: object, city: object, seats: object):
+    tensors = [column("age", "FP64", age), column("city", "BYTES", city), column("seats", "INT64", seats)]
+    quick = validation._plain_row(PLAN, tensors)
+    if quick is None:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validation, "_plain_row", lambda *_: None)
+        general = validate(PLAN, tensors, "m")
+    assert (quick.rows, quick.columns, quick.flags) == (general.rows, general.columns, general.flags)
+    assert quick.feed.keys() == general.feed.keys()
+    for name, array in quick.feed.items():
+        assert array.dtype == general.feed[name].dtype
+        assert array.shape == general.feed[name].shape == (1, 1)
+        np.testing.assert_array_equal(array, general.feed[name])
+
+
+def test_an_ordinary_row_takes_the_quick_way():
+    tensors = [column("age", "FP64", 30.5), column("city", "BYTES", "Oslo"), column("seats", "INT64", 2)]
+    assert validation._plain_row(PLAN, tensors) is not None
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 100), st.sampled_from(["Lyon", "Oslo"]), st.integers(1, 500)), min_size=1, max_size=20
+    )
+)
+def test_rows_and_tensors_of_the_same_values_are_the_same(rows: list[tuple[float, str, int]]):
+    ages, cities, seats = zip(*rows, strict=True)
+    tensors = [column("age", "FP64", *ages), column("city", "BYTES", *cities), column("seats", "INT64", *seats)]
+    named = [dict(zip(("age", "city", "seats"), row, strict=True)) for row in rows]
+    by_tensor, by_row = validate(PLAN, tensors, "m"), validate_rows(PLAN, named, "m")
+    assert by_tensor.columns == by_row.columns
+    for name, array in by_tensor.feed.items():
+        np.testing.assert_array_equal(array, by_row.feed[name])
+
+
+@pytest.mark.parametrize("wanted", sorted(DATATYPES - {"BF16", "FP16", "BYTES", "BOOL"}))
+def test_each_datatype_widens_into_what_the_protocol_says_and_nothing_else(wanted: str):
+    spec = Input(name="x", datatype=wanted, shape=(-1, 1))
+    for given_datatype in sorted(DATATYPES - {"FP16", "BF16", "BYTES", "BOOL"}):
+        if given_datatype in ACCEPTED[wanted]:
+            answer = one(spec, 1, datatype=given_datatype)
+            assert answer.feed["x"].dtype == NUMPY_DTYPES[wanted]
+        else:
+            with pytest.raises(InvalidRequest) as refusal:
+                one(spec, 1, datatype=given_datatype)
+            assert refusal.value.code == "BAD_DATATYPE"
+            assert wanted in refusal.value.message
+
+
+@pytest.mark.parametrize("datatype", ["INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"])
+def test_integers_are_taken_up_to_their_bounds_and_refused_beyond(datatype: str):
+    bounds = np.iinfo(NUMPY_DTYPES[datatype])
+    spec = Input(name="x", datatype=datatype, shape=(-1, 1))
+    low, high = int(bounds.min), int(bounds.max)
+    assert one(spec, low, high).feed["x"].ravel().tolist() == [low, high]
+    for beyond in (low - 1, high + 1):
+        with pytest.raises(InvalidRequest) as refusal:
+            one(spec, 0, beyond)
+        assert (refusal.value.code, refusal.value.row) == ("OUT_OF_RANGE", 1)
+
+
+def test_a_number_that_would_become_infinite_in_fp32_is_refused():
+    spec = Input(name="x", datatype="FP32", shape=(-1, 1))
+    assert one(spec, 3.4e38).feed["x"].dtype == np.float32
+    for value in (1e39, -1e39):
+        with pytest.raises(InvalidRequest, match="FP32"):
+            one(spec, value)
+
+
+def test_fp32_sent_for_fp64_means_the_fp32_number():
+    spec = Input(name="x", datatype="FP64", shape=(-1, 1))
+    assert one(spec, 0.1, datatype="FP32").feed["x"][0, 0] == float(np.float32(0.1))
+
+
+def test_missing_values_become_what_the_signature_recorded():
+    number = one(Input(name="x", datatype="FP64", shape=(-1, 1), nullable=True), None, 1.0)
+    assert math.isnan(number.feed["x"][0, 0])
+    text = one(Input(name="x", datatype="BYTES", shape=(-1, 1), nullable=True, categories=("a",)), None, "a")
+    assert text.feed["x"].ravel().tolist() == [MISSING_TEXT, "a"]
+    assert text.columns == [[None, "a"]]
+    assert text.flags is None
+
+
+@pytest.mark.parametrize("rows", [1, 20])
+def test_outside_flags_clips_or_rejects(rows: int):
+    values = [150.0] + [50.0] * (rows - 1)
+    base = {"name": "x", "datatype": "FP64", "shape": (-1, 1), "low": 0, "high": 100}
+    flagged = one(Input(**base), *values)
+    assert (flagged.flags, flagged.feed["x"][0, 0]) == ({0: {"x": "above_high"}}, 150.0)
+    clipped = one(Input(**base, outside="clip"), *values)
+    assert (clipped.flags, clipped.feed["x"][0, 0]) == ({0: {"x": "clipped"}}, 100.0)
+    with pytest.raises(InvalidRequest, match="Allowed: 0 to 100"):
+        one(Input(**base, outside="reject"), *values)
+
+
+def test_unknown_categories_pass_go_missing_or_are_rejected():
+    base = {"name": "plan", "datatype": "BYTES", "shape": (-1, 1), "categories": ("free", "pro")}
+    passed = one(Input(**base), "gold")
+    assert (passed.feed["plan"][0, 0], passed.flags) == ("gold", {0: {"plan": "unknown_category"}})
+    missing = one(Input(**base, unknown="missing", nullable=True), "gold")
+    assert (missing.feed["plan"][0, 0], missing.flags) == (MISSING_TEXT, {0: {"plan": "unknown_category"}})
+    with pytest.raises(InvalidRequest, match=r"'plan' is 'gold', row 0.* Known: free, pro"):
+        one(Input(**base, unknown="reject"), "gold")
+
+
+def test_an_optional_input_may_be_left_out():
+    signature = Signature(
+        inputs=(
+            Input(name="a", datatype="FP64", shape=(-1, 1)),
+            Input(name="b", datatype="FP64", shape=(-1, 1), nullable=True, optional=True),
+        ),
+        outputs=(),
+    )
+    answer = validate(Plan(signature, 10), [column("a", "FP64", 1.0, 2.0)], "m")
+    assert np.isnan(answer.feed["b"]).all()
+    assert answer.feed["b"].shape == (2, 1)
+
+
+def test_a_matrix_is_taken_flat_or_nested_and_by_its_columns_names():
+    matrix = Signature(inputs=(Input(name="X", datatype="FP32", shape=(-1, 2), columns=("w", "h")),), outputs=())
+    plan = Plan(matrix, 10)
+    flat = validate(plan, [Tensor("X", [2, 2], "FP32", [1, 2, 3, 4])], "m").feed["X"]
+    nested = validate(plan, [Tensor("X", [2, 2], "FP32", [[1, 2], [3, 4]])], "m").feed["X"]
+    rows = validate_rows(plan, [{"w": 1, "h": 2}, {"h": 4, "w": 3}], "m").feed["X"]
+    for array in (flat, nested, rows):
+        np.testing.assert_array_equal(array, [[1, 2], [3, 4]])
+    for data in ([[1, 2], [3]], [[1, 2], 3, 4], [1, 2, 3]):
+        with pytest.raises(InvalidRequest):
+            validate(plan, [Tensor("X", [2, 2], "FP32", data)], "m")
+
+
+def test_more_rows_than_allowed_are_refused_with_the_setting_that_allows_them():
+    plan = Plan(SIGNATURE, max_rows=2)
+    with pytest.raises(InvalidRequest, match="TRIVET_MAX_ROWS"):
+        validate_rows(plan, [{"age": 1, "city": "Oslo", "seats": 1}] * 3, "m")
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_packed_columns_enter_the_graph_as_one_array(rows: int):
+    names = ("a", "b", "c")
+    signature = Signature(inputs=tuple(Input(name=name, datatype="FP64", shape=(-1, 1)) for name in names), outputs=())
+    plan = Plan(signature, 10, (Pack("a..b", ("a", "b")),))
+    values = {name: [float(10 * place + row) for row in range(rows)] for place, name in enumerate(names)}
+    answer = validate(plan, [column(name, "FP64", *values[name]) for name in names], "m")
+    assert answer.feed.keys() == {"a..b", "c"}
+    np.testing.assert_array_equal(answer.feed["a..b"], np.array([values["a"], values["b"]]).T)
+    assert answer.feed["a..b"].flags.c_contiguous
+    assert answer.columns == [values[name] for name in names]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validation, "_plain_row", lambda *_: None)
+        general = validate(plan, [column(name, "FP64", *values[name]) for name in names], "m")
+    np.testing.assert_array_equal(answer.feed["a..b"], general.feed["a..b"])
