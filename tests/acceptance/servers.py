@@ -20,6 +20,7 @@ from typing import Any, Self
 
 START_SECONDS = 60
 DEADLINE_SECONDS = 60
+RETRY_SECONDS = 0.01
 
 
 def trivet(*arguments: str, project: Path, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -51,6 +52,30 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Output:
+    """What a process prints, line by line, read in a thread of its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        self.lines: list[str] = []
+        self._stream = process.stdout
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self._stream:
+            self.lines.append(line.rstrip("\n"))
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    def close(self) -> None:
+        """Close the stream once the process has ended; fail if something it started still holds the other end."""
+        self._reader.join(timeout=DEADLINE_SECONDS)
+        assert not self._reader.is_alive(), f"the process ended and left another that still prints:\n{self}"
+        self._stream.close()
+
+
 class Server:
     """One `trivet serve` in a project of its own."""
 
@@ -58,7 +83,6 @@ class Server:
         self.project = project
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.lines: list[str] = []
         command = [
             sys.executable,
             "-m",
@@ -78,13 +102,8 @@ class Server:
             text=True,
             start_new_session=True,
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip())
+        self._output = Output(self.process)
+        self.lines = self._output.lines
 
     def wait_ready(self) -> None:
         """Return once it says so."""
@@ -93,7 +112,7 @@ class Server:
             START_SECONDS,
         )
         if self.process.poll() is not None:
-            raise AssertionError("the server did not start:\n" + "\n".join(self.lines))
+            raise AssertionError(f"the server did not start:\n{self._output}")
 
     def children(self) -> list[int]:
         """Return the process ids of the children that live now."""
@@ -122,9 +141,7 @@ class Server:
             if self.process.poll() is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
-            assert self.process.stdout is not None
-            self._reader.join(timeout=5)
-            self.process.stdout.close()
+            self._output.close()
         return code
 
 
@@ -192,6 +209,7 @@ class Load:
             except (OSError, http.client.HTTPException) as error:
                 self.resets.put(repr(error))
                 connection.close()
+                self._stopping.wait(RETRY_SECONDS)
                 continue
             if response.status == 200:
                 self.answers.put((started, time.monotonic(), json.loads(content)))

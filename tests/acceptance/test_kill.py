@@ -6,6 +6,8 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -70,7 +72,7 @@ def kill(server: Server, victim: str, chance: random.Random) -> None:
         os.kill(server.process.pid, signal.SIGSTOP)  # or it would replace them meanwhile
         children = server.children()
         for child in children:
-            os.killpg(child, signal.SIGKILL)  # each leads a session of its own
+            os.kill(child, signal.SIGKILL)
     os.killpg(server.process.pid, signal.SIGKILL)
     server.process.wait()
     wait_for(lambda: not any(is_running(child) for child in children))
@@ -127,3 +129,11 @@ def log_ids(churn: Churn) -> list[str]:
     with closing(sqlite3.connect(churn.project / "db.sqlite3")) as database:
         rows = database.execute("select prediction_id from trivet_prediction").fetchall()
     return [f"{i[:8]}-{i[8:12]}-{i[12:16]}-{i[16:20]}-{i[20:]}" for (i,) in rows]
+
+
+@pytest.mark.parametrize("verb", ["web", "keeper"])
+def test_a_process_whose_supervisor_died_while_it_started_ends(churn: Churn, verb: str):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    done = trivet(verb, "--supervisor", str(gone.pid), project=churn.project, check=False)
+    assert done.returncode == -signal.SIGTERM

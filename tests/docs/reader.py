@@ -9,12 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Self
 
-from tests.acceptance.servers import DEADLINE_SECONDS, START_SECONDS, clean_environment, free_port, wait_for
+from tests.acceptance.servers import DEADLINE_SECONDS, START_SECONDS, Output, clean_environment, free_port, wait_for
 from tests.docs.pages import REPOSITORY, Block, Command, blocks, commands, matches
 
 PORT = ":8000"  # what the pages say; each reader has a free one instead
@@ -154,7 +153,6 @@ class Running:
     """A process that runs until it is stopped."""
 
     def __init__(self, script: str, environment: dict[str, str]) -> None:
-        self._lines: list[str] = []
         self._process = subprocess.Popen(
             ["bash", "-c", script],
             env=environment,
@@ -163,24 +161,18 @@ class Running:
             text=True,
             start_new_session=True,
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.append(line.rstrip("\n"))
+        self._output = Output(self._process)
 
     def output(self) -> str:
         """Return what it has printed."""
-        return "\n".join(self._lines)
+        return str(self._output)
 
     def wait_ready(self, port: int, *, says: str) -> None:
         """Return once it says so, or else once it answers anything."""
 
         def is_ready() -> bool:
             ended = self._process.poll() is not None
-            said = any(line.startswith(says) for line in self._lines) if says else _answers(port)
+            said = any(line.startswith(says) for line in self._output.lines) if says else _answers(port)
             return ended or said
 
         wait_for(is_ready, START_SECONDS)
@@ -195,9 +187,7 @@ class Running:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        self._reader.join(timeout=5)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._output.close()
 
 
 def _answers(port: int) -> bool:

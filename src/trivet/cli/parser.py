@@ -115,12 +115,16 @@ def _web_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bind", metavar="HOST:PORT", help="default TRIVET_BIND, 127.0.0.1:8000")
     parser.add_argument("--fd", type=int, metavar="N", help="a listening socket this process inherited, instead")
     parser.add_argument("--ready-fd", type=int, metavar="N", help="closed once requests are answered")
-    parser.add_argument("--supervised", action="store_true", help="end when the process that started this one ends")
+    parser.add_argument(
+        "--supervisor", type=int, metavar="PID", help="the process that started this one; end when it ends"
+    )
 
 
 def _keeper_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="ship what there is, then end")
-    parser.add_argument("--supervised", action="store_true", help="end when the process that started this one ends")
+    parser.add_argument(
+        "--supervisor", type=int, metavar="PID", help="the process that started this one; end when it ends"
+    )
 
 
 def _initialise_arguments(parser: argparse.ArgumentParser) -> None:

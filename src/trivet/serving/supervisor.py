@@ -136,9 +136,11 @@ class Supervisor:
                     process.wait()
 
 
-def die_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the process that started this one dies, so that no worker outlives `kill -9` of it."""
-    parent = os.getppid()
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel for SIGTERM when the process `parent` dies, so that no worker outlives `kill -9` of its supervisor.
+
+    `parent` comes from the parent itself: one that died while this process was starting is no longer to be asked for.
+    """
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:  # it died before the kernel was asked
         os.kill(os.getpid(), signal.SIGTERM)

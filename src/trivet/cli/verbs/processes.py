@@ -40,17 +40,18 @@ def serve(options: argparse.Namespace, out: Out) -> int:
 def serving_children(listening: socket.socket, workers: int) -> list[Child]:
     """Return the processes of one machine: web workers on one listening socket, then the keeper."""
     base = [sys.executable, "-m", "trivet"]
+    supervisor = ["--supervisor", str(os.getpid())]
     descriptor = str(listening.fileno())
     web = [
         Child(
             f"web {number + 1}",
-            [*base, "web", "--fd", descriptor, "--supervised"],
+            [*base, "web", "--fd", descriptor, *supervisor],
             pass_descriptors=(listening.fileno(),),
             signals_ready=True,
         )
         for number in range(workers)
     ]
-    return [*web, Child("keeper", [*base, "keeper", "--supervised"])]
+    return [*web, Child("keeper", [*base, "keeper", *supervisor])]
 
 
 def _table(bind: str, workers: int) -> str:
@@ -66,8 +67,8 @@ def _table(bind: str, workers: int) -> str:
 
 def web(options: argparse.Namespace, out: Out) -> int:
     """Serve with this process until SIGTERM."""
-    if options.supervised:
-        die_with_parent()
+    if options.supervisor is not None:
+        die_with_parent(options.supervisor)
     if options.fd is not None:
         listening: socket.socket | None = socket.socket(fileno=options.fd)
     else:
@@ -81,7 +82,7 @@ def web(options: argparse.Namespace, out: Out) -> int:
         else:
             out.say("ready")
 
-    return run_web_worker(listening, on_ready=ready, ships=not options.supervised)
+    return run_web_worker(listening, on_ready=ready, ships=options.supervisor is None)
 
 
 def listen(bind: str, out: Out) -> socket.socket | None:
@@ -96,8 +97,8 @@ def listen(bind: str, out: Out) -> socket.socket | None:
 
 def keeper(options: argparse.Namespace, out: Out) -> int:
     """Ship until SIGTERM, or once."""
-    if options.supervised:
-        die_with_parent()
+    if options.supervisor is not None:
+        die_with_parent(options.supervisor)
         os.nice(KEEPER_NICENESS)
     keeper = Keeper(spool_root(), hurry_bytes=conf.SPOOL_MB() * conf.MIB // 4)
     if options.once:
