@@ -32,7 +32,9 @@ def stations(bundle: Bundle, body: bytes) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         key_id, key = mint_key()
         pepper = derive_pepper("benchmark")
-        plane = Plane(Reconciler(InlineEngine(), lambda _digest: bundle, 1024), Spool(Path(folder), "bench"), (pepper,))
+        plane = Plane(
+            Reconciler([InlineEngine()], lambda _digest: bundle, 1024), Spool(Path(folder), "bench"), (pepper,)
+        )
         version = VersionEntry(1, bundle.digest, "onnx", bundle.signature)
         entry = ModelEntry("late", {1: version}, (Route(1, 100),), {"champion": 1})
         grants = {"late": frozenset({"predict", "view"})}

@@ -7,7 +7,7 @@ kept beside it for readiness and metadata to tell.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from trivet.core.errors import BundleError, TrivetError
 from trivet.core.snapshot import ModelEntry, Snapshot, VersionEntry
@@ -25,8 +25,9 @@ Fetch = Callable[[str], Bundle]
 class Reconciler:
     """Turns snapshots into tables. One thread calls `follow`; nobody else loads or unloads."""
 
-    def __init__(self, engine: Engine, fetch: Fetch, max_rows: int) -> None:
-        self._engine = engine
+    def __init__(self, engines: Sequence[Engine], fetch: Fetch, max_rows: int) -> None:
+        """`engines` are asked in order: the first that accepts a bundle loads it."""
+        self._engines = engines
         self._fetch = fetch
         self._max_rows = max_rows
         self._loaded: dict[str, LiveVersion] = {}  # by digest: two models may share a bundle
@@ -73,7 +74,7 @@ class Reconciler:
             return found
         if found is None:
             bundle = self._bundle(entry)
-            loaded = self._engine.load(bundle)
+            loaded = self._engine_for(bundle).load(bundle)
             signature = bundle.signature
             plan = Plan(signature, self._max_rows, bundle.manifest.packs)
         else:
@@ -82,6 +83,12 @@ class Reconciler:
         live = LiveVersion(entry, loaded, plan, outputs, list(outputs))
         self._loaded.setdefault(entry.digest, live)
         return live
+
+    def _engine_for(self, bundle: Bundle) -> Engine:
+        for engine in self._engines:
+            if engine.accepts(bundle):
+                return engine
+        raise BundleError(f"runtime {bundle.manifest.runtime!r} runs in a model worker only, and none is configured.")
 
     def _bundle(self, entry: VersionEntry) -> Bundle:
         try:

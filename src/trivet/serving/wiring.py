@@ -22,7 +22,7 @@ def build_plane(worker_id: str) -> Plane:
     max_rows = conf.MAX_ROWS()
     make_private(spool_root())
     return Plane(
-        reconciler=Reconciler(InlineEngine(), fetch_bundle, max_rows),
+        reconciler=Reconciler([InlineEngine()], fetch_bundle, max_rows),
         spool=Spool(spool_root(), worker_id, limit_bytes=conf.SPOOL_MB() * conf.MIB),
         peppers=conf.peppers(),
         limits=Limits(

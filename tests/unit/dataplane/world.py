@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -47,7 +48,9 @@ class ByHand(LoadedVersion):
         self.runs = 0
         self.is_unloaded = False
 
-    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+    def run(
+        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], deadline: float = math.inf
+    ) -> list[np.ndarray]:
         self.runs += 1
         if self.broken:
             from trivet.core.errors import Unavailable
@@ -67,8 +70,6 @@ class ByHand(LoadedVersion):
 
 class ByHandEngine(Engine):
     """Loads each bundle as a `ByHand`, told apart by what its source says."""
-
-    runs_inline = True
 
     def __init__(self) -> None:
         self.loaded: list[ByHand] = []
@@ -96,7 +97,7 @@ class World:
         self.engine = ByHandEngine()
         self.key_id, self.key = mint_key()
         self.plane = Plane(
-            Reconciler(self.engine, lambda digest: self.bundles[digest], 1024),
+            Reconciler([self.engine], lambda digest: self.bundles[digest], 1024),
             Spool(self.spool_root, "world", segment_bytes=4 * 1024 * 1024),
             (PEPPER,),
             **{"limits": Limits(max_body_bytes=100_000), **plane_options},

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import numpy as np
 
@@ -15,10 +15,17 @@ class LoadedVersion(ABC):
     """One version that an engine can run now."""
 
     cost_us_per_row: float = 0.0  # measured while warming; 0 when it was not
+    runs_inline: bool = True  # `run` takes microseconds and may be called on an event loop
 
     @abstractmethod
-    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
-        """Return one array per name in `outputs`. Raises `Unavailable` when the model fails."""
+    def run(
+        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], deadline: float = math.inf
+    ) -> list[np.ndarray]:
+        """Return one array per name in `outputs`.
+
+        `deadline` is an instant of `time.monotonic()`; an engine that can stop a run stops it then. Raises
+        `Unavailable` when the model fails or its queue is full, `DeadlineExceeded` when the answer would be late.
+        """
 
     @abstractmethod
     def unload(self) -> None:
@@ -28,7 +35,9 @@ class LoadedVersion(ABC):
 class Engine(ABC):
     """Loads versions and hands them out."""
 
-    runs_inline: ClassVar[bool]  # True: `run` takes microseconds and may be called on an event loop
+    def accepts(self, bundle: Bundle) -> bool:
+        """True when this engine may run `bundle`; the first one that says so loads it."""
+        return True
 
     @abstractmethod
     def load(self, bundle: Bundle) -> LoadedVersion:

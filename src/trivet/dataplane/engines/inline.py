@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import numpy as np
 
 from trivet.core.datatypes import NUMPY_DTYPES
-from trivet.core.errors import BundleError, Unavailable
+from trivet.core.errors import Unavailable
 from trivet.core.signature import Input
 from trivet.dataplane.engines.base import Engine, LoadedVersion
 from trivet.model.bundle.bundle import Bundle
@@ -30,7 +30,9 @@ class InlineVersion(LoadedVersion):
         self._run = runtime.run
         self._digest = digest
 
-    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+    def run(
+        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], deadline: float = math.inf
+    ) -> list[np.ndarray]:
         try:
             return self._run(inputs, outputs)
         except Exception as error:
@@ -44,14 +46,13 @@ class InlineVersion(LoadedVersion):
 class InlineEngine(Engine):
     """Runs what may run inline: ONNX that was compiled here or audited."""
 
-    runs_inline: ClassVar[bool] = True
+    def accepts(self, bundle: Bundle) -> bool:
+        """True for a bundle whose manifest says so, of a runtime that may."""
+        runtime_type = runtime_class(bundle.manifest.runtime)
+        return runtime_type.may_run_inline and bool(bundle.manifest.compile.get("may_run_inline"))
 
     def load(self, bundle: Bundle) -> InlineVersion:
         runtime_type = runtime_class(bundle.manifest.runtime)
-        if not (runtime_type.may_run_inline and bundle.manifest.compile.get("may_run_inline")):
-            raise BundleError(
-                f"runtime {bundle.manifest.runtime!r} runs in a model worker only, and none is configured."
-            )
         version = InlineVersion(runtime_type.load(bundle), bundle.digest)
         version.cost_us_per_row = _warm(version, bundle)
         return version

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from trivet.core.errors import InvalidRequest, quoted
-from trivet.dataplane.protocol.messages import InferRequest, RowsRequest, Scalar
+from trivet.dataplane.protocol.messages import InferBody, InferRequest, RowsRequest, Scalar
 
 MAX_INPUTS = 4096
 MAX_OUTPUTS = 64
@@ -25,12 +25,12 @@ _KEY = re.compile(rb'"\s*:')
 _UNKNOWN_FIELD = re.compile(r"unknown field `(.*?)`")
 _MISSING_FIELD = re.compile(r"missing required field `(.*?)`")
 _PLACE = re.compile(r" - at `\$?\.?(.*?)`$")
-_infer = msgspec.json.Decoder(InferRequest)
+_infer = msgspec.json.Decoder(InferBody)
 _rows = msgspec.json.Decoder(RowsRequest)
-Message = TypeVar("Message", InferRequest, RowsRequest)
+Message = TypeVar("Message", InferBody, RowsRequest)
 
 
-def decode_infer(body: bytes, model: str) -> InferRequest:
+def decode_infer(body: bytes, model: str) -> InferBody:
     """Return the request in `body`; raises `InvalidRequest`. Values are typed later, against a signature."""
     request = _decode(_infer, body)
     inputs = request.inputs

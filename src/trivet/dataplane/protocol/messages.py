@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 
 from trivet.core.signature import Signature
 
@@ -22,6 +24,16 @@ class Tensor(msgspec.Struct, forbid_unknown_fields=True):
     parameters: dict[str, Scalar] | None = None
 
 
+class RawTensor(msgspec.Struct):
+    """One named array as bytes, as binary REST and gRPC bring it: `data` little-endian, row-major, unpadded."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: bytes | memoryview
+    parameters: dict[str, Scalar] | None = None
+
+
 class RequestedOutput(msgspec.Struct, forbid_unknown_fields=True):
     """One output a client asks for by name."""
 
@@ -30,13 +42,19 @@ class RequestedOutput(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class InferRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `/infer`: tensors in, and which outputs are wanted (none named: all)."""
+    """What `/infer` asks: tensors in, and which outputs are wanted (none named: all)."""
 
-    inputs: list[Tensor]
+    inputs: Sequence[Tensor]
     id: str | None = None
     parameters: dict[str, Scalar] | None = None
     outputs: list[RequestedOutput] | None = None
     model_name: str | None = None
+
+
+class InferBody(InferRequest, forbid_unknown_fields=True):
+    """An InferRequest as JSON has it: every tensor's values stand in the body."""
+
+    inputs: list[Tensor]
 
 
 class RowsRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -81,3 +99,5 @@ class Answer(msgspec.Struct):
     id: str | None = None
     flags: dict[int, dict[str, str]] | None = None
     cached: bool = False
+    fallback_from: int | None = None  # the version that failed, where another answered for it
+    arrays: list[np.ndarray] = msgspec.field(default_factory=list)  # what `outputs` were made of, in the same order
