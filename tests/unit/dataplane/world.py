@@ -74,6 +74,9 @@ class ByHandEngine(Engine):
     def __init__(self) -> None:
         self.loaded: list[ByHand] = []
 
+    def accepts(self, bundle: Bundle) -> bool:
+        return bundle.manifest.runtime == "onnx"
+
     def load(self, bundle: Bundle) -> ByHand:
         version = ByHand(shift=float(bundle.manifest.source.get("shift", 0)))
         self.loaded.append(version)

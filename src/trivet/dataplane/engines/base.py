@@ -35,9 +35,9 @@ class LoadedVersion(ABC):
 class Engine(ABC):
     """Loads versions and hands them out."""
 
+    @abstractmethod
     def accepts(self, bundle: Bundle) -> bool:
         """True when this engine may run `bundle`; the first one that says so loads it."""
-        return True
 
     @abstractmethod
     def load(self, bundle: Bundle) -> LoadedVersion:

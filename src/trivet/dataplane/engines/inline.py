@@ -31,7 +31,10 @@ class InlineVersion(LoadedVersion):
         self._digest = digest
 
     def run(
-        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], deadline: float = math.inf
+        self,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str],
+        deadline: float = math.inf,  # noqa: ARG002  (a run of microseconds cannot be stopped)
     ) -> list[np.ndarray]:
         try:
             return self._run(inputs, outputs)
