@@ -175,6 +175,12 @@ KEEPER = Setting("TRIVET_KEEPER", lambda: "auto", choice("auto", "external"), "'
 LEASE_SECONDS = Setting(
     "TRIVET_LEASE_SECONDS", lambda: 5.0, number(3, 3600), "How long a silent worker counts as live."
 )
+DEADLINE_SECONDS = Setting(
+    "TRIVET_DEADLINE_SECONDS",
+    lambda: 10.0,
+    number(0.001, 3600),
+    "How long a request may take, in seconds; beyond it the answer is 504.",
+)
 INLINE_LIMIT_MS = Setting(
     "TRIVET_INLINE_LIMIT_MS",
     lambda: 2.0,
@@ -198,6 +204,7 @@ SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     LOG_INPUTS,
     KEEPER,
     LEASE_SECONDS,
+    DEADLINE_SECONDS,
     INLINE_LIMIT_MS,
 )
 SECRETS = (KEY_PEPPER, KEY_PEPPER_FALLBACKS)  # never repeated in a message

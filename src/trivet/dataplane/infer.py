@@ -22,6 +22,7 @@ from trivet.core.records import PredictionRecord, encode_record
 from trivet.core.signature import Output, enumerate_names
 from trivet.dataplane.admission import admit
 from trivet.dataplane.authentication import authenticate, authorise
+from trivet.dataplane.deadline import deadline_of, too_late
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.messages import Answer, Caller, InferRequest, OutputTensor, RowsRequest
 from trivet.dataplane.routing import choose
@@ -60,14 +61,21 @@ def infer(
     door: str,
     selector: str | None = None,
     request_id: str = "",
+    deadline: float | None = None,
 ) -> Answer:
     """Answer `request`, and record the answer before returning it.
 
-    `selector` is a version's number, an alias, or None for the routes to decide. Blocks for as long as the model
-    runs. Raises `InvalidRequest`, `NotFound` or `Unavailable`; then nothing was recorded. Thread-safe.
+    `selector` is a version's number, an alias, or None for the routes to decide. `deadline` is an instant of
+    `time.monotonic()` where the door knows it: a request that waited had its clock started by then. Blocks for as long as
+    the model runs. Raises `InvalidRequest`, `NotFound`, `Unavailable` or `DeadlineExceeded`; then nothing was recorded.
+    Thread-safe.
     """
-    started = time.perf_counter_ns()
+    started = time.monotonic()
     model = entrance.model
+    if deadline is None:
+        deadline = deadline_of(request.parameters, plane.limits.deadline_seconds, started)
+    elif started > deadline:
+        raise too_late(model.name)
     version, route = choose(model, selector)
     if isinstance(request, RowsRequest):
         valid, wanted = validate_rows(version.plan, request.rows, model.name), version.output_names
@@ -75,7 +83,11 @@ def infer(
     else:
         valid = validate(version.plan, request.inputs, model.name)
         wanted = _wanted(version, request, model.name)
-    outputs = _run(version, valid, wanted, plane.limits.max_answer_bytes) if valid.rows else _no_rows(version, wanted)
+    outputs = (
+        _run(version, valid, wanted, plane.limits.max_answer_bytes, deadline)
+        if valid.rows
+        else _no_rows(version, wanted)
+    )
     answer = Answer(
         model.name,
         version.entry.number,
@@ -89,7 +101,10 @@ def infer(
         valid.flags,
     )
     if valid.rows:
-        latency_us = (time.perf_counter_ns() - started) // 1000
+        finished = time.monotonic()
+        if finished > deadline:
+            raise too_late(model.name)
+        latency_us = int((finished - started) * 1e6)
         _append(
             plane,
             record_of(plane, entrance, request, answer, valid, door=door, request_id=request_id, latency_us=latency_us),
@@ -116,8 +131,10 @@ def _check_outputs(version: LiveVersion, names: Iterable[str], model: str) -> No
             )
 
 
-def _run(version: LiveVersion, valid: Validated, wanted: list[str], max_answer_bytes: int) -> list[OutputTensor]:
-    arrays = version.loaded.run(valid.feed, wanted)
+def _run(
+    version: LiveVersion, valid: Validated, wanted: list[str], max_answer_bytes: int, deadline: float
+) -> list[OutputTensor]:
+    arrays = version.loaded.run(valid.feed, wanted, deadline)
     outputs = version.outputs
     return [
         _output(outputs[name], array, valid.rows, max_answer_bytes) for name, array in zip(wanted, arrays, strict=True)

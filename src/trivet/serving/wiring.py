@@ -28,6 +28,7 @@ def build_plane(worker_id: str) -> Plane:
         limits=Limits(
             max_body_bytes=conf.MAX_BODY_MB() * conf.MIB,
             max_rows=max_rows,
+            deadline_seconds=conf.DEADLINE_SECONDS(),
             inline_limit_us=conf.INLINE_LIMIT_MS() * 1000,
             log_inputs=conf.LOG_INPUTS(),
         ),

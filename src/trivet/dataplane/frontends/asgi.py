@@ -35,7 +35,9 @@ class SlowLane:
         self._under_way = 0
 
     async def run(self, exchange: Exchange) -> Response:
-        """Return what `exchange` answers; a refusal where too many are waiting."""
+        """Return what `exchange` answers; a refusal where too many are waiting, or its time is over before its turn."""
+        if refusal := exchange.start_clock():
+            return refusal
         if self._under_way >= self._most:
             return exchange.refuse(Unavailable("too many slow predictions are waiting; ask again.", code="QUEUE_FULL"))
         self._under_way += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from trivet.core.errors import (
 from trivet.core.ids import new_prediction_id
 from trivet.core.snapshot import ANY_MODEL
 from trivet.dataplane.authentication import ANONYMOUS, authenticate, authorise
+from trivet.dataplane.deadline import deadline_of
 from trivet.dataplane.frontends.paths import METHODS, Target, parse_path
 from trivet.dataplane.infer import Entrance, enter, infer
 from trivet.dataplane.plane import Plane
@@ -62,6 +64,7 @@ class Exchange:
     """One request and its response. Call `begin`; while the result is None, go on with `receive`, then `run`."""
 
     __slots__ = (
+        "_deadline",
         "_entrance",
         "_headers",
         "_method",
@@ -87,6 +90,7 @@ class Exchange:
         self._target = Target("")
         self._entrance: Entrance
         self._request: InferRequest | RowsRequest
+        self._deadline: float | None = None
 
     def begin(self) -> Response | None:
         """Judge line and headers; None means: read the body, up to `max_body_bytes`, and give it to `receive`."""
@@ -95,6 +99,10 @@ class Exchange:
     def receive(self, body: bytes) -> Response | None:
         """Decode `body`; None means: call `run`, in a thread when `is_slow`."""
         return self._guarded(lambda: self._receive(body))
+
+    def start_clock(self) -> Response | None:
+        """Fix the deadline before a wait for a thread, which counts. A response means that there is nothing to wait for."""
+        return self._guarded(self._start_clock)
 
     def run(self) -> Response:
         """Predict, record, and return the answer."""
@@ -163,6 +171,10 @@ class Exchange:
         decode = decode_infer if self._target.kind == "infer" else decode_rows
         self._request = decode(body, self._target.model)
 
+    def _start_clock(self) -> None:
+        seconds = self._plane.limits.deadline_seconds
+        self._deadline = deadline_of(self._request.parameters, seconds, time.monotonic())
+
     def _run(self) -> Response:
         request, target = self._request, self._target
         is_rows = isinstance(request, RowsRequest)
@@ -173,6 +185,7 @@ class Exchange:
             door="rows" if is_rows else "rest",
             selector=target.selector,
             request_id=self.request_id,
+            deadline=self._deadline,
         )
         body = encode_rows(answer, request.outputs) if isinstance(request, RowsRequest) else encode_infer(answer)
         prediction_id = answer.prediction_id.encode()
