@@ -130,6 +130,9 @@ def test_four_doors_give_the_same_answer_and_the_same_log_rows(key: str):
         ("/v2/models/churn/feedback", BODY, {}, 404),
         (PATH, BODY, {"Content-Encoding": "br"}, 415),
         ("/v2/models/churn", BODY, {}, 405),
+        ("/v1/models", BODY, {}, 405),
+        ("/v1/models/", BODY, {}, 404),
+        ("/v1/models/churn/x", BODY, {}, 404),
     ],
 )
 def test_every_http_door_refuses_alike(key: str, path: str, body: bytes, changes: dict[str, str], status: int):
@@ -137,6 +140,23 @@ def test_every_http_door_refuses_alike(key: str, path: str, body: bytes, changes
     assert [refusal[0] for refusal in refusals] == [status] * 3
     assert all(refusal[1] == refusals[0][1] for refusal in refusals)
     assert len({refusal[2]["trivet-error"] for refusal in refusals}) == 1
+
+
+def test_06_a_path_that_is_not_utf_8_is_400_at_every_door(key: str):
+    raw = b"/v2/models/\xff"
+    environ = {"REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": raw.decode("latin-1")}
+    started: list[Any] = []
+    wsgi.in_front_of(lambda *_: [b"the site"])(environ, lambda *arguments: started.append(arguments))
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "raw_path": b"/v2/models/%ff", "query_string": b"", "headers": []}
+    scope["path"] = raw.decode("utf-8", "replace")  # as uvicorn does
+    asyncio.run(asgi.in_front_of(lambda *_: [b"the site"])(scope, None, send))  # type: ignore[arg-type]
+    assert started[0][0] == "400 Bad Request"
+    assert (sent[0]["status"], dict(sent[0]["headers"])[b"trivet-error"]) == (400, b"BAD_PATH")
 
 
 def test_what_is_no_prediction_path_goes_to_the_site_behind(key: str):

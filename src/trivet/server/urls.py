@@ -5,4 +5,6 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
-urlpatterns = [path("admin/", admin.site.urls), path("", include("trivet.console.urls"))]
+from trivet.server.liveness import root
+
+urlpatterns = [path("admin/", admin.site.urls), path("", root), path("", include("trivet.console.urls"))]

@@ -25,4 +25,11 @@ def prediction_path(request: HttpRequest, rest: str = "") -> HttpResponseBase:  
     return response
 
 
-urlpatterns = [path("v2", prediction_path), path("v2/<path:rest>", prediction_path), path("v2/", prediction_path)]
+urlpatterns = [
+    path("v2", prediction_path),
+    path("v2/", prediction_path),
+    path("v2/<path:rest>", prediction_path),
+    path("v1/models", prediction_path),
+    path("v1/models/", prediction_path),
+    path("v1/models/<path:rest>", prediction_path),
+]

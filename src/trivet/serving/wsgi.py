@@ -18,11 +18,11 @@ def in_front_of(application: WsgiApplication) -> WsgiApplication:
 
     Put it in `wsgi.py`: `application = in_front_of(get_wsgi_application())`.
     """
-    prefix = conf.PREFIX()
+    prefix = conf.PREFIX().encode().decode("latin-1")  # as PEP 3333 has paths, be they UTF-8 or not
 
     def front_door(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        path = wsgi.decoded_path(environ)
-        if path is not None and is_prediction_path(path, prefix):
+        path = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
+        if is_prediction_path(path, prefix):
             return wsgi.answer(_plane(), environ, start_response)
         return application(environ, start_response)
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from trivet.core.errors import InvalidRequest, TooLarge, TrivetError, Unavailable
 from trivet.dataplane.frontends.rest import Exchange, Response, read_headers
@@ -20,6 +21,8 @@ BODY_GRACE_SECONDS = 5.0  # a body may start this slowly
 BODY_BYTES_PER_SECOND = 1024  # and must then arrive at this rate
 BODY_SECONDS = 30.0  # and be complete by then
 CLOSE_BEYOND_DIGITS = 4  # an unread body whose length has more digits is not waited for: the connection closes
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+NOT_TEXT = InvalidRequest("the path is not UTF-8.", code="BAD_PATH")
 
 
 class ClientGone(Exception):
@@ -51,7 +54,7 @@ async def answer(plane: Plane, scope: Scope, receive: Receive, send: Send, slow_
     """Answer one request on a prediction path. Slow ones take the `slow_lane`, so that they do not hold the loop."""
     headers = read_headers(list(scope["headers"]))
     exchange = Exchange(plane, scope["method"], scope["path"], headers)
-    response = exchange.begin()
+    response = exchange.begin() if _is_text(scope) else exchange.refuse(NOT_TEXT)
     if response is not None:
         if len(headers.get(b"content-length", b"")) > CLOSE_BEYOND_DIGITS:
             response = _closing(response)
@@ -68,6 +71,17 @@ async def answer(plane: Plane, scope: Scope, receive: Receive, send: Send, slow_
     if response is None:
         response = await slow_lane.run(exchange) if exchange.is_slow else exchange.run()
     await _send(response, send)
+
+
+def _is_text(scope: Scope) -> bool:
+    """False when the path's bytes are not UTF-8: the server has put U+FFFD in their place."""
+    if REPLACEMENT not in scope["path"]:
+        return True
+    try:
+        unquote_to_bytes(scope.get("raw_path") or b"").decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:

@@ -25,26 +25,41 @@ _SERVER = {
     ("v2", "health", "live"): Target("live"),
     ("v2", "health", "ready"): Target("ready"),
     ("v2", "models"): Target("models"),
+    ("v1", "models"): Target("models"),
 }
-_OF_MODEL = {(): "metadata", ("ready",): "model_ready", ("infer",): "infer", ("predict",): "predict"}
+_OF_MODEL: dict[tuple[str, ...], dict[tuple[str, ...], str]] = {
+    ("v2", "models"): {
+        (): "metadata",
+        ("ready",): "model_ready",
+        ("config",): "config",
+        ("infer",): "infer",
+        ("predict",): "predict",
+    },
+    ("v1", "models"): {(): "model_ready"},
+}
+READ = ("GET", "HEAD")
 METHODS = {
-    "server": ("GET", "HEAD"),
-    "live": ("GET", "HEAD"),
-    "ready": ("GET", "HEAD"),
-    "models": ("GET", "HEAD"),
-    "metadata": ("GET", "HEAD"),
-    "model_ready": ("GET", "HEAD"),
+    "server": READ,
+    "live": READ,
+    "ready": READ,
+    "models": READ,
+    "metadata": READ,
+    "model_ready": READ,
+    "config": READ,
     "infer": ("POST",),
     "predict": ("POST",),
 }
 
 
 def is_prediction_path(path: str, prefix: str = "/") -> bool:
-    """True for a path that is answered here and never reaches the site behind."""
+    """True for a path that is answered here and never reaches the site behind.
+
+    Of `/v1` only what begins as KServe's paths do: a site may well have an interface of its own under that name.
+    """
     if not path.startswith(prefix):
         return False
     rest = path[len(prefix) :]
-    return rest == "v2" or rest.startswith("v2/")
+    return rest.startswith(("v2/", "v1/models/")) or rest in ("v2", "v1/models")
 
 
 @lru_cache(maxsize=4096)
@@ -53,7 +68,8 @@ def parse_path(path: str, prefix: str = "/") -> Target | None:
     segments = tuple(path[len(prefix) :].split("/"))
     if target := _SERVER.get(segments):
         return target
-    if len(segments) < 3 or segments[:2] != ("v2", "models"):
+    kinds = _OF_MODEL.get(segments[:2])
+    if kinds is None or len(segments) < 3:
         return None
     model, rest = segments[2], segments[3:]
     if not _MODEL.fullmatch(model) or model in RESERVED_MODEL_NAMES:
@@ -63,5 +79,5 @@ def parse_path(path: str, prefix: str = "/") -> Target | None:
         selector, rest = rest[1], rest[2:]
         if not _SELECTOR.fullmatch(selector) or selector in RESERVED_ALIASES:
             return None
-    kind = _OF_MODEL.get(rest)
+    kind = kinds.get(rest)
     return Target(kind, model, selector) if kind else None

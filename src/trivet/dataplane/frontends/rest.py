@@ -15,29 +15,26 @@ from trivet.core.errors import (
     TooLarge,
     TrivetError,
     Unauthenticated,
-    Unavailable,
     UnsupportedMedia,
     quoted,
 )
 from trivet.core.ids import new_prediction_id
-from trivet.core.snapshot import ANY_MODEL
-from trivet.dataplane.authentication import ANONYMOUS, authenticate, authorise
+from trivet.dataplane.authentication import authenticate
 from trivet.dataplane.deadline import deadline_of
+from trivet.dataplane.frontends.descriptions import PUBLIC, describe, health
 from trivet.dataplane.frontends.paths import METHODS, Target, parse_path
 from trivet.dataplane.infer import Entrance, enter, infer
 from trivet.dataplane.plane import Plane
-from trivet.dataplane.protocol import metadata
 from trivet.dataplane.protocol.catalogue import RETRY_AFTER_SECONDS, http_status
 from trivet.dataplane.protocol.decode import ID_PATTERN, decode_infer, decode_rows
 from trivet.dataplane.protocol.encode import encode_error, encode_infer, encode_rows
 from trivet.dataplane.protocol.messages import Caller, InferRequest, RowsRequest
-from trivet.dataplane.routing import choose
+from trivet.dataplane.protocol.metadata import encode
 
 logger = logging.getLogger(__name__)
 
 Headers = dict[bytes, bytes]
 READ_AS_JSON = frozenset({"", "application/json", "application/octet-stream", "application/x-www-form-urlencoded"})
-WITHOUT_HOST_CHECK = frozenset({"live", "ready"})  # probes send a pod's address; these reveal two booleans
 _LENGTH = re.compile(rb"[0-9]{1,10}")
 _HOST = re.compile(r"(?P<name>[a-z0-9.-]+|\[[a-f0-9:.]+\])(:[0-9]+)?")
 _ALWAYS = (
@@ -152,7 +149,7 @@ class Exchange:
         if content_length(headers.get(b"content-length")) > self.max_body_bytes:
             raise _too_large(self.max_body_bytes)
         target = parse_path(self._path, self._plane.prefix) if len(self._path) <= MAX_PATH else None
-        if target is None or target.kind not in WITHOUT_HOST_CHECK:
+        if target is None or target.kind not in PUBLIC:
             self._check_host(headers.get(b"host", b""))
         if target is None:
             raise NotFound("no such path here.")
@@ -196,34 +193,10 @@ class Exchange:
 
     def _read_only(self, target: Target) -> Response:
         plane = self._plane
-        table = plane.table
-        if target.kind == "live":
-            return self._response(200, metadata.encode({"live": True}))
-        if target.kind == "ready":
-            return self._ready()
-        caller = self.credentials or authenticate(table, plane.peppers, _key(self._headers))
-        if target.kind in ("server", "models"):
-            if caller is ANONYMOUS:
-                raise Unauthenticated("an API key is required: send it as 'Authorization: Bearer <key>'.")
-            if target.kind == "server":
-                return self._response(200, metadata.server(plane.release))
-            seen = [name for name in sorted(table.models) if caller.verbs.get(name) or caller.verbs.get(ANY_MODEL)]
-            return self._response(200, metadata.encode({"models": seen}))
-        model = authorise(table, caller, target.model, "view")
-        if target.kind == "metadata":
-            return self._response(200, metadata.model(model.entry, target.selector))
-        choose(model, target.selector)  # raises when it would not answer now
-        return self._response(200, metadata.encode({"name": model.name, "ready": True}))
-
-    def _ready(self) -> Response:
-        """Readiness is this worker's own state: a snapshot, a writable log, no shutdown. One bad model does not count."""
-        if not self._plane.is_ready:
-            word = "draining" if self._plane.is_draining else "waiting for its first snapshot"
-            raise Unavailable(
-                f"this worker is {word}.", code="DRAINING" if self._plane.is_draining else "VERSION_NOT_LOADED"
-            )
-        self._plane.spool.ensure_writable()
-        return self._response(200, metadata.encode({"live": True, "ready": True}))
+        if target.kind in PUBLIC:
+            return self._response(200, encode(health(plane, target.kind)))
+        caller = self.credentials or authenticate(plane.table, plane.peppers, _key(self._headers))
+        return self._response(200, encode(describe(plane, caller, target)))
 
     def _check_host(self, host: bytes) -> None:
         if not _is_allowed_host(host, self._plane.allowed_hosts):

@@ -1,0 +1,82 @@
+"""The answers of the paths that only read: health, and what the server and its models say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from trivet.core.errors import Unauthenticated, Unavailable
+from trivet.core.snapshot import ANY_MODEL
+from trivet.dataplane.authentication import ANONYMOUS, authorise
+from trivet.dataplane.frontends.paths import Target
+from trivet.dataplane.plane import Plane
+from trivet.dataplane.protocol import metadata
+from trivet.dataplane.protocol.configuration import configuration
+from trivet.dataplane.protocol.messages import Caller
+from trivet.dataplane.routing import choose
+from trivet.dataplane.table import LiveModel
+
+PUBLIC = frozenset({"live", "ready"})  # probes have no key and send a pod's address as Host; these reveal two booleans
+
+
+def health(plane: Plane, kind: str) -> dict[str, Any]:
+    """Return what a probe is told. Readiness is this worker's own: a snapshot, a writable log, no shutdown.
+
+    Raises `Unavailable` where it is not ready. One bad model does not count.
+    """
+    if kind == "live":
+        return {"live": True}
+    if plane.is_draining:
+        raise Unavailable("this worker is draining.", code="DRAINING")
+    if not plane.is_ready:
+        raise Unavailable("this worker is waiting for its first snapshot.", code="VERSION_NOT_LOADED")
+    plane.spool.ensure_writable()
+    return {"live": True, "ready": True}
+
+
+def describe(plane: Plane, caller: Caller, target: Target) -> Any:
+    """Return, ready to be encoded, what `target` names, as far as `caller` may see it.
+
+    Raises `Unauthenticated`, `PermissionDenied`, `NotFound`, or `Unavailable` for a model that would not answer now.
+    """
+    if target.model:
+        model = authorise(plane.table, caller, target.model, "view")
+        return _OF_MODEL[target.kind](plane, model, target.selector)
+    if caller is ANONYMOUS:
+        raise Unauthenticated("an API key is required: send it as 'Authorization: Bearer <key>'.")
+    return _OF_SERVER[target.kind](plane, caller)
+
+
+def seen_by(plane: Plane, caller: Caller) -> list[str]:
+    """Return the names of the models that `caller` may see, sorted."""
+    sees_all = bool(caller.verbs.get(ANY_MODEL))
+    return [name for name in sorted(plane.table.models) if sees_all or caller.verbs.get(name)]
+
+
+def _server(plane: Plane, _caller: Caller) -> Any:
+    return metadata.server(plane.release)
+
+
+def _models(plane: Plane, caller: Caller) -> Any:
+    return {"models": seen_by(plane, caller)}
+
+
+def _metadata(_plane: Plane, model: LiveModel, selector: str | None) -> Any:
+    return metadata.model(model.entry, selector)
+
+
+def _ready(_plane: Plane, model: LiveModel, selector: str | None) -> Any:
+    choose(model, selector)  # raises when it would not answer now
+    return {"name": model.name, "ready": True}
+
+
+def _configuration(plane: Plane, model: LiveModel, selector: str | None) -> Any:
+    return configuration(model.entry, selector, plane.limits.max_rows)
+
+
+_OF_SERVER: dict[str, Callable[[Plane, Caller], Any]] = {"server": _server, "models": _models}
+_OF_MODEL: dict[str, Callable[[Plane, LiveModel, str | None], Any]] = {
+    "metadata": _metadata,
+    "model_ready": _ready,
+    "config": _configuration,
+}
