@@ -36,6 +36,7 @@ class ModelEntry(msgspec.Struct, frozen=True):
     routes: tuple[Route, ...] = ()
     aliases: dict[str, int] = msgspec.field(default_factory=dict)
     anonymous: bool = False  # answers `predict` without a key
+    sticky_by: str = ""  # the input whose value keeps a caller on one version, where no `route_key` is sent
 
 
 class KeyEntry(msgspec.Struct, frozen=True):

@@ -76,7 +76,7 @@ def infer(
         deadline = deadline_of(request.parameters, plane.limits.deadline_seconds, started)
     elif started > deadline:
         raise too_late(model.name)
-    version, route = choose(model, selector)
+    version, route = choose(model, selector, request)
     if isinstance(request, RowsRequest):
         valid, wanted = validate_rows(version.plan, request.rows, model.name), version.output_names
         _check_outputs(version, request.outputs or (), model.name)

@@ -17,6 +17,7 @@ MAX_RANK = 8
 MAX_PARAMETERS = 64
 MAX_PARAMETER_KEY = 64
 MAX_PARAMETER_TEXT = 1024
+MAX_ROUTE_KEY = 128  # characters
 NOT_YET = ("partial", "interval")  # of section 9; answering without them would be a silent no
 MAX_ELEMENT = 1024 * 1024  # characters of one string element
 ID_PATTERN = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -157,6 +158,10 @@ def check_parameters(parameters: dict[str, Scalar]) -> None:
             or (key.startswith("sequence_") and not _is_no_sequence(key, value))
         ):
             raise InvalidRequest(f"parameter {quoted(key)} is not offered here.", code="BAD_PARAMETER")
+    if not isinstance(route_key := parameters.get("route_key", ""), str | None) or len(route_key or "") > MAX_ROUTE_KEY:
+        raise InvalidRequest(
+            f"parameter 'route_key' is a string of at most {MAX_ROUTE_KEY} characters.", code="BAD_PARAMETER"
+        )
 
 
 def _is_no_sequence(key: str, value: Scalar) -> bool:
