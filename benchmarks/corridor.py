@@ -20,7 +20,7 @@ from trivet.dataplane.protocol.decode import decode_infer
 from trivet.dataplane.protocol.encode import encode_infer
 from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.spool import Spool
-from trivet.dataplane.validation import validate
+from trivet.dataplane.validation.tensors import validate
 from trivet.model.bundle.bundle import Bundle
 
 ROUNDS = 12

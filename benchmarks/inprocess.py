@@ -25,7 +25,7 @@ def main(project: str) -> None:
     demo = json.loads((Path(project) / "demo.json").read_text())
     row = fields_of(live.plan.signature, {t["name"]: t["data"] for t in demo["sample"]["inputs"]})
     from trivet.dataplane.protocol.messages import Tensor
-    from trivet.dataplane.validation import validate
+    from trivet.dataplane.validation.tensors import validate
 
     tensors = [Tensor(t["name"], t["shape"], t["datatype"], t["data"]) for t in demo["sample"]["inputs"]]
     feed = validate(live.plan, tensors, "late").feed

@@ -19,9 +19,19 @@ NUMPY_DTYPES: dict[str, np.dtype] = {
     "FP16": np.dtype(np.float16),
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
+    "BF16": np.dtype(np.float32),  # NumPy has none: its values are a subset of these
     "BYTES": np.dtype(np.object_),
 }
-DATATYPES = frozenset({*NUMPY_DTYPES, "BF16"})
+"""What an array of a datatype is in memory, between the wire and a runtime."""
+
+WIRE_DTYPES: dict[str, np.dtype] = {
+    name: dtype.newbyteorder("<") for name, dtype in NUMPY_DTYPES.items() if name not in ("BYTES", "BF16")
+} | {"BF16": np.dtype("<u2")}
+"""What one element is in a binary tensor; BYTES have no fixed size."""
+
+DATATYPES = frozenset(NUMPY_DTYPES)
+NO_JSON = frozenset({"FP16", "BF16"})  # JSON has no form of these; they travel as binary tensors only
+MAX_ELEMENT_BYTES = 1024 * 1024  # of one element of a BYTES tensor, and of one text
 FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 INTEGER_BOUNDS: dict[str, tuple[int, int]] = {
     name: (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))

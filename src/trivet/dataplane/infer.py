@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from trivet.core.datatypes import NUMPY_DTYPES
 from trivet.core.errors import InvalidRequest, Unavailable, did_you_mean, quoted
 from trivet.core.ids import new_prediction_id
 from trivet.core.records import PredictionRecord, encode_record
@@ -28,7 +29,9 @@ from trivet.dataplane.protocol.messages import Answer, Caller, InferRequest, Out
 from trivet.dataplane.routing import choose
 from trivet.dataplane.spool import MAX_RECORD_BYTES
 from trivet.dataplane.table import LiveModel, LiveVersion
-from trivet.dataplane.validation import Validated, validate, validate_rows
+from trivet.dataplane.validation.plan import Validated
+from trivet.dataplane.validation.rows import validate_rows
+from trivet.dataplane.validation.tensors import validate
 
 FEW = 64  # up to this many numbers, adding them in Python is cheaper than in NumPy
 
@@ -83,11 +86,8 @@ def infer(
     else:
         valid = validate(version.plan, request.inputs, model.name)
         wanted = _wanted(version, request, model.name)
-    outputs = (
-        _run(version, valid, wanted, plane.limits.max_answer_bytes, deadline)
-        if valid.rows
-        else _no_rows(version, wanted)
-    )
+    arrays = version.loaded.run(valid.feed, wanted, deadline) if valid.rows else _no_rows(version, wanted)
+    outputs = _outputs(version, wanted, arrays, valid.rows, plane.limits.max_answer_bytes)
     answer = Answer(
         model.name,
         version.entry.number,
@@ -99,6 +99,7 @@ def infer(
         version.plan.signature,
         request.id,
         valid.flags,
+        arrays=arrays,
     )
     if valid.rows:
         finished = time.monotonic()
@@ -131,14 +132,11 @@ def _check_outputs(version: LiveVersion, names: Iterable[str], model: str) -> No
             )
 
 
-def _run(
-    version: LiveVersion, valid: Validated, wanted: list[str], max_answer_bytes: int, deadline: float
+def _outputs(
+    version: LiveVersion, wanted: list[str], arrays: list[np.ndarray], rows: int, max_answer_bytes: int
 ) -> list[OutputTensor]:
-    arrays = version.loaded.run(valid.feed, wanted, deadline)
     outputs = version.outputs
-    return [
-        _output(outputs[name], array, valid.rows, max_answer_bytes) for name, array in zip(wanted, arrays, strict=True)
-    ]
+    return [_output(outputs[name], array, rows, max_answer_bytes) for name, array in zip(wanted, arrays, strict=True)]
 
 
 def _output(declared: Output, array: np.ndarray, rows: int, max_answer_bytes: int) -> OutputTensor:
@@ -160,9 +158,9 @@ def _mark_non_finite(tensor: OutputTensor, array: np.ndarray) -> None:
     tensor.data = [value if math.isfinite(value) else None for value in tensor.data]
 
 
-def _no_rows(version: LiveVersion, wanted: list[str]) -> list[OutputTensor]:
+def _no_rows(version: LiveVersion, wanted: list[str]) -> list[np.ndarray]:
     declared = [version.outputs[name] for name in wanted]
-    return [OutputTensor(o.name, [0, *(max(d, 0) for d in o.shape[1:])], o.datatype, []) for o in declared]
+    return [np.empty((0, *(max(d, 0) for d in o.shape[1:])), NUMPY_DTYPES[o.datatype]) for o in declared]
 
 
 def record_of(

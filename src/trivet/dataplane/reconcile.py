@@ -14,7 +14,7 @@ from trivet.core.snapshot import ModelEntry, Snapshot, VersionEntry
 from trivet.dataplane.engines.base import Engine
 from trivet.dataplane.protocol.messages import Caller
 from trivet.dataplane.table import LiveModel, LiveVersion, Table
-from trivet.dataplane.validation import Plan
+from trivet.dataplane.validation.plan import Plan
 from trivet.model.bundle.bundle import Bundle
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from trivet.core.signature import Output
 from trivet.core.snapshot import ModelEntry, Snapshot, VersionEntry
 from trivet.dataplane.engines.base import LoadedVersion
 from trivet.dataplane.protocol.messages import Caller
-from trivet.dataplane.validation import Plan
+from trivet.dataplane.validation.plan import Plan
 
 NOTHING_YET = Snapshot(generation=-1)  # before the first look at the registry, whose own generations begin at 0
 

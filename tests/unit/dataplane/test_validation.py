@@ -12,9 +12,11 @@ from tests.unit.dataplane.world import SIGNATURE
 from trivet.core.datatypes import ACCEPTED, DATATYPES, MISSING_TEXT, NUMPY_DTYPES
 from trivet.core.errors import InvalidRequest
 from trivet.core.signature import Input, Signature
-from trivet.dataplane import validation
 from trivet.dataplane.protocol.messages import Tensor
-from trivet.dataplane.validation import Plan, validate, validate_rows
+from trivet.dataplane.validation import tensors as validation
+from trivet.dataplane.validation.plan import Plan, Validated
+from trivet.dataplane.validation.rows import validate_rows
+from trivet.dataplane.validation.tensors import validate
 from trivet.model.bundle.packing import Pack
 
 PLAN = Plan(SIGNATURE, max_rows=1024)
@@ -26,7 +28,7 @@ def column(name: str, datatype: str, *values: object) -> Tensor:
     return Tensor(name, [len(values), 1], datatype, list(values))
 
 
-def one(spec: Input, *values: object, datatype: str = "") -> validation.Validated:
+def one(spec: Input, *values: object, datatype: str = "") -> Validated:
     plan = Plan(Signature(inputs=(spec,), outputs=()), max_rows=1024)
     return validate(plan, [column(spec.name, datatype or spec.datatype, *values)], "m")
 

@@ -44,7 +44,7 @@ class RequestedOutput(msgspec.Struct, forbid_unknown_fields=True):
 class InferRequest(msgspec.Struct, forbid_unknown_fields=True):
     """What `/infer` asks: tensors in, and which outputs are wanted (none named: all)."""
 
-    inputs: Sequence[Tensor]
+    inputs: Sequence[Tensor | RawTensor]
     id: str | None = None
     parameters: dict[str, Scalar] | None = None
     outputs: list[RequestedOutput] | None = None

@@ -1,0 +1,152 @@
+"""Elements: the values of one tensor as JSON brought them, flat and of the right type."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+from trivet.core.datatypes import DATATYPES, INTEGER_BOUNDS, NO_JSON
+from trivet.core.errors import InvalidRequest, quoted
+from trivet.dataplane.protocol.messages import Tensor
+from trivet.dataplane.validation.plan import PYTHON_TYPES, Check
+
+_FP32 = struct.Struct("<f")
+_WORDS = {"BOOL": "true or false", "BYTES": "a text"}
+
+
+def elements_of(check: Check, tensor: Tensor, rows: int, model: str) -> list[Any]:
+    """Return the values of `tensor`, row-major; the caller's own list where it was flat and needed no rounding.
+
+    Elements of BYTES may be `bytes`, as gRPC brings them.
+    """
+    data = tensor.data
+    if data is None:
+        raise InvalidRequest(f"{model}: input {quoted(check.name)} has no data.", code="MISSING_FIELD")
+    if data and type(data[0]) is list:
+        data = _flattened(tensor, model)
+    if tensor.datatype in NO_JSON and tensor.datatype in check.accepted:
+        raise InvalidRequest(
+            f"{model}: input {quoted(check.name)}: {tensor.datatype} has no JSON form; send binary tensors.",
+            code="BINARY_REQUIRED",
+            field=check.name,
+        )
+    expected = rows if check.is_column else math.prod(tensor.shape)
+    if len(data) != expected:
+        raise InvalidRequest(
+            f"{model}: input {quoted(check.name)} has {len(data)} values, its shape {quoted(tensor.shape)} needs {expected}.",
+            code="COUNT_MISMATCH",
+            field=check.name,
+        )
+    kinds = check.kinds if tensor.datatype == check.datatype else _kinds_sent(check, tensor.datatype, model)
+    if not kinds.issuperset(map(type, data)):
+        if check.datatype == "BYTES" and bytes in map(type, data):
+            return [text_of(check, place, value, model) for place, value in enumerate(data)]
+        raise _wrong_element(check, data, tensor.datatype, kinds, model)
+    if tensor.datatype != check.datatype:
+        return _widened(check, tensor.datatype, data, model)
+    return data
+
+
+def text_of(check: Check, place: int, element: Any, model: str) -> str:
+    """Return the text of a BYTES element; raises `InvalidRequest` where it is not UTF-8, for no model here takes that."""
+    if type(element) is not bytes:
+        raise _wrong_element(check, [element], "BYTES", frozenset({bytes}), model)
+    try:
+        return element.decode()
+    except UnicodeDecodeError:
+        row = row_of(check, place)
+        raise InvalidRequest(
+            f"{model}: input {quoted(check.name)}, row {row}: the bytes are not UTF-8; this input is text.",
+            code="BAD_ELEMENT",
+            field=check.name,
+            row=row,
+        ) from None
+
+
+def row_of(check: Check, place: int) -> int:
+    """Return the row of the element at `place` of a flat tensor."""
+    width = math.prod(check.spec.shape[1:]) if len(check.spec.shape) > 1 else 1
+    return place // max(abs(width), 1)
+
+
+def datatype_error(check: Check, given: str, model: str) -> InvalidRequest:
+    """Return the refusal of a datatype that does not widen into the signature's."""
+    known = f"; {quoted(given)} does not widen into it" if given in DATATYPES else ""
+    return InvalidRequest(
+        f"{model}: input {quoted(check.name)} is {check.datatype}, got {quoted(given)}{known}.",
+        code="BAD_DATATYPE",
+        field=check.name,
+    )
+
+
+def out_of_range(check: Check, place: int, value: Any, datatype: str, model: str) -> InvalidRequest:
+    """Return the refusal of a number that `datatype` cannot hold."""
+    row = row_of(check, place)
+    return InvalidRequest(
+        f"{model}: input {quoted(check.name)}, row {row}: {quoted(value)} does not fit {datatype}.",
+        code="OUT_OF_RANGE",
+        field=check.name,
+        row=row,
+    )
+
+
+def _flattened(tensor: Tensor, model: str) -> list[Any]:
+    level: list[Any] = tensor.data or []
+    for dimension in tensor.shape[1:]:
+        below: list[Any] = []
+        for part in level:
+            if type(part) is not list or len(part) != dimension:
+                raise InvalidRequest(
+                    f"{model}: input {quoted(tensor.name)}: data is nested, but not as its shape {quoted(tensor.shape)}.",
+                    code="BAD_NESTING",
+                    field=tensor.name,
+                )
+            below.extend(part)
+        level = below
+    return level
+
+
+def _kinds_sent(check: Check, datatype: str, model: str) -> frozenset[type]:
+    """Return the Python types that elements of `datatype` may have where the signature has a wider one."""
+    if datatype not in check.accepted:
+        raise datatype_error(check, datatype, model)
+    return PYTHON_TYPES[datatype] | ({type(None)} if check.spec.nullable else frozenset())
+
+
+def _widened(check: Check, datatype: str, data: list[Any], model: str) -> list[Any]:
+    if bounds := INTEGER_BOUNDS.get(datatype):
+        low, high = bounds
+        for place, value in enumerate(data):
+            if value is not None and not low <= value <= high:
+                raise out_of_range(check, place, value, datatype, model)
+    elif datatype == "FP32":  # the caller meant FP32 values: round them as a binary tensor would have been
+        return [None if value is None else _rounded(check, place, value, model) for place, value in enumerate(data)]
+    return data
+
+
+def _rounded(check: Check, place: int, value: float, model: str) -> float:
+    try:
+        return float(_FP32.unpack(_FP32.pack(value))[0])
+    except OverflowError:
+        raise out_of_range(check, place, value, "FP32", model) from None
+
+
+def _wrong_element(check: Check, data: list[Any], datatype: str, kinds: frozenset[type], model: str) -> InvalidRequest:
+    place, value = next((i, v) for i, v in enumerate(data) if type(v) not in kinds)
+    row = row_of(check, place)
+    where = f"{model}: input {quoted(check.name)}, row {row}"
+    if value is None:
+        return InvalidRequest(
+            f"{where}: null, but this input has no missing values.", code="NULL_NOT_ALLOWED", field=check.name, row=row
+        )
+    if type(value) is list:
+        return InvalidRequest(f"{where}: data is nested unevenly.", code="BAD_NESTING", field=check.name, row=row)
+    unit = f", {check.spec.unit}" if check.spec.unit else ""
+    word = _WORDS.get(datatype) or ("a whole number" if datatype in INTEGER_BOUNDS else "a number")
+    return InvalidRequest(
+        f"{where}: {quoted(value)} is not {word} ({datatype}{unit}).",
+        code="BAD_ELEMENT",
+        field=check.name,
+        row=row,
+    )

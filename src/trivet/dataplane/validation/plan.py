@@ -1,0 +1,137 @@
+"""The plan: how requests for one signature are checked, worked out once per loaded version."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trivet.core.datatypes import ACCEPTED, FLOATS, FP32_MAX, INTEGER_BOUNDS, NO_JSON, NUMPY_DTYPES
+from trivet.core.signature import Input, Signature
+from trivet.model.bundle.packing import Pack
+
+_FP64_MAX = sys.float_info.max
+PYTHON_TYPES: dict[str, frozenset[type]] = {
+    "BOOL": frozenset({bool}),
+    "BYTES": frozenset({str}),
+    **{name: frozenset({int}) for name in INTEGER_BOUNDS},
+    **{name: frozenset({float, int}) for name in FLOATS},
+}
+_REPRESENTABLE: dict[str, tuple[float, float]] = {
+    **INTEGER_BOUNDS,
+    "FP32": (-FP32_MAX, FP32_MAX),
+    "FP64": (-_FP64_MAX, _FP64_MAX),
+}
+
+Flags = dict[int, dict[str, str]]
+
+
+@dataclass(slots=True)
+class Validated:
+    """What the engine takes and the record keeps: arrays by name, rows, flat lists in signature order, flags."""
+
+    feed: dict[str, np.ndarray]
+    rows: int
+    columns: list[list[Any]]
+    flags: Flags | None = None
+
+
+class Check:
+    """One input's rules, worked out once: what the hot path would otherwise look up for every request."""
+
+    __slots__ = (
+        "accepted",
+        "datatype",
+        "dtype",
+        "high",
+        "is_column",
+        "is_plain",
+        "kinds",
+        "known",
+        "low",
+        "missing",
+        "name",
+        "spec",
+    )
+
+    def __init__(self, spec: Input) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.datatype = spec.datatype
+        self.dtype = NUMPY_DTYPES[spec.datatype]
+        self.is_column = spec.is_column
+        self.accepted = ACCEPTED[spec.datatype]
+        self.kinds = PYTHON_TYPES[spec.datatype] | ({type(None)} if spec.nullable else frozenset())
+        self.known = frozenset(spec.categories) | {None} if spec.categories is not None else None
+        self.low = -math.inf if spec.low is None else spec.low
+        self.high = math.inf if spec.high is None else spec.high
+        self.missing = spec.missing if spec.datatype == "BYTES" else math.nan
+        self.is_plain = spec.is_column and spec.datatype not in NO_JSON
+
+    @property
+    def is_bounded(self) -> bool:
+        """True where the signature knows a smallest or a largest value."""
+        return self.spec.low is not None or self.spec.high is not None
+
+    @property
+    def unremarkable(self) -> tuple[float | None, float | None]:
+        """The range whose numbers need no closer look: neither NaN, nor infinite, nor too large, nor out of bounds."""
+        if self.datatype not in _REPRESENTABLE:
+            return None, None
+        low, high = _REPRESENTABLE[self.datatype]
+        return max(low, self.low), min(high, self.high)
+
+
+class Group(NamedTuple):
+    """Columns of one datatype; with a `pack` they enter the graph as one tensor of that name."""
+
+    dtype: np.dtype
+    places: list[int]
+    names: list[str]
+    pack: str
+    lows: np.ndarray | None  # of shape (columns, 1); None where no column has bounds
+    highs: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How requests for one signature are checked, made once per loaded version."""
+
+    signature: Signature
+    max_rows: int
+    packs: tuple[Pack, ...] = ()
+    names: list[str] = field(init=False)
+    checks: list[Check] = field(init=False)
+    groups: list[Group] = field(init=False)  # columns that become one array together
+    others: list[int] = field(init=False)  # places of inputs that are not columns
+    field_names: tuple[str, ...] = field(init=False)  # what a row may name
+    is_plain: bool = field(init=False)  # a table whose usual rows need no closer look
+    quick: list[tuple[Any, ...]] = field(init=False)  # of each check, what such a row is held against
+
+    def __post_init__(self) -> None:
+        checks = [Check(spec) for spec in self.signature.inputs]
+        packed_in = {name: pack.name for pack in self.packs for name in pack.columns}
+        groups: dict[tuple[str, str], list[int]] = {}
+        for place, check in enumerate(checks):
+            if check.is_column:
+                groups.setdefault((check.datatype, packed_in.get(check.name, "")), []).append(place)
+        set_once = object.__setattr__
+        set_once(self, "checks", checks)
+        set_once(self, "names", [check.name for check in checks])
+        set_once(self, "groups", [_group([checks[i] for i in p], p, pack) for (_, pack), p in groups.items()])
+        quick = [(c.name, c.datatype, c.kinds, *c.unremarkable, c.known, c.missing) for c in checks]
+        set_once(self, "quick", quick)
+        set_once(self, "is_plain", all(check.is_plain for check in checks))
+        set_once(self, "field_names", self.signature.field_names)
+        set_once(self, "others", [place for place, check in enumerate(checks) if not check.is_column])
+
+
+def _group(checks: list[Check], places: list[int], pack: str) -> Group:
+    lows = highs = None
+    if any(check.is_bounded for check in checks):
+        lows = np.array([[check.low] for check in checks])
+        highs = np.array([[check.high] for check in checks])
+    return Group(checks[0].dtype, places, [check.name for check in checks], pack, lows, highs)

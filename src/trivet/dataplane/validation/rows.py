@@ -1,0 +1,94 @@
+"""Rows: named features into tensors, and for each row and field that does not fit, what is wrong with it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from trivet.core.errors import InvalidRequest, InvalidRows, quoted
+from trivet.core.signature import Input, Signature, unknown_input
+from trivet.dataplane.protocol.messages import Tensor
+from trivet.dataplane.validation.plan import Plan, Validated
+from trivet.dataplane.validation.tensors import too_many_rows, validate
+
+MAX_PROBLEMS = 100  # listed in one answer
+MAX_SUGGESTIONS = 5
+
+
+def validate_rows(plan: Plan, rows: Sequence[dict[str, Any]], model: str) -> Validated:
+    """Return the arrays of named rows; raises `InvalidRows` listing at most 100 problems by row and field.
+
+    Fields are the signature's: column tensors by name, or the columns of a matrix. A missing field is null where
+    the signature allows null.
+    """
+    if len(rows) > plan.max_rows:
+        raise too_many_rows(len(rows), plan, model)
+    try:
+        return validate(plan, _tensors(plan, rows), model)
+    except InvalidRequest:
+        problems = _row_problems(plan, rows, model)
+        if not problems:
+            raise
+        count = len({problem.row for problem in problems})
+        raise InvalidRows(f"{count} of {len(rows)} rows do not fit. {problems[0].message}", problems) from None
+
+
+def _tensors(plan: Plan, rows: Sequence[dict[str, Any]]) -> list[Tensor]:
+    """Return `rows` turned into one tensor per input; raises `InvalidRequest` for the first field that does not fit."""
+    tensors = []
+    for spec in plan.signature.inputs:
+        names = spec.field_names
+        if not names:
+            raise InvalidRequest("this model takes tensors, not rows; use /infer.", code="UNKNOWN_INPUT")
+        try:
+            values = [row[name] for row in rows for name in names]
+        except KeyError:
+            if not (spec.nullable or spec.optional):
+                raise InvalidRequest("a field is missing", code="MISSING_INPUT") from None
+            values = [row.get(name) for row in rows for name in names]
+        tensors.append(
+            Tensor(spec.name, [len(rows), *(max(d, len(names)) for d in spec.shape[1:])], spec.datatype, values)
+        )
+    known = set(plan.field_names)
+    if not all(known.issuperset(row) for row in rows):
+        raise InvalidRequest("a field is unknown", code="UNKNOWN_INPUT")
+    return tensors
+
+
+def _row_problems(plan: Plan, rows: Sequence[dict[str, Any]], model: str) -> list[InvalidRequest]:
+    """Look at each row and field alone, for an error that names them."""
+    problems: list[InvalidRequest] = []
+    known = set(plan.field_names)
+    for number, row in enumerate(rows):
+        for name in itertools.islice((name for name in row if name not in known), MAX_PROBLEMS - len(problems)):
+            is_early = (
+                len(problems) < MAX_SUGGESTIONS
+            )  # looking for the closest name is work a caller must not multiply
+            sentence = unknown_input(name, plan.field_names) if is_early else f"unknown input {quoted(name)}."
+            problems.append(InvalidRequest(f"{model}: {sentence}", code="UNKNOWN_INPUT", field=name, row=number))
+        for spec in plan.signature.inputs:
+            for name in spec.field_names:
+                problem = _field_problem(spec, name, row, number, model)
+                if problem is not None:
+                    problems.append(problem)
+        if len(problems) >= MAX_PROBLEMS:
+            break
+    return problems[:MAX_PROBLEMS]
+
+
+def _field_problem(spec: Input, name: str, row: dict[str, Any], number: int, model: str) -> InvalidRequest | None:
+    if name not in row and not (spec.nullable or spec.optional):
+        return InvalidRequest(
+            f"{model}: row {number}: {quoted(name)} is missing.", code="MISSING_INPUT", field=name, row=number
+        )
+    alone = msgspec.structs.replace(spec, name=name, shape=(-1, 1), columns=None)
+    plan = Plan(Signature(inputs=(alone,), outputs=()), max_rows=1)
+    try:
+        validate(plan, [Tensor(name, [1, 1], spec.datatype, [row.get(name)])], model)
+    except InvalidRequest as error:
+        message = error.message.replace(", row 0", f", row {number}")
+        return InvalidRequest(message, code=error.code, field=name, row=number)
+    return None
