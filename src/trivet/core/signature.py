@@ -67,6 +67,7 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     outputs: tuple[Output, ...]
     task: Task = "tensors"
     threshold: float | None = None  # decision threshold of a two-class model, on its second class
+    stochastic: bool = False  # the same inputs may give other outputs: then no answer is given twice
 
     @property
     def has_rows(self) -> bool:

@@ -1,7 +1,7 @@
 """The corridor: the one way from a request to an answer, for every door.
 
 enter:  authenticate -> authorise -> admit      judged on headers alone, before a body is read
-infer:  route -> validate -> run -> record      no answer leaves before its record is in the spool
+infer:  route -> validate -> cache -> run -> record      no answer leaves before its record is in the spool
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import math
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -86,7 +86,14 @@ def infer(
     else:
         valid = validate(version.plan, request.inputs, model.name)
         wanted = _wanted(version, request, model.name)
-    arrays = version.loaded.run(valid.feed, wanted, deadline) if valid.rows else _no_rows(version, wanted)
+    arrays: Sequence[np.ndarray]
+    cached = False
+    if not valid.rows:
+        arrays = _no_rows(version, wanted)
+    elif version.cache is None:
+        arrays = version.loaded.run(valid.feed, wanted, deadline)
+    else:
+        arrays, cached = _recall(version, request, valid, wanted, deadline=deadline, model=model.name)
     outputs = _outputs(version, wanted, arrays, valid.rows, plane.limits.max_answer_bytes)
     answer = Answer(
         model.name,
@@ -99,6 +106,7 @@ def infer(
         version.plan.signature,
         request.id,
         valid.flags,
+        cached,
         arrays=arrays,
     )
     if valid.rows:
@@ -132,16 +140,38 @@ def _check_outputs(version: LiveVersion, names: Iterable[str], model: str) -> No
             )
 
 
+def _recall(
+    version: LiveVersion,
+    request: InferRequest | RowsRequest,
+    valid: Validated,
+    wanted: list[str],
+    *,
+    deadline: float,
+    model: str,
+) -> tuple[Sequence[np.ndarray], bool]:
+    """Return what the model says, and whether it is what it said before; a run is asked for where that is not known."""
+
+    def run() -> list[np.ndarray]:
+        arrays = version.loaded.run(valid.feed, wanted, deadline)
+        for name, array in zip(wanted, arrays, strict=True):
+            _check_fit(version.outputs[name], array, valid.rows)  # raises: what does not fit is not kept
+        return arrays
+
+    assert version.cache is not None  # noqa: S101  (`infer` looked)
+    if request.parameters and request.parameters.get("cache") is False:
+        return version.cache.bypass(model, run), False
+    return version.cache.answer(model, wanted, valid.feed, run, deadline)
+
+
 def _outputs(
-    version: LiveVersion, wanted: list[str], arrays: list[np.ndarray], rows: int, max_answer_bytes: int
+    version: LiveVersion, wanted: list[str], arrays: Sequence[np.ndarray], rows: int, max_answer_bytes: int
 ) -> list[OutputTensor]:
     outputs = version.outputs
     return [_output(outputs[name], array, rows, max_answer_bytes) for name, array in zip(wanted, arrays, strict=True)]
 
 
 def _output(declared: Output, array: np.ndarray, rows: int, max_answer_bytes: int) -> OutputTensor:
-    if array.ndim != len(declared.shape) or (declared.shape[0] == -1 and len(array) != rows):
-        raise Unavailable("the model answered against its signature.", code="MODEL_FAILED")
+    _check_fit(declared, array, rows)
     if array.nbytes > max_answer_bytes:
         raise InvalidRequest("the answer is over 64 MiB; ask for fewer rows.", code="ANSWER_TOO_LARGE")
     data = array.ravel().tolist()
@@ -149,6 +179,11 @@ def _output(declared: Output, array: np.ndarray, rows: int, max_answer_bytes: in
     if array.dtype.kind == "f" and not math.isfinite(sum(data) if len(data) < FEW else float(array.sum())):
         _mark_non_finite(tensor, array)
     return tensor
+
+
+def _check_fit(declared: Output, array: np.ndarray, rows: int) -> None:
+    if array.ndim != len(declared.shape) or (declared.shape[0] == -1 and len(array) != rows):
+        raise Unavailable("the model answered against its signature.", code="MODEL_FAILED")
 
 
 def _mark_non_finite(tensor: OutputTensor, array: np.ndarray) -> None:
@@ -196,6 +231,7 @@ def record_of(
         request.id or "",
         _entity_key(request),
         latency_us,
+        answer.cached,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from trivet.core.errors import BundleError, TrivetError
 from trivet.core.snapshot import ModelEntry, Snapshot, VersionEntry
+from trivet.dataplane.cache.prediction_cache import PredictionCache
 from trivet.dataplane.engines.base import Engine
 from trivet.dataplane.protocol.messages import Caller
 from trivet.dataplane.table import LiveModel, LiveVersion, Table
@@ -25,8 +26,11 @@ Fetch = Callable[[str], Bundle]
 class Reconciler:
     """Turns snapshots into tables. One thread calls `follow`; nobody else loads or unloads."""
 
-    def __init__(self, engines: Sequence[Engine], fetch: Fetch, max_rows: int) -> None:
+    def __init__(
+        self, engines: Sequence[Engine], fetch: Fetch, max_rows: int, cache: PredictionCache | None = None
+    ) -> None:
         """`engines` are asked in order: the first that accepts a bundle loads it."""
+        self.cache = cache
         self._engines = engines
         self._fetch = fetch
         self._max_rows = max_rows
@@ -80,7 +84,8 @@ class Reconciler:
         else:
             loaded, plan, signature = found.loaded, found.plan, found.plan.signature
         outputs = {output.name: output for output in signature.outputs}
-        live = LiveVersion(entry, loaded, plan, outputs, list(outputs))
+        cache = None if self.cache is None else self.cache.of_version(entry.digest, signature, loaded)
+        live = LiveVersion(entry, loaded, plan, outputs, list(outputs), cache)
         self._loaded.setdefault(entry.digest, live)
         return live
 

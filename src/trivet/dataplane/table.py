@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from trivet.core.signature import Output
 from trivet.core.snapshot import ModelEntry, Snapshot, VersionEntry
+from trivet.dataplane.cache.prediction_cache import VersionCache
 from trivet.dataplane.engines.base import LoadedVersion
 from trivet.dataplane.protocol.messages import Caller
 from trivet.dataplane.validation.plan import Plan
@@ -22,6 +23,7 @@ class LiveVersion:
     plan: Plan
     outputs: dict[str, Output]
     output_names: list[str]
+    cache: VersionCache | None = None  # None: every request runs the model
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from trivet.core.keys import derive_pepper, hash_secret, mint_key
 from trivet.core.records import PredictionRecord, decode_record
 from trivet.core.signature import Input, Output, Signature
 from trivet.core.snapshot import KeyEntry, ModelEntry, Route, Snapshot, VersionEntry, with_implied
+from trivet.dataplane.cache.prediction_cache import PredictionCache
 from trivet.dataplane.engines.base import Engine, LoadedVersion
 from trivet.dataplane.frontends.rest import Exchange, Response
 from trivet.dataplane.plane import Limits, Plane
@@ -92,15 +93,23 @@ def bundle(shift: float = 0.0, signature: Signature = SIGNATURE) -> Bundle:
 class World:
     """A plane with the model `churn`, versions 1 and 2, all traffic on 1, and a key that may predict."""
 
-    def __init__(self, folder: Path, *, signature: Signature = SIGNATURE, **plane_options: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        signature: Signature = SIGNATURE,
+        engine: ByHandEngine | None = None,
+        cache: PredictionCache | None = None,
+        **plane_options: object,
+    ) -> None:
         self.bundles = {b.digest: b for b in (bundle(signature=signature), bundle(10.0, signature))}
         self.first, self.second = self.bundles
         self.signature = signature
         self.spool_root = folder / "spool"
-        self.engine = ByHandEngine()
+        self.engine = engine or ByHandEngine()
         self.key_id, self.key = mint_key()
         self.plane = Plane(
-            Reconciler([self.engine], lambda digest: self.bundles[digest], 1024),
+            Reconciler([self.engine], lambda digest: self.bundles[digest], 1024, cache),
             Spool(self.spool_root, "world", segment_bytes=4 * 1024 * 1024),
             (PEPPER,),
             **{"limits": Limits(max_body_bytes=100_000), **plane_options},

@@ -100,4 +100,4 @@ class Answer(msgspec.Struct):
     flags: dict[int, dict[str, str]] | None = None
     cached: bool = False
     fallback_from: int | None = None  # the version that failed, where another answered for it
-    arrays: list[np.ndarray] = msgspec.field(default_factory=list)  # what `outputs` were made of, in the same order
+    arrays: Sequence[np.ndarray] = ()  # what `outputs` were made of, in the same order
