@@ -24,6 +24,7 @@ from trivet.core.signature import Output, enumerate_names
 from trivet.dataplane.admission import admit
 from trivet.dataplane.authentication import authenticate, authorise
 from trivet.dataplane.deadline import deadline_of, too_late
+from trivet.dataplane.lease import now_ns
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.messages import Answer, Caller, InferRequest, OutputTensor, RowsRequest
 from trivet.dataplane.routing import choose
@@ -47,8 +48,11 @@ class Entrance(NamedTuple):
 def enter(plane: Plane, credentials: str | Caller | None, model_name: str, verb: str) -> Entrance:
     """Return the entrance for `credentials` (a key's text, a trusted caller, or nothing).
 
-    Raises `Unauthenticated`, `PermissionDenied`, `NotFound` or `Unavailable`.
+    Where the lease of this process is over, it looks at the registry first, which blocks: a door on an event loop does
+    that beforehand, elsewhere. Raises `Unauthenticated`, `PermissionDenied`, `NotFound` or `Unavailable`.
     """
+    if now_ns() > plane.lease.ends_ns:
+        plane.lease.catch_up()
     table = plane.table
     caller = credentials if isinstance(credentials, Caller) else authenticate(table, plane.peppers, credentials)
     model = authorise(table, caller, model_name, verb)

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field
 
 from trivet.core.snapshot import Snapshot
+from trivet.dataplane.lease import Lease
 from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.spool import Spool
 from trivet.dataplane.table import EMPTY_TABLE, Table
@@ -35,6 +36,7 @@ class Plane:
     allowed_hosts: tuple[str, ...] = ("*",)
     release: str = "0"
     table: Table = EMPTY_TABLE
+    lease: Lease = field(default_factory=Lease)
     is_draining: bool = False
     _following: threading.Lock = field(default_factory=threading.Lock)
 

@@ -8,6 +8,8 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from django.db import Error as DatabaseFailure, connections
 
@@ -16,6 +18,7 @@ from trivet.control.registry.models import Worker, WorkerKind
 from trivet.control.registry.snapshots import build_snapshot, current_generation
 from trivet.core.errors import TrivetError
 from trivet.core.ids import new_prediction_id
+from trivet.dataplane.lease import SECOND_NS, now_ns
 from trivet.dataplane.plane import Plane
 from trivet.serving.keeper import Keeper
 from trivet.serving.wiring import build_plane, spool_root
@@ -23,7 +26,7 @@ from trivet.serving.wiring import build_plane, spool_root
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1  # a new generation is noticed within 250 ms: this, and a query's time
-BEAT_SECONDS = 1.0
+BEAT_SECONDS = 1
 RETRY_LOADING_SECONDS = 5.0
 RESTORED_SECONDS = 5.0
 STOP_SECONDS = 5.0
@@ -36,9 +39,10 @@ class Process:
         self.kind = kind
         self.worker_id = f"{kind.value}-{new_prediction_id()}"
         self.plane: Plane = build_plane(self.worker_id)
+        self.plane.lease.begin(conf.LEASE_SECONDS())
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._last_beat = 0.0
+        self._next_beat_ns = 0
         self._last_load = 0.0
         self._acknowledged = 0
         self._older: tuple[int, float] | None = None  # an older generation than ours, and since when it is there
@@ -64,6 +68,7 @@ class Process:
         if os.getpid() != self._pid:
             return
         self._stopping.set()
+        self.plane.lease.wanted.set()
         if self._thread is not None:
             self._thread.join(timeout=STOP_SECONDS)
         self.plane.spool.close()
@@ -82,10 +87,17 @@ class Process:
 
     def step(self) -> None:
         """Look once: follow a new generation, renew the lease. What fails is reported once, and tried again."""
+        lease = self.plane.lease
+        lease.wanted.clear()
+        began_ns, was_lost = now_ns(), lease.is_lost
         try:
             self._sync()
-            self._beat()
+            if self._beat(began_ns):
+                if was_lost:
+                    self._sync()  # whoever moved traffic before the beat did not wait for this process
+                lease.renew(began_ns)
         except Exception as error:
+            lease.go_on_without(began_ns)
             if not self._is_registry_away:
                 expected = isinstance(error, DatabaseFailure | TrivetError)
                 logger.error(  # noqa: TRY400  (a trace only where the message is not the finding)
@@ -102,7 +114,8 @@ class Process:
             self._is_registry_away = False
 
     def _follow(self) -> None:
-        while not self._stopping.wait(POLL_SECONDS):
+        while not self._stopping.is_set():
+            self.plane.lease.wanted.wait(POLL_SECONDS)
             self.step()
         connections.close_all()
 
@@ -115,13 +128,15 @@ class Process:
             if not self._is_restored(generation):
                 return
             logger.warning("event=registry_restored from=%d to=%d", present, generation)
+        self.plane.lease.wait_for_loading()
         failed_before = self._failed()
         snapshot = build_snapshot()
         self._last_load = time.monotonic()
-        self.plane.follow(snapshot, even_older=generation < present)
+        with self._beating():
+            self.plane.follow(snapshot, even_older=generation < present)
         if not self._failed() - failed_before:
             self._acknowledged = self.plane.table.snapshot.generation
-        self._last_beat = 0.0  # acknowledge at once
+        self._next_beat_ns = 0  # acknowledge at once
 
     def _is_restored(self, generation: int) -> bool:
         """True when the registry has been at an older generation for a while: a restored database, no stale replica."""
@@ -144,12 +159,35 @@ class Process:
         failed = any(model.failed for model in self.plane.table.models.values())
         return failed and time.monotonic() - self._last_load > RETRY_LOADING_SECONDS
 
-    def _beat(self) -> None:
-        """Renew the lease. A generation whose routed version could not be loaded here is not acknowledged: who moved traffic
-        to it is told. Older failures hold nothing up.
+    @contextmanager
+    def _beating(self) -> Iterator[None]:
+        """Keep the lease while the block loads, however long that takes; one that was lost already stays so."""
+        loaded = threading.Event()
+
+        def keep() -> None:
+            while not loaded.wait(BEAT_SECONDS):
+                began_ns, was_lost = now_ns(), self.plane.lease.is_lost
+                with suppress(DatabaseFailure):
+                    if self._beat(began_ns) and not was_lost:
+                        self.plane.lease.renew(began_ns)
+            connections.close_all()
+
+        thread = threading.Thread(target=keep, name="trivet-beat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            loaded.set()
+            thread.join()
+
+    def _beat(self, began_ns: int) -> bool:
+        """Tell the registry that this process lives, where it is time to; True when it was.
+
+        A generation whose routed version could not be loaded here is not acknowledged: who moved traffic to it is told.
+        Older failures hold nothing up.
         """
-        if time.monotonic() - self._last_beat < BEAT_SECONDS:
-            return
+        if began_ns < self._next_beat_ns:
+            return False
         Worker.objects.all().beat(
             self.worker_id,
             generation=self._acknowledged,
@@ -157,7 +195,8 @@ class Process:
             host=socket.gethostname(),
             pid=self._pid,
         )
-        self._last_beat = time.monotonic()
+        self._next_beat_ns = began_ns + BEAT_SECONDS * SECOND_NS
+        return True
 
 
 _process: Process | None = None

@@ -9,6 +9,8 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from trivet.core.errors import InvalidRequest, TooLarge, TrivetError, Unavailable
+from trivet.dataplane.frontends.descriptions import PUBLIC
+from trivet.dataplane.frontends.paths import parse_path
 from trivet.dataplane.frontends.rest import Exchange, Response, read_headers
 from trivet.dataplane.plane import Plane
 
@@ -54,6 +56,9 @@ async def answer(plane: Plane, scope: Scope, receive: Receive, send: Send, slow_
     """Answer one request on a prediction path. Slow ones take the `slow_lane`, so that they do not hold the loop."""
     headers = read_headers(list(scope["headers"]))
     exchange = Exchange(plane, scope["method"], scope["path"], headers)
+    if plane.lease.is_over and (refusal := await _catch_up(plane, scope["path"])):
+        await _send(_closing(exchange.refuse(refusal)), send)
+        return
     response = exchange.begin() if _is_text(scope) else exchange.refuse(NOT_TEXT)
     if response is not None:
         if len(headers.get(b"content-length", b"")) > CLOSE_BEYOND_DIGITS:
@@ -71,6 +76,18 @@ async def answer(plane: Plane, scope: Scope, receive: Receive, send: Send, slow_
     if response is None:
         response = await slow_lane.run(exchange) if exchange.is_slow else exchange.run()
     await _send(response, send)
+
+
+async def _catch_up(plane: Plane, path: str) -> TrivetError | None:
+    """Look at the registry before anything is answered, in a thread; return the refusal where that took too long."""
+    target = parse_path(path, plane.prefix)
+    if target is None or target.kind in PUBLIC:
+        return None
+    try:
+        await asyncio.to_thread(plane.lease.catch_up)
+    except TrivetError as error:
+        return error
+    return None
 
 
 def _is_text(scope: Scope) -> bool:

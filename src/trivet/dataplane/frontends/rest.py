@@ -195,6 +195,8 @@ class Exchange:
         plane = self._plane
         if target.kind in PUBLIC:
             return self._response(200, encode(health(plane, target.kind)))
+        if plane.lease.is_over:
+            plane.lease.catch_up()
         caller = self.credentials or authenticate(plane.table, plane.peppers, _key(self._headers))
         return self._response(200, encode(describe(plane, caller, target)))
 

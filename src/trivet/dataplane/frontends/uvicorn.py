@@ -143,7 +143,10 @@ class DirectProtocol(HttpToolsProtocol):
         self._has_begun = False
         headers = read_headers(self.headers)
         path = self.url.partition(b"?")[0].decode("ascii", "replace")
-        if not (self._may_go_directly(headers) and is_prediction_path(path, self._plane.prefix)):
+        if (
+            not (self._may_go_directly(headers) and is_prediction_path(path, self._plane.prefix))
+            or self._plane.lease.is_over
+        ):
             self._take_the_long_road()
             return
         self._exchange = exchange = Exchange(self._plane, "POST", path, headers)
