@@ -19,7 +19,7 @@ class PredictionRecord(msgspec.Struct, frozen=True, array_like=True):
     id: str  # UUIDv7; row i of the log is "<id>:<i>"
     made_at: int  # nanoseconds since 1970
     model: str
-    version: int
+    version: int  # 0: a constant answered
     digest: str
     generation: int
     route: str  # why this version: only, split, sticky, audience, alias, pinned, fallback
@@ -38,6 +38,7 @@ class PredictionRecord(msgspec.Struct, frozen=True, array_like=True):
     kind: str = "predict"
     format: int = RECORD_FORMAT
     inputs_sha256: str = ""  # in place of `inputs` that made the record too large
+    fallback_from: int = 0  # the version that failed, where another answered for it
 
 
 _encoder = msgspec.msgpack.Encoder()

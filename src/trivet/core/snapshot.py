@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from trivet.core.signature import Signature
@@ -36,6 +38,8 @@ class ModelEntry(msgspec.Struct, frozen=True):
     routes: tuple[Route, ...] = ()
     aliases: dict[str, int] = msgspec.field(default_factory=dict)
     anonymous: bool = False  # answers `predict` without a key
+    fallback: tuple[int, ...] = ()  # versions that answer, in this order, where the routed one fails
+    constant: dict[str, Any] | None = None  # output -> value of one row: what is answered where those fail as well
     sticky_by: str = ""  # the input whose value keeps a caller on one version, where no `route_key` is sent
 
 

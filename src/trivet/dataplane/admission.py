@@ -8,9 +8,9 @@ from trivet.dataplane.table import LiveModel
 
 
 def admit(model: LiveModel, spool: Spool, *, is_draining: bool) -> None:
-    """Raise `Unavailable` while draining, while the log cannot be written, or when nothing of `model` is loaded."""
+    """Raise `Unavailable` while draining, while the log cannot be written, or when nothing of `model` would answer."""
     if is_draining:
         raise Unavailable("this worker is shutting down; ask again.", code="DRAINING")
     spool.ensure_writable()
-    if not model.live:
+    if not model.live and not model.fallback:
         raise Unavailable(f"{model.name}: no version is loaded here.", code="VERSION_NOT_LOADED")

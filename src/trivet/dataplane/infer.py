@@ -2,6 +2,8 @@
 
 enter:  authenticate -> authorise -> admit      judged on headers alone, before a body is read
 infer:  route -> validate -> cache -> run -> record      no answer leaves before its record is in the spool
+
+Where the routed version fails, the model's fallback chain is asked in its place, one after the other.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import msgspec
 import numpy as np
 
 from trivet.core.datatypes import NUMPY_DTYPES
-from trivet.core.errors import InvalidRequest, Unavailable, did_you_mean, quoted
+from trivet.core.errors import DeadlineExceeded, InvalidRequest, TrivetError, Unavailable, did_you_mean, quoted
 from trivet.core.ids import new_prediction_id
 from trivet.core.records import PredictionRecord, encode_record
 from trivet.core.signature import Output, enumerate_names
@@ -27,13 +29,14 @@ from trivet.dataplane.deadline import deadline_of, too_late
 from trivet.dataplane.lease import now_ns
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.messages import Answer, Caller, InferRequest, OutputTensor, RowsRequest
-from trivet.dataplane.routing import choose
+from trivet.dataplane.routing import choose, heaviest, run_until, standing_in
 from trivet.dataplane.spool import MAX_RECORD_BYTES
 from trivet.dataplane.table import LiveModel, LiveVersion
 from trivet.dataplane.validation.plan import Validated
 from trivet.dataplane.validation.rows import validate_rows
 from trivet.dataplane.validation.tensors import validate
 
+Told = tuple[Validated, Sequence[np.ndarray], list[OutputTensor], bool]  # the last: remembered, not run
 FEW = 64  # up to this many numbers, adding them in Python is cheaper than in NumPy
 
 
@@ -83,22 +86,17 @@ def infer(
         deadline = deadline_of(request.parameters, plane.limits.deadline_seconds, started)
     elif started > deadline:
         raise too_late(model.name)
-    version, route = choose(model, selector, request)
-    if isinstance(request, RowsRequest):
-        valid, wanted = validate_rows(version.plan, request.rows, model.name), version.output_names
-        _check_outputs(version, request.outputs or (), model.name)
-    else:
-        valid = validate(version.plan, request.inputs, model.name)
-        wanted = _wanted(version, request, model.name)
-    arrays: Sequence[np.ndarray]
-    cached = False
-    if not valid.rows:
-        arrays = _no_rows(version, wanted)
-    elif version.cache is None:
-        arrays = version.loaded.run(valid.feed, wanted, deadline)
-    else:
-        arrays, cached = _recall(version, request, valid, wanted, deadline=deadline, model=model.name)
-    outputs = _outputs(version, wanted, arrays, valid.rows, plane.limits.max_answer_bytes)
+    version = None
+    try:
+        version, route = choose(model, selector, request)
+        until = run_until(model, selector, started, deadline) if model.fallback else deadline
+        valid, arrays, outputs, cached = _ask(plane, model, version, request, until)
+        failed = None
+    except (Unavailable, DeadlineExceeded) as error:
+        failed, route = version.entry.number if version else heaviest(model), "fallback"
+        chain = standing_in(model, selector, failed, error)
+        version, told = _fall_back(plane, model, chain, request, deadline=deadline, error=error)
+        valid, arrays, outputs, cached = told
     answer = Answer(
         model.name,
         version.entry.number,
@@ -111,7 +109,8 @@ def infer(
         request.id,
         valid.flags,
         cached,
-        arrays=arrays,
+        failed,
+        arrays,
     )
     if valid.rows:
         finished = time.monotonic()
@@ -123,6 +122,48 @@ def infer(
             record_of(plane, entrance, request, answer, valid, door=door, request_id=request_id, latency_us=latency_us),
         )
     return answer
+
+
+def _ask(
+    plane: Plane, model: LiveModel, version: LiveVersion, request: InferRequest | RowsRequest, until: float
+) -> Told:
+    """Return what `version` makes of `request`, in the time until `until`."""
+    if isinstance(request, RowsRequest):
+        valid, wanted = validate_rows(version.plan, request.rows, model.name), version.output_names
+        _check_outputs(version, request.outputs or (), model.name)
+    else:
+        valid = validate(version.plan, request.inputs, model.name)
+        wanted = _wanted(version, request, model.name)
+    arrays: Sequence[np.ndarray]
+    cached = False
+    if not valid.rows:
+        arrays = _no_rows(version, wanted)
+    elif version.cache is None:
+        arrays = version.loaded.run(valid.feed, wanted, until)
+    else:
+        arrays, cached = _recall(version, request, valid, wanted, deadline=until, model=model.name)
+    outputs = _outputs(version, wanted, arrays, valid.rows, plane.limits.max_answer_bytes)
+    return valid, arrays, outputs, cached
+
+
+def _fall_back(
+    plane: Plane,
+    model: LiveModel,
+    chain: Sequence[LiveVersion],
+    request: InferRequest | RowsRequest,
+    *,
+    deadline: float,
+    error: TrivetError,
+) -> tuple[LiveVersion, Told]:
+    """Return what the first of `chain` that can makes of `request`; raises `error` where nobody can."""
+    for version in chain:
+        if time.monotonic() > deadline:
+            break
+        try:
+            return version, _ask(plane, model, version, request, deadline)
+        except (InvalidRequest, Unavailable, DeadlineExceeded):  # it fails too, or takes other inputs
+            continue
+    raise error
 
 
 def _wanted(version: LiveVersion, request: InferRequest, model: str) -> list[str]:
@@ -161,7 +202,7 @@ def _recall(
             _check_fit(version.outputs[name], array, valid.rows)  # raises: what does not fit is not kept
         return arrays
 
-    assert version.cache is not None  # noqa: S101  (`infer` looked)
+    assert version.cache is not None  # noqa: S101  (`_ask` looked)
     if request.parameters and request.parameters.get("cache") is False:
         return version.cache.bypass(model, run), False
     return version.cache.answer(model, wanted, valid.feed, run, deadline)
@@ -236,6 +277,7 @@ def record_of(
         _entity_key(request),
         latency_us,
         answer.cached,
+        fallback_from=answer.fallback_from or 0,
     )
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from trivet.core.constants import CONSTANT_RUNTIME, NO_VERSION, Constant, constant_digest
 from trivet.core.errors import BundleError, TrivetError
+from trivet.core.signature import Signature
 from trivet.core.snapshot import ModelEntry, Snapshot, VersionEntry
 from trivet.dataplane.cache.prediction_cache import PredictionCache
 from trivet.dataplane.engines.base import Engine
+from trivet.dataplane.engines.constant import ConstantVersion
 from trivet.dataplane.protocol.messages import Caller
 from trivet.dataplane.table import LiveModel, LiveVersion, Table
 from trivet.dataplane.validation.plan import Plan
@@ -69,8 +72,28 @@ class Reconciler:
                 )
         if any(route.version in failed and route.weight for route in entry.routes) and before is not None:
             live = {**before.live, **live}
-            return LiveModel(entry, live, before.routed, failed, _slowest(live))
-        return LiveModel(entry, live, _shares(entry, live), failed, _slowest(live))
+            return LiveModel(entry, live, before.routed, failed, _slowest(live), self._fallback(entry, live))
+        return LiveModel(entry, live, _shares(entry, live), failed, _slowest(live), self._fallback(entry, live))
+
+    def _fallback(self, entry: ModelEntry, live: dict[int, LiveVersion]) -> tuple[LiveVersion, ...]:
+        """Return who answers where the routed version fails: of the chain, what is loaded, then the constant."""
+        chain = [live[number] for number in entry.fallback if number in live]
+        described = (
+            entry.versions.get(max(entry.routes, key=lambda route: route.weight).version) if entry.routes else None
+        )
+        if entry.constant is not None and described is not None:
+            try:
+                chain.append(self._constant(described.signature, entry.constant))
+            except TrivetError as error:
+                logger.error("event=constant_unfit model=%s error=%s", entry.name, error)  # noqa: TRY400
+        return tuple(chain)
+
+    def _constant(self, signature: Signature, constant: Constant) -> LiveVersion:
+        digest = constant_digest(signature, constant)
+        entry = VersionEntry(NO_VERSION, digest, CONSTANT_RUNTIME, signature)
+        outputs = {output.name: output for output in signature.outputs}
+        plan = Plan(signature, self._max_rows)
+        return LiveVersion(entry, ConstantVersion(signature, constant), plan, outputs, list(outputs))
 
     def _version(self, entry: VersionEntry) -> LiveVersion:
         found = self._loaded.get(entry.digest)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 
-from trivet.core.errors import NotFound, Unavailable
+from trivet.core.errors import NotFound, TrivetError, Unavailable
 from trivet.core.names import VERSION_NUMBER
 from trivet.dataplane.protocol.messages import InferRequest, RowsRequest
 from trivet.dataplane.table import LiveModel, LiveVersion
+
+FALLS_BACK = frozenset({"MODEL_FAILED", "VERSION_NOT_LOADED", "QUEUE_FULL", "DEADLINE"})  # the version's doing
+PATIENCE = 0.75  # of the time to the deadline, the routed version's where others may answer for it
 
 DRAW_BITS = 64  # of a version's draw for a key: two draws agree once in 2 ** 64
 CLOSE = 1e-9  # of two logarithms, whose rounding is below 1e-13
@@ -45,6 +48,27 @@ def choose(
         if point < share:
             return version, "split"
     return routed[-1][1], "split"
+
+
+def run_until(model: LiveModel, selector: str | None, started: float, deadline: float) -> float:
+    """Return when the routed version has to be done: before the deadline, where others may answer for it."""
+    return started + PATIENCE * (deadline - started) if model.fallback and selector is None else deadline
+
+
+def standing_in(model: LiveModel, selector: str | None, failed: int, error: TrivetError) -> Sequence[LiveVersion]:
+    """Return who may answer for version `failed`, in the order of the chain.
+
+    Nobody may for a fault that is not the version's, nor where the caller named a version or an alias: they get that one
+    or its error.
+    """
+    if selector is not None or error.code not in FALLS_BACK:
+        return ()
+    return [version for version in model.fallback if version.entry.number != failed]
+
+
+def heaviest(model: LiveModel) -> int:
+    """Return the version that most of the traffic is meant for; 0 where none has any."""
+    return max(model.entry.routes, key=lambda route: route.weight).version if model.entry.routes else 0
 
 
 def rendezvous(model: str, key: str, weights: Iterable[tuple[int, int]]) -> int:

@@ -19,6 +19,7 @@ class _Parameters(msgspec.Struct, omit_defaults=True):
     route: str
     cached: bool
     flagged_rows: int = 0
+    fallback_from: str = ""
 
 
 class _InferBody(msgspec.Struct):
@@ -84,4 +85,6 @@ def encode_error(error: TrivetError, state: dict[str, Any]) -> bytes:
 
 
 def _parameters(answer: Answer) -> _Parameters:
-    return _Parameters(answer.prediction_id, answer.route, answer.cached, len(answer.flags) if answer.flags else 0)
+    flagged_rows = len(answer.flags) if answer.flags else 0
+    fallback_from = "" if answer.fallback_from is None else str(answer.fallback_from)
+    return _Parameters(answer.prediction_id, answer.route, answer.cached, flagged_rows, fallback_from)
