@@ -24,7 +24,7 @@ class PredictionRecord(msgspec.Struct, frozen=True, array_like=True):
     generation: int
     route: str  # why this version: only, split, sticky, audience, alias, pinned, fallback
     caller: str  # "key:<id>", "user:<name>", "process:<name>", "anonymous"
-    door: str  # "rest", "rows", "python"
+    door: str  # "rest", "rows", "v1", "python"
     rows: int
     inputs: list[list[Any]] | None
     outputs: list[list[Any]]

@@ -32,8 +32,8 @@ from trivet.dataplane.protocol.messages import Answer, Caller, InferRequest, Out
 from trivet.dataplane.routing import choose, heaviest, run_until, standing_in
 from trivet.dataplane.spool import MAX_RECORD_BYTES
 from trivet.dataplane.table import LiveModel, LiveVersion
+from trivet.dataplane.validation.notations import fit_rows
 from trivet.dataplane.validation.plan import Validated
-from trivet.dataplane.validation.rows import validate_rows
 from trivet.dataplane.validation.tensors import validate
 
 Told = tuple[Validated, Sequence[np.ndarray], list[OutputTensor], bool]  # the last: remembered, not run
@@ -129,7 +129,7 @@ def _ask(
 ) -> Told:
     """Return what `version` makes of `request`, in the time until `until`."""
     if isinstance(request, RowsRequest):
-        valid, wanted = validate_rows(version.plan, request.rows, model.name), version.output_names
+        valid, wanted = fit_rows(version.plan, request, model.name), version.output_names
         _check_outputs(version, request.outputs or (), model.name)
     else:
         valid = validate(version.plan, request.inputs, model.name)

@@ -13,7 +13,7 @@ import numpy as np
 
 from trivet.core.errors import NotFound, TrivetError, Unavailable
 from trivet.core.names import VERSION_NUMBER
-from trivet.dataplane.protocol.messages import InferRequest, RowsRequest
+from trivet.dataplane.protocol.messages import InferRequest, InstancesRequest, RowsRequest
 from trivet.dataplane.table import LiveModel, LiveVersion
 
 FALLS_BACK = frozenset({"MODEL_FAILED", "VERSION_NOT_LOADED", "QUEUE_FULL", "DEADLINE"})  # the version's doing
@@ -128,6 +128,8 @@ def _drawn(model: LiveModel, key: str) -> LiveVersion:
 
 def _values_of(field: str, request: InferRequest | RowsRequest) -> list[Any]:
     """Return the field's values as they came, one per row; none where it is not there. They are judged later."""
+    if isinstance(request, InstancesRequest):
+        return []
     if isinstance(request, RowsRequest):
         return [row.get(field) for row in request.rows]
     for tensor in request.inputs:

@@ -35,7 +35,7 @@ _OF_MODEL: dict[tuple[str, ...], dict[tuple[str, ...], str]] = {
         ("infer",): "infer",
         ("predict",): "predict",
     },
-    ("v1", "models"): {(): "model_ready"},
+    ("v1", "models"): {(): "model_ready", (":predict",): "v1_predict"},
 }
 READ = ("GET", "HEAD")
 METHODS = {
@@ -48,6 +48,7 @@ METHODS = {
     "config": READ,
     "infer": ("POST",),
     "predict": ("POST",),
+    "v1_predict": ("POST",),
 }
 
 
@@ -68,6 +69,9 @@ def parse_path(path: str, prefix: str = "/") -> Target | None:
     segments = tuple(path[len(prefix) :].split("/"))
     if target := _SERVER.get(segments):
         return target
+    if segments[0] == "v1":  # KServe V1 writes its verbs behind the last segment: churn:predict
+        name, colon, verb = segments[-1].partition(":")
+        segments = (*segments[:-1], name, colon + verb) if colon else segments
     kinds = _OF_MODEL.get(segments[:2])
     if kinds is None or len(segments) < 3:
         return None

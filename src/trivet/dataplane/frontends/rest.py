@@ -22,12 +22,13 @@ from trivet.core.ids import new_prediction_id
 from trivet.dataplane.authentication import authenticate
 from trivet.dataplane.deadline import deadline_of
 from trivet.dataplane.frontends.descriptions import PUBLIC, describe, health
+from trivet.dataplane.frontends.doors import ROWS_DOORS
 from trivet.dataplane.frontends.paths import METHODS, Target, parse_path
 from trivet.dataplane.infer import Entrance, enter, infer
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.catalogue import RETRY_AFTER_SECONDS, http_status
-from trivet.dataplane.protocol.decode import ID_PATTERN, decode_infer, decode_rows
-from trivet.dataplane.protocol.encode import encode_error, encode_infer, encode_rows
+from trivet.dataplane.protocol.decode import ID_PATTERN, decode_infer
+from trivet.dataplane.protocol.encode import encode_error, encode_infer
 from trivet.dataplane.protocol.messages import Caller, InferRequest, RowsRequest
 from trivet.dataplane.protocol.metadata import encode
 
@@ -156,7 +157,7 @@ class Exchange:
         self._target = target
         if self._method not in METHODS[target.kind]:
             raise TrivetError(f"{self._method} is not offered on this path.", code="METHOD")
-        if target.kind in ("infer", "predict"):
+        if target.kind == "infer" or target.kind in ROWS_DOORS:
             self._entrance = enter(self._plane, self.credentials or _key(headers), target.model, "predict")
             _check_media(headers)
             return None
@@ -165,8 +166,11 @@ class Exchange:
     def _receive(self, body: bytes) -> None:
         if len(body) > self.max_body_bytes:
             raise _too_large(self.max_body_bytes)
-        decode = decode_infer if self._target.kind == "infer" else decode_rows
-        self._request = decode(body, self._target.model)
+        target = self._target
+        if target.kind == "infer":
+            self._request = decode_infer(body, target.model)
+        else:
+            self._request = ROWS_DOORS[target.kind].decode(body, target.model)
 
     def _start_clock(self) -> None:
         seconds = self._plane.limits.deadline_seconds
@@ -174,17 +178,17 @@ class Exchange:
 
     def _run(self) -> Response:
         request, target = self._request, self._target
-        is_rows = isinstance(request, RowsRequest)
+        rows = ROWS_DOORS.get(target.kind)
         answer = infer(
             self._plane,
             self._entrance,
             request,
-            door="rows" if is_rows else "rest",
+            door=rows.name if rows else "rest",
             selector=target.selector,
             request_id=self.request_id,
             deadline=self._deadline,
         )
-        body = encode_rows(answer, request.outputs) if isinstance(request, RowsRequest) else encode_infer(answer)
+        body = rows.encode(answer, request) if rows else encode_infer(answer)
         prediction_id = answer.prediction_id.encode()
         if not self.request_id:
             self.request_id = answer.prediction_id

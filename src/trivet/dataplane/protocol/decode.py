@@ -28,12 +28,12 @@ _MISSING_FIELD = re.compile(r"missing required field `(.*?)`")
 _PLACE = re.compile(r" - at `\$?\.?(.*?)`$")
 _infer = msgspec.json.Decoder(InferBody)
 _rows = msgspec.json.Decoder(RowsRequest)
-Message = TypeVar("Message", InferBody, RowsRequest)
+Message = TypeVar("Message")
 
 
 def decode_infer(body: bytes, model: str) -> InferBody:
     """Return the request in `body`; raises `InvalidRequest`. Values are typed later, against a signature."""
-    request = _decode(_infer, body)
+    request = decode_json(_infer, body)
     inputs = request.inputs
     if len(inputs) > MAX_INPUTS:
         raise InvalidRequest(f"{len(inputs)} inputs; at most {MAX_INPUTS} are read.", code="TOO_MANY")
@@ -55,7 +55,7 @@ def decode_infer(body: bytes, model: str) -> InferBody:
                 f"model_name is {quoted(request.model_name)}, but the path names {quoted(model)}.", code="NAME_MISMATCH"
             )
     if body.count(b":") != keys:  # equal: every key was decoded once, and no string holds a colon
-        _refuse_duplicate_keys(body, keys)
+        refuse_duplicate_keys(body, keys)
     if len(body) > MAX_ELEMENT:
         for tensor in inputs:
             _check_elements(tensor.name, tensor.data)
@@ -64,11 +64,18 @@ def decode_infer(body: bytes, model: str) -> InferBody:
 
 def decode_rows(body: bytes, model: str) -> RowsRequest:
     """Return the rows in `body`; raises `InvalidRequest`."""
-    request = _decode(_rows, body)
-    widest = max(map(len, request.rows), default=0)
+    request = decode_json(_rows, body)
+    refuse_duplicate_keys(body, check_rows(request, len(body), model))
+    return request
+
+
+def check_rows(request: RowsRequest, size: int, model: str) -> int:
+    """Check what can be told of rows without a signature; return how many keys of a body of `size` bytes they are."""
+    named = [row for row in request.rows if isinstance(row, dict)]
+    widest = max(map(len, named), default=0)
     if widest > MAX_INPUTS:
         raise InvalidRequest(f"a row has {widest} fields; at most {MAX_INPUTS} are read.", code="TOO_MANY")
-    keys = 1 + sum(map(len, request.rows)) + _check_envelope(request)
+    keys = 1 + sum(map(len, named)) + _check_envelope(request)
     for name in NOT_YET:
         if name in (request.parameters or ()):
             raise InvalidRequest(f"parameter {quoted(name)} is not offered by this release.", code="BAD_PARAMETER")
@@ -86,16 +93,15 @@ def decode_rows(body: bytes, model: str) -> RowsRequest:
             raise InvalidRequest(
                 f"{model}: this release records an entity key for one-row requests only.", code="BAD_PARAMETER"
             )
-    if body.count(b":") != keys:
-        _refuse_duplicate_keys(body, keys)
-    if len(body) > MAX_ELEMENT:
-        for row in request.rows:
+    if size > MAX_ELEMENT:
+        for row in named:
             for name, value in row.items():
                 _check_elements(name, [value])
-    return request
+    return keys
 
 
-def _decode(decoder: msgspec.json.Decoder[Message], body: bytes) -> Message:
+def decode_json(decoder: msgspec.json.Decoder[Message], body: bytes) -> Message:
+    """Return what `decoder` reads in `body`; raises `InvalidRequest` with the place and the catalogue's code."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -202,7 +208,7 @@ def _check_elements(name: str, data: Any) -> None:
             raise InvalidRequest(f"input {quoted(name)}: a text has over {MAX_ELEMENT} characters.", code="TOO_MANY")
 
 
-def _refuse_duplicate_keys(body: bytes, decoded: int) -> None:
+def refuse_duplicate_keys(body: bytes, decoded: int) -> None:
     """Raise `DUPLICATE_KEY` if an object in `body` has one key twice; the decoder keeps the last silently.
 
     `decoded` is how many keys were decoded. As many matches of a key's end mean that none was dropped; a text

@@ -67,6 +67,12 @@ class RowsRequest(msgspec.Struct, forbid_unknown_fields=True):
     entity_keys: list[str] | None = None
 
 
+class InstancesRequest(RowsRequest, forbid_unknown_fields=True):
+    """Rows without names, as KServe V1 may send them: each a list or a scalar, the row of a model's only tensor."""
+
+    rows: list[Any]
+
+
 class Caller(msgspec.Struct, frozen=True):
     """Who asks: the name that is logged ("key:k3x9…", "user:ada", "anonymous") and what they may do."""
 
