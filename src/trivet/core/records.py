@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 RECORD_FORMAT = 1
+SHADOW = "shadow"  # the kind, and the route, of what ran beside an answer
 
 
 class PredictionRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -35,10 +36,11 @@ class PredictionRecord(msgspec.Struct, frozen=True, array_like=True):
     entity_key: str = ""
     latency_us: int = 0
     cached: bool = False
-    kind: str = "predict"
+    kind: str = "predict"  # "shadow": nobody was given this
     format: int = RECORD_FORMAT
     inputs_sha256: str = ""  # in place of `inputs` that made the record too large
     fallback_from: int = 0  # the version that failed, where another answered for it
+    shadow_of: str = ""  # of kind "shadow": the prediction that was answered meanwhile; it has the inputs
 
 
 _encoder = msgspec.msgpack.Encoder()

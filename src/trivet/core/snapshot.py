@@ -40,6 +40,7 @@ class ModelEntry(msgspec.Struct, frozen=True):
     anonymous: bool = False  # answers `predict` without a key
     fallback: tuple[int, ...] = ()  # versions that answer, in this order, where the routed one fails
     constant: dict[str, Any] | None = None  # output -> value of one row: what is answered where those fail as well
+    shadows: tuple[Route, ...] = ()  # versions that run a share of the requests as well and never answer
     sticky_by: str = ""  # the input whose value keeps a caller on one version, where no `route_key` is sent
 
 

@@ -13,6 +13,7 @@ import math
 import random
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,7 +22,7 @@ import numpy as np
 from trivet.core.datatypes import NUMPY_DTYPES
 from trivet.core.errors import DeadlineExceeded, InvalidRequest, TrivetError, Unavailable, did_you_mean, quoted
 from trivet.core.ids import new_prediction_id
-from trivet.core.records import PredictionRecord, encode_record
+from trivet.core.records import SHADOW, PredictionRecord, encode_record
 from trivet.core.signature import Output, enumerate_names
 from trivet.dataplane.admission import admit
 from trivet.dataplane.authentication import authenticate, authorise
@@ -121,6 +122,8 @@ def infer(
             plane,
             record_of(plane, entrance, request, answer, valid, door=door, request_id=request_id, latency_us=latency_us),
         )
+        if model.shadows and selector is None:
+            _shadow(plane, entrance, request, answer, valid, door=door)
     return answer
 
 
@@ -241,6 +244,57 @@ def _mark_non_finite(tensor: OutputTensor, array: np.ndarray) -> None:
 def _no_rows(version: LiveVersion, wanted: list[str]) -> list[np.ndarray]:
     declared = [version.outputs[name] for name in wanted]
     return [np.empty((0, *(max(d, 0) for d in o.shape[1:])), NUMPY_DTYPES[o.datatype]) for o in declared]
+
+
+def _shadow(
+    plane: Plane,
+    entrance: Entrance,
+    request: InferRequest | RowsRequest,
+    answer: Answer,
+    valid: Validated,
+    *,
+    door: str,
+) -> None:
+    """Let each shadow that is due run `request` as well, later and elsewhere."""
+    for share, version in entrance.model.shadows:
+        if random.random() * 100 < share and not plane.is_draining:
+            run = partial(_run_shadow, plane, entrance, request, answer, version.entry.number, door=door)
+            plane.shadows.offer(run, _bytes_of(valid))
+
+
+def _run_shadow(
+    plane: Plane, entrance: Entrance, request: InferRequest | RowsRequest, answer: Answer, number: int, *, door: str
+) -> None:
+    """Run the shadow `number` on `request` and record what it would have said of what `answer` said."""
+    model = plane.table.models.get(answer.model)
+    version = next((v for _, v in model.shadows if v.entry.number == number), None) if model else None
+    if model is None or version is None:
+        return  # it is a shadow no more
+    started = time.monotonic()
+    valid, arrays, outputs, _ = _ask(plane, model, version, request, started + plane.limits.deadline_seconds)
+    latency_us = int((time.monotonic() - started) * 1e6)
+    said = msgspec.structs.replace(
+        answer,
+        version=number,
+        digest=version.entry.digest,
+        prediction_id=new_prediction_id(),
+        route=SHADOW,
+        outputs=outputs,
+        signature=version.plan.signature,
+        flags=valid.flags,
+        cached=False,
+        fallback_from=None,
+        arrays=arrays,
+    )
+    record = record_of(plane, entrance, request, said, valid, door=door, request_id="", latency_us=latency_us)
+    _append(plane, msgspec.structs.replace(record, kind=SHADOW, shadow_of=answer.prediction_id, inputs=None))
+
+
+def _bytes_of(valid: Validated) -> int:
+    """Return about how much memory a request's values take."""
+    return sum(
+        sum(map(len, array.ravel())) if array.dtype.kind == "O" else array.nbytes for array in valid.feed.values()
+    )
 
 
 def record_of(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from trivet.core.snapshot import Snapshot
 from trivet.dataplane.lease import Lease
 from trivet.dataplane.reconcile import Reconciler
+from trivet.dataplane.shadows import Shadows
 from trivet.dataplane.spool import Spool
 from trivet.dataplane.table import EMPTY_TABLE, Table
 
@@ -37,6 +38,7 @@ class Plane:
     release: str = "0"
     table: Table = EMPTY_TABLE
     lease: Lease = field(default_factory=Lease)
+    shadows: Shadows = field(default_factory=Shadows)
     is_draining: bool = False
     _following: threading.Lock = field(default_factory=threading.Lock)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from trivet.core.constants import CONSTANT_RUNTIME, NO_VERSION, Constant, constant_digest
 from trivet.core.errors import BundleError, TrivetError
@@ -47,7 +48,9 @@ class Reconciler:
 
     def release_unused(self, table: Table) -> None:
         """Unload what `table`, which is in force by now, does not use."""
-        used = {live.entry.digest for model in table.models.values() for live in model.live.values()}
+        models = table.models.values()
+        used = {live.entry.digest for model in models for live in model.live.values()}
+        used |= {shadow.entry.digest for model in models for _, shadow in model.shadows}
         for digest in self._loaded.keys() - used:
             self._loaded.pop(digest).loaded.unload()
             logger.info("event=version_unloaded digest=%s", digest[:12])
@@ -58,22 +61,37 @@ class Reconciler:
         for version in entry.versions.values():
             if not version.keep_loaded:
                 continue
-            try:
-                live[version.number] = self._version(version)
-            except Exception as error:
-                failed[version.number] = str(error)
-                trace = None if isinstance(error, TrivetError) else error
-                logger.error(  # noqa: TRY400  (a trace only where the message is not the finding)
-                    "event=version_not_loaded model=%s version=%d error=%s",
-                    entry.name,
-                    version.number,
-                    error,
-                    exc_info=trace,
-                )
+            if (loaded := self._loaded_or_failed(version, entry.name, failed)) is not None:
+                live[version.number] = loaded
+        shadows = self._shadows(entry, failed)
+        fallback = self._fallback(entry, live)
         if any(route.version in failed and route.weight for route in entry.routes) and before is not None:
             live = {**before.live, **live}
-            return LiveModel(entry, live, before.routed, failed, _slowest(live), self._fallback(entry, live))
-        return LiveModel(entry, live, _shares(entry, live), failed, _slowest(live), self._fallback(entry, live))
+            return LiveModel(entry, live, before.routed, failed, _slowest(live), shadows, fallback)
+        return LiveModel(entry, live, _shares(entry, live), failed, _slowest(live), shadows, fallback)
+
+    def _loaded_or_failed(self, version: VersionEntry, model: str, failed: dict[int, str]) -> LiveVersion | None:
+        """Return the version, loaded, or None with the reason in `failed`."""
+        try:
+            return self._version(version)
+        except Exception as error:
+            failed[version.number] = str(error)
+            trace = None if isinstance(error, TrivetError) else error
+            logger.error(  # noqa: TRY400  (a trace only where the message is not the finding)
+                "event=version_not_loaded model=%s version=%d error=%s", model, version.number, error, exc_info=trace
+            )
+            return None
+
+    def _shadows(self, entry: ModelEntry, failed: dict[int, str]) -> tuple[tuple[int, LiveVersion], ...]:
+        """Return who runs beside the answers. They are not among what may be asked, and remember nothing."""
+        shadows: list[tuple[int, LiveVersion]] = []
+        for route in entry.shadows:
+            version = entry.versions.get(route.version)
+            if version is None or version.number in failed:
+                continue
+            if (loaded := self._loaded_or_failed(version, entry.name, failed)) is not None:
+                shadows.append((route.weight, replace(loaded, cache=None)))
+        return tuple(shadows)
 
     def _fallback(self, entry: ModelEntry, live: dict[int, LiveVersion]) -> tuple[LiveVersion, ...]:
         """Return who answers where the routed version fails: of the chain, what is loaded, then the constant."""

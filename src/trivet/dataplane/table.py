@@ -35,6 +35,7 @@ class LiveModel:
     routed: tuple[tuple[int, LiveVersion], ...]  # cumulative share in percent, version; empty when nothing is routed
     failed: dict[int, str] = field(default_factory=dict)
     slowest_us: float = 0.0  # a row, of the slowest version loaded
+    shadows: tuple[tuple[int, LiveVersion], ...] = ()  # percent of the requests, version that runs them too
     fallback: tuple[LiveVersion, ...] = ()  # who answers where the routed version fails, in this order
 
     @property
