@@ -9,14 +9,13 @@ from typing import Any
 
 from trivet import conf
 from trivet.dataplane.frontends import asgi
-from trivet.dataplane.frontends.asgi import Receive, Scope, Send, SlowLane
+from trivet.dataplane.frontends.asgi import Receive, Scope, Send
 from trivet.dataplane.frontends.paths import is_prediction_path
+from trivet.dataplane.frontends.slow_lane import SlowLane
 from trivet.dataplane.plane import Plane
 from trivet.serving.site import Site
 
 AsgiApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
-SLOW_THREADS = 4  # for predictions that would hold the loop
-SLOW_WAITING = 60  # beyond these, 503
 
 
 def in_front_of(application: Any) -> FrontDoor:
@@ -37,7 +36,7 @@ class FrontDoor:
     def __init__(self, site: AsgiApplication) -> None:
         self._site = site
         self._prefix = conf.PREFIX()
-        self._slow_lane = SlowLane(SLOW_THREADS, SLOW_WAITING)
+        self._slow_lane = SlowLane()
         self._plane: Plane | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -12,6 +11,7 @@ from trivet.core.errors import InvalidRequest, TooLarge, TrivetError, Unavailabl
 from trivet.dataplane.frontends.descriptions import PUBLIC
 from trivet.dataplane.frontends.paths import parse_path
 from trivet.dataplane.frontends.rest import Exchange, Response, read_headers
+from trivet.dataplane.frontends.slow_lane import SlowLane
 from trivet.dataplane.plane import Plane
 
 Scope = MutableMapping[str, Any]
@@ -29,27 +29,6 @@ NOT_TEXT = InvalidRequest("the path is not UTF-8.", code="BAD_PATH")
 
 class ClientGone(Exception):
     """The client disconnected before its request was complete; there is nobody to answer."""
-
-
-class SlowLane:
-    """Threads for predictions that would hold the loop, and a bound on how many may wait for one."""
-
-    def __init__(self, threads: int, waiting: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="trivet-slow")
-        self._most = threads + waiting
-        self._under_way = 0
-
-    async def run(self, exchange: Exchange) -> Response:
-        """Return what `exchange` answers; a refusal where too many are waiting, or its time is over before its turn."""
-        if refusal := exchange.start_clock():
-            return refusal
-        if self._under_way >= self._most:
-            return exchange.refuse(Unavailable("too many slow predictions are waiting; ask again.", code="QUEUE_FULL"))
-        self._under_way += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, exchange.run)
-        finally:
-            self._under_way -= 1
 
 
 async def answer(plane: Plane, scope: Scope, receive: Receive, send: Send, slow_lane: SlowLane) -> None:
@@ -74,7 +53,7 @@ async def answer(plane: Plane, scope: Scope, receive: Receive, send: Send, slow_
         return
     response = exchange.receive(body)
     if response is None:
-        response = await slow_lane.run(exchange) if exchange.is_slow else exchange.run()
+        response = await _in_turn(exchange, slow_lane) if exchange.is_slow else exchange.run()
     await _send(response, send)
 
 
@@ -88,6 +67,16 @@ async def _catch_up(plane: Plane, path: str) -> TrivetError | None:
     except TrivetError as error:
         return error
     return None
+
+
+async def _in_turn(exchange: Exchange, slow_lane: SlowLane) -> Response:
+    """Return what `exchange` answers; a refusal where too many are waiting, or its time is over before its turn."""
+    if refusal := exchange.start_clock():
+        return refusal
+    try:
+        return await slow_lane.run(exchange.run)
+    except Unavailable as error:
+        return exchange.refuse(error)
 
 
 def _is_text(scope: Scope) -> bool:

@@ -24,6 +24,7 @@ from trivet.dataplane.deadline import deadline_of
 from trivet.dataplane.frontends.descriptions import PUBLIC, describe, health
 from trivet.dataplane.frontends.doors import ROWS_DOORS
 from trivet.dataplane.frontends.paths import METHODS, Target, parse_path
+from trivet.dataplane.frontends.slow_lane import is_slow
 from trivet.dataplane.infer import Entrance, enter, infer
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.catalogue import RETRY_AFTER_SECONDS, http_status
@@ -116,13 +117,7 @@ class Exchange:
     @property
     def is_slow(self) -> bool:
         """True when `run` may take longer than an event loop should be held."""
-        request = self._request
-        if isinstance(request, RowsRequest):
-            rows = len(request.rows)
-        else:
-            shape = request.inputs[0].shape if request.inputs else None
-            rows = shape[0] if shape else 1
-        return self._entrance.model.slowest_us * rows > self._plane.limits.inline_limit_us
+        return is_slow(self._entrance, self._request, self._plane.limits)
 
     def refuse(self, error: TrivetError) -> Response:
         """Return the response for `error`: its catalogue status, its text, and nothing else."""
@@ -158,7 +153,7 @@ class Exchange:
         if self._method not in METHODS[target.kind]:
             raise TrivetError(f"{self._method} is not offered on this path.", code="METHOD")
         if target.kind == "infer" or target.kind in ROWS_DOORS:
-            self._entrance = enter(self._plane, self.credentials or _key(headers), target.model, "predict")
+            self._entrance = enter(self._plane, self.credentials or presented_key(headers), target.model, "predict")
             _check_media(headers)
             return None
         return self._read_only(target)
@@ -201,7 +196,7 @@ class Exchange:
             return self._response(200, encode(health(plane, target.kind)))
         if plane.lease.is_over:
             plane.lease.catch_up()
-        caller = self.credentials or authenticate(plane.table, plane.peppers, _key(self._headers))
+        caller = self.credentials or authenticate(plane.table, plane.peppers, presented_key(self._headers))
         return self._response(200, encode(describe(plane, caller, target)))
 
     def _check_host(self, host: bytes) -> None:
@@ -267,7 +262,7 @@ def _too_large(bound: int) -> TooLarge:
     return TooLarge(f"the body is over {bound} bytes (TRIVET_MAX_BODY_MB).")
 
 
-def _key(headers: Headers) -> str | None:
+def presented_key(headers: Headers) -> str | None:
     """Return the key a request presents; two different ones are refused, so that no proxy and server disagree."""
     authorization = headers.get(b"authorization")
     header = headers.get(b"x-api-key")
