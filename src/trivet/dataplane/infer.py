@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -28,6 +28,7 @@ from trivet.dataplane.admission import admit
 from trivet.dataplane.authentication import authenticate, authorise
 from trivet.dataplane.deadline import deadline_of, too_late
 from trivet.dataplane.lease import now_ns
+from trivet.dataplane.metrics.meter import now
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.messages import Answer, Caller, InferRequest, OutputTensor, RowsRequest
 from trivet.dataplane.routing import choose, heaviest, run_until, standing_in
@@ -41,12 +42,13 @@ Told = tuple[Validated, Sequence[np.ndarray], list[OutputTensor], bool]  # the l
 FEW = 64  # up to this many numbers, adding them in Python is cheaper than in NumPy
 
 
-class Entrance(NamedTuple):
-    """A caller who was let in: to which model, as of which generation."""
+class Entrance(msgspec.Struct):
+    """A caller who was let in: to which model, as of which generation; and to which version, once that is chosen."""
 
     caller: Caller
     model: LiveModel
     generation: int
+    version: int = 0
 
 
 def enter(plane: Plane, credentials: str | Caller | None, model_name: str, verb: str) -> Entrance:
@@ -81,7 +83,8 @@ def infer(
     the model runs. Raises `InvalidRequest`, `NotFound`, `Unavailable` or `DeadlineExceeded`; then nothing was recorded.
     Thread-safe.
     """
-    started = time.monotonic()
+    entered = now()
+    started = entered / 1e9  # of the same clock as the deadline
     model = entrance.model
     if deadline is None:
         deadline = deadline_of(request.parameters, plane.limits.deadline_seconds, started)
@@ -90,6 +93,7 @@ def infer(
     version = None
     try:
         version, route = choose(model, selector, request)
+        entrance.version = version.entry.number
         until = run_until(model, selector, started, deadline) if model.fallback else deadline
         valid, arrays, outputs, cached = _ask(plane, model, version, request, until)
         failed = None
@@ -98,6 +102,7 @@ def infer(
         chain = standing_in(model, selector, failed, error)
         version, told = _fall_back(plane, model, chain, request, deadline=deadline, error=error)
         valid, arrays, outputs, cached = told
+    ran = now()
     answer = Answer(
         model.name,
         version.entry.number,
@@ -114,16 +119,16 @@ def infer(
         arrays,
     )
     if valid.rows:
-        finished = time.monotonic()
-        if finished > deadline:
+        if ran / 1e9 > deadline:
             raise too_late(model.name)
-        latency_us = int((finished - started) * 1e6)
+        latency_us = (ran - entered) // 1000
         _append(
             plane,
             record_of(plane, entrance, request, answer, valid, door=door, request_id=request_id, latency_us=latency_us),
         )
         if model.shadows and selector is None:
             _shadow(plane, entrance, request, answer, valid, door=door)
+    answer.stations = (entered, valid.at_ns, ran, now())
     return answer
 
 
@@ -137,6 +142,7 @@ def _ask(
     else:
         valid = validate(version.plan, request.inputs, model.name)
         wanted = _wanted(version, request, model.name)
+    valid.at_ns = now()
     arrays: Sequence[np.ndarray]
     cached = False
     if not valid.rows:

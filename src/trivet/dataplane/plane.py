@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from trivet.core.snapshot import Snapshot
 from trivet.dataplane.lease import Lease
+from trivet.dataplane.metrics.meter import Meter
 from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.shadows import Shadows
 from trivet.dataplane.spool import Spool
@@ -36,6 +37,7 @@ class Plane:
     prefix: str = "/"
     allowed_hosts: tuple[str, ...] = ("*",)
     release: str = "0"
+    meter: Meter = field(default_factory=Meter)
     table: Table = EMPTY_TABLE
     lease: Lease = field(default_factory=Lease)
     shadows: Shadows = field(default_factory=Shadows)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
-import time
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
-from trivet.core.errors import InvalidRequest, quoted
+from trivet.core.errors import InvalidRequest, TrivetError, quoted
 from trivet.core.names import system_user
 from trivet.dataplane.authentication import trusted
 from trivet.dataplane.infer import enter, infer
+from trivet.dataplane.metrics.meter import now
 from trivet.dataplane.protocol.encode import answer_rows
 from trivet.dataplane.protocol.messages import Answer, RowsRequest
 from trivet.serving.prediction import Prediction
 from trivet.serving.process import this_process
 
+DOOR = "python"
 Row = Mapping[str, Any]  # a mapping or a dataclass instance: names to values
 
 
@@ -53,13 +54,21 @@ async def apredict_many(model: str, rows: Iterable[Any], *, user: Any = None) ->
 
 
 def _predict(model: str, rows: Iterable[Any], user: Any) -> list[Prediction]:
-    started = time.perf_counter()
+    began = now()
     name, _, selector = model.partition("@")
     features = [_features(row) for row in rows]
     plane = this_process().plane
-    entrance = enter(plane, trusted(_caller(user)), name, "predict")
-    answer = infer(plane, entrance, RowsRequest(features), door="python", selector=selector or None)
-    return _predictions(answer, features, (time.perf_counter() - started) * 1000)
+    entrance = None
+    try:
+        entrance = enter(plane, trusted(_caller(user)), name, "predict")
+        answer = infer(plane, entrance, RowsRequest(features), door=DOOR, selector=selector or None)
+    except TrivetError as error:
+        version = entrance.version if entrance else 0
+        plane.meter.refused(name if name in plane.table.models else "", version, DOOR, error.code, now() - began)
+        raise
+    predictions = _predictions(answer, features, (now() - began) / 1e6)
+    plane.meter.answered(answer, DOOR, began, now())
+    return predictions
 
 
 def _predictions(answer: Answer, features: list[dict[str, Any]], latency_ms: float) -> list[Prediction]:

@@ -73,6 +73,7 @@ class Process:
             self._thread.join(timeout=STOP_SECONDS)
         self.plane.shadows.stop()
         self.plane.spool.close()
+        self.plane.meter.close()
         if self._keeper is not None:
             self._keeper.stop()
         try:
@@ -83,6 +84,7 @@ class Process:
     def abandon_after_fork(self) -> None:
         """In a forked child: drop the inherited descriptors, so that the parent's locks are the parent's alone."""
         self.plane.spool.abandon_after_fork()
+        self.plane.meter.close()
         if self._keeper is not None:
             self._keeper.abandon_after_fork()
 

@@ -10,6 +10,7 @@ import trivet
 from trivet import conf
 from trivet.control.registry.storage import fetch_bundle, make_private
 from trivet.dataplane.engines.inline import InlineEngine
+from trivet.dataplane.metrics.meter import Meter
 from trivet.dataplane.plane import Limits, Plane
 from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.spool import Spool
@@ -35,12 +36,18 @@ def build_plane(worker_id: str) -> Plane:
         prefix=conf.PREFIX(),
         allowed_hosts=_allowed_hosts(),
         release=trivet.__version__,
+        meter=Meter(metrics_root(), worker_id),
     )
 
 
 def spool_root() -> Path:
     """Return the folder under which each worker of this machine has its own."""
     return conf.HOME() / "spool"
+
+
+def metrics_root() -> Path:
+    """Return the folder in which each process of this machine counts."""
+    return conf.HOME() / "metrics"
 
 
 def _allowed_hosts() -> tuple[str, ...]:

@@ -24,3 +24,6 @@ ROWS_DOORS = {
     "v1_predict": RowsDoor("v1", decode_instances, encode_predictions),
 }
 """By the kind of path that leads to them."""
+
+DOORS = {"infer": "rest"} | {kind: door.name for kind, door in ROWS_DOORS.items()}
+"""What the log and the metrics call each kind of path that predicts."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -22,10 +21,11 @@ from trivet.core.ids import new_prediction_id
 from trivet.dataplane.authentication import authenticate
 from trivet.dataplane.deadline import deadline_of
 from trivet.dataplane.frontends.descriptions import PUBLIC, describe, health
-from trivet.dataplane.frontends.doors import ROWS_DOORS
+from trivet.dataplane.frontends.doors import DOORS, ROWS_DOORS
 from trivet.dataplane.frontends.paths import METHODS, Target, parse_path
 from trivet.dataplane.frontends.slow_lane import is_slow
 from trivet.dataplane.infer import Entrance, enter, infer
+from trivet.dataplane.metrics.meter import now
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.catalogue import RETRY_AFTER_SECONDS, http_status
 from trivet.dataplane.protocol.decode import ID_PATTERN, decode_infer
@@ -63,6 +63,7 @@ class Exchange:
     """One request and its response. Call `begin`; while the result is None, go on with `receive`, then `run`."""
 
     __slots__ = (
+        "_began",
         "_deadline",
         "_entrance",
         "_headers",
@@ -71,6 +72,7 @@ class Exchange:
         "_plane",
         "_request",
         "_target",
+        "_waits_since",
         "credentials",
         "request_id",
     )
@@ -90,6 +92,8 @@ class Exchange:
         self._entrance: Entrance
         self._request: InferRequest | RowsRequest
         self._deadline: float | None = None
+        self._began = 0  # when the whole body was there, nanoseconds of `now`
+        self._waits_since = 0  # for a thread
 
     def begin(self) -> Response | None:
         """Judge line and headers; None means: read the body, up to `max_body_bytes`, and give it to `receive`."""
@@ -125,6 +129,7 @@ class Exchange:
         if status == 500:
             logger.error("event=internal_error code=%s path=%s", error.code, self._path)
             error = TrivetError("internal error; the server's log has it.")
+        self._count_refusal(error)
         headers = [(b"trivet-error", error.code.encode())]
         if status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
@@ -159,6 +164,7 @@ class Exchange:
         return self._read_only(target)
 
     def _receive(self, body: bytes) -> None:
+        self._began = now()
         if len(body) > self.max_body_bytes:
             raise _too_large(self.max_body_bytes)
         target = self._target
@@ -169,21 +175,25 @@ class Exchange:
 
     def _start_clock(self) -> None:
         seconds = self._plane.limits.deadline_seconds
-        self._deadline = deadline_of(self._request.parameters, seconds, time.monotonic())
+        self._waits_since = now()
+        self._deadline = deadline_of(self._request.parameters, seconds, self._waits_since / 1e9)
 
     def _run(self) -> Response:
         request, target = self._request, self._target
         rows = ROWS_DOORS.get(target.kind)
+        door = DOORS[target.kind]
+        waited = now() - self._waits_since if self._waits_since else 0
         answer = infer(
             self._plane,
             self._entrance,
             request,
-            door=rows.name if rows else "rest",
+            door=door,
             selector=target.selector,
             request_id=self.request_id,
             deadline=self._deadline,
         )
         body = rows.encode(answer, request) if rows else encode_infer(answer)
+        self._plane.meter.answered(answer, door, self._began, now(), waited)
         prediction_id = answer.prediction_id.encode()
         if not self.request_id:
             self.request_id = answer.prediction_id
@@ -204,6 +214,18 @@ class Exchange:
             raise InvalidRequest(
                 f"host {quoted(host.decode('latin-1'))} is not served here (ALLOWED_HOSTS).", code="BAD_HOST"
             )
+
+    def _count_refusal(self, error: TrivetError) -> None:
+        """Count it for the model it is about, if that is one of ours: made-up names are counted together."""
+        target, entrance, plane = self._target, getattr(self, "_entrance", None), self._plane
+        nanoseconds = now() - self._began if self._began else 0
+        plane.meter.refused(
+            target.model if target.model in plane.table.models else "",
+            entrance.version if entrance is not None else 0,
+            DOORS.get(target.kind, ""),
+            error.code,
+            nanoseconds,
+        )
 
     # --- responses ----------------------------------------------------------------------------------------------------
 

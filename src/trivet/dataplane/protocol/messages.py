@@ -107,3 +107,11 @@ class Answer(msgspec.Struct):
     cached: bool = False
     fallback_from: int | None = None  # the version that failed, where another answered for it
     arrays: Sequence[np.ndarray] = ()  # what `outputs` were made of, in the same order
+    stations: tuple[int, int, int, int] = (
+        0,
+        0,
+        0,
+        0,
+    )  # monotonic_ns when it had entered, was valid, had run, was recorded
+    queued_ns: int = 0  # of the run, spent waiting for a model worker
+    is_batched: bool = False  # it shared its call of the model, which the engine counts

@@ -37,6 +37,7 @@ class Validated:
     rows: int
     columns: list[list[Any]]
     flags: Flags | None = None
+    at_ns: int = 0  # when that was known, of `time.monotonic_ns()`
 
 
 class Check:

@@ -1,0 +1,208 @@
+"""What is counted, by whom it is read, and that nothing counted is ever lost or counted twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.unit.dataplane.world import World, infer_body
+from trivet.dataplane.metrics import host
+from trivet.dataplane.metrics.families import BOUNDS_NS, bucket
+from trivet.dataplane.metrics.meter import Meter
+from trivet.dataplane.metrics.totals import Duration, Totals
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "metrics"
+
+
+def test_statistics_count_requests_rows_and_calls(tmp_path: Path):
+    world = World(tmp_path)
+    for _ in range(3):
+        world.ask()
+    world.ask(body=infer_body(age=[1.0, 2.0], city=["Lyon", "Oslo"], seats=[1, 2]))
+    world.ask(body=infer_body(seats=["many"]))
+    totals = world.plane.meter.totals()["churn", 1]
+    assert (totals.success.count, totals.inference_count, totals.execution_count) == (4, 5, 4)
+    assert totals.fail.count == 1
+    assert {rows: batch.compute_infer.count for rows, batch in totals.batches.items()} == {1: 3, 2: 1}
+    assert totals.compute_infer.ns == sum(batch.compute_infer.ns for batch in totals.batches.values())
+    stages = (totals.queue, totals.compute_input, totals.compute_infer, totals.compute_output)
+    assert sum(stage.ns for stage in stages) == totals.success.ns > 0
+    assert all(stage.count == 4 for stage in stages)
+
+
+def test_an_answer_counts_for_the_version_that_gave_it(tmp_path: Path):
+    world = World(tmp_path)
+    world.ask()
+    world.route({2: 100})
+    world.ask()
+    world.ask()
+    counted = {version: totals.success.count for (_, version), totals in world.plane.meter.totals().items()}
+    assert counted == {1: 1, 2: 2}
+
+
+def test_a_failure_counts_for_the_version_that_failed(tmp_path: Path):
+    world = World(tmp_path)
+    world.engine.loaded[0].broken = True
+    assert world.ask()[0] == 503
+    assert world.plane.meter.totals()["churn", 1].fail.count == 1
+
+
+def test_a_request_that_reaches_no_version_is_none_of_its_failures(tmp_path: Path):
+    world = World(tmp_path)
+    assert world.ask(key=None)[0] == 401
+    assert world.ask(path="/v2/models/nothing/infer")[0] == 404
+    assert world.plane.meter.totals() == {}
+
+
+def test_answers_without_rows_call_no_model(tmp_path: Path):
+    world = World(tmp_path)
+    world.ask(body=infer_body(age=[], city=[], seats=[]))
+    totals = world.plane.meter.totals()["churn", 1]
+    assert (totals.success.count, totals.inference_count, totals.execution_count) == (1, 0, 0)
+
+
+def test_calls_of_several_requests_are_counted_by_the_engine(root: Path):
+    meter = Meter(root, "a")
+    meter.called("churn", 1, 7, input_ns=1, infer_ns=2, output_ns=3)
+    meter.called("churn", 1, 200, input_ns=1, infer_ns=2, output_ns=3)
+    totals = meter.totals()["churn", 1]
+    assert totals.execution_count == 2
+    assert {rows: batch.compute_infer for rows, batch in totals.batches.items()} == {
+        7: Duration(1, 2),
+        128: Duration(1, 2),
+    }
+
+
+def test_whoever_asks_is_told_of_all_processes(root: Path):
+    first, second = Meter(root, "a"), Meter(root, "b")
+    first.looked_up("churn", 1, "miss", 5)
+    second.looked_up("churn", 1, "miss", 7)
+    assert first.totals() == second.totals() == {("churn", 1): Totals(cache_miss=Duration(2, 12))}
+
+
+def test_what_an_ended_process_counted_stays_and_is_counted_once(root: Path):
+    ended, living = Meter(root, "a"), Meter(root, "b")
+    for meter in (ended, living):
+        meter.count("trivet_rows_total", "churn", "1", by=10)
+        meter.gauge("trivet_version_loaded", "churn", "1", value=1)
+    ended.close()
+    rows, loaded = ("count", "trivet_rows_total", "churn", "1"), ("gauge", "trivet_version_loaded", "churn", "1")
+    for _ in range(3):
+        assert living.read() == {rows: [20], loaded: [1]}
+        host.fold(root)
+    assert not list(root.glob("a.*"))
+
+
+def test_folding_that_was_cut_short_is_finished_later(root: Path, monkeypatch: pytest.MonkeyPatch):
+    ended = Meter(root, "a")
+    ended.count("trivet_rows_total", "churn", "1", by=10)
+    ended.close()
+    with monkeypatch.context() as cut:
+        cut.setattr(host.Page, "remove", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            host.fold(root)
+    assert list(root.glob("a.*"))
+    assert list(host.read(root).values()) == [[10]]
+    host.fold(root)
+    assert list(host.read(root).values()) == [[10]]
+    assert not list(root.glob("a.*"))
+
+
+COUNTING = """
+import sys
+from pathlib import Path
+from trivet.dataplane.metrics.meter import Meter
+meter = Meter(Path(sys.argv[1]), "victim")
+for number in range(1000):
+    meter.count("trivet_rows_total", "churn", "1")
+while True:
+    meter.count("trivet_rejected_total", "churn", "QUEUE_FULL")
+    if number:
+        print("counted", flush=True)
+        number = 0
+"""
+
+
+def test_a_killed_process_loses_no_count(root: Path):
+    process = subprocess.Popen([sys.executable, "-c", COUNTING, str(root)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "counted\n"
+    reader = Meter(root, "reader")
+    endless = ("count", "trivet_rejected_total", "churn", "QUEUE_FULL")
+    before = reader.read()[endless]
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    host.fold(root)
+    after = reader.read()
+    assert after["count", "trivet_rows_total", "churn", "1"] == [1000]
+    assert after[endless] >= before
+
+
+def test_threads_lose_no_count(root: Path):
+    meter = Meter(root, "a")
+    threads = [
+        threading.Thread(target=lambda: [meter.count("trivet_rows_total", "churn", "1") for _ in range(20_000)])
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(meter.read().values()) == [[80_000]]
+
+
+def test_more_series_than_one_part_holds_keep_their_counts(root: Path):
+    meter = Meter(root, "a")
+    for number in range(10_000):
+        meter.count("trivet_rows_total", "churn", str(number), by=number)
+    counts = Meter(root, "b").read()
+    assert all(counts["count", "trivet_rows_total", "churn", str(number)] == [number] for number in range(10_000))
+
+
+def test_a_full_disk_stops_no_prediction(root: Path, monkeypatch: pytest.MonkeyPatch):
+    meter = Meter(root, "a")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    meter.count("trivet_rows_total", "churn", "1")
+    assert meter.read() == {}
+
+
+def test_what_a_power_cut_left_is_passed_over(root: Path):
+    Meter(root, "a").count("trivet_rows_total", "churn", "1", by=3)
+    index = next(root.glob("a.index"))
+    index.write_bytes(index.read_bytes() + b'\0\0\0\n["count", "trivet_rows_total", "churn", "2", 900000, 1]\n["cou')
+    (root / host.FOLDED).write_bytes(b"")
+    assert list(host.read(root).values()) == [[3]]
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "place"),
+    [
+        (0, 0),
+        (100_000, 0),
+        (100_001, 1),
+        (200_000, 1),
+        (6_553_600_000, 16),
+        (6_553_600_001, 17),
+        (10_000_000_000, 17),
+        (10_000_000_001, 18),
+        (10**15, 18),
+    ],
+)
+def test_a_duration_falls_into_the_first_bucket_that_is_not_below_it(nanoseconds: int, place: int):
+    assert bucket(nanoseconds) == place
+    assert place == len(BOUNDS_NS) or nanoseconds <= BOUNDS_NS[place]
+    assert place == 0 or nanoseconds > BOUNDS_NS[place - 1]
