@@ -62,7 +62,7 @@ def enter(plane: Plane, credentials: str | Caller | None, model_name: str, verb:
     table = plane.table
     caller = credentials if isinstance(credentials, Caller) else authenticate(table, plane.peppers, credentials)
     model = authorise(table, caller, model_name, verb)
-    admit(model, plane.spool, is_draining=plane.is_draining)
+    admit(model, plane.spool, is_closed=plane.is_closed)
     return Entrance(caller, model, table.snapshot.generation)
 
 

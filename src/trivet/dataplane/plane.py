@@ -41,7 +41,8 @@ class Plane:
     table: Table = EMPTY_TABLE
     lease: Lease = field(default_factory=Lease)
     shadows: Shadows = field(default_factory=Shadows)
-    is_draining: bool = False
+    is_draining: bool = False  # not ready, and each answer closes its connection
+    is_closed: bool = False  # nothing is answered any more
     _following: threading.Lock = field(default_factory=threading.Lock)
 
     def follow(self, snapshot: Snapshot, *, even_older: bool = False) -> None:

@@ -71,6 +71,7 @@ class Process:
         self.plane.lease.wanted.set()
         if self._thread is not None:
             self._thread.join(timeout=STOP_SECONDS)
+        self.plane.is_draining = self.plane.is_closed = True
         self.plane.shadows.stop()
         self.plane.spool.close()
         self.plane.meter.close()

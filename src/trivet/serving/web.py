@@ -95,35 +95,42 @@ class _Server(uvicorn.Server):
             self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take the connections that wait for being accepted, no more after them, and let each have its last answer."""
+        while self._accept():
+            pass
         asyncio.get_running_loop().remove_reader(self._listening.fileno())
         self._listening.close()
+        await asyncio.gather(*self._arriving, return_exceptions=True)
         await super().shutdown(sockets=sockets)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> Any:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  (uvicorn's signature)
+        """Not ready from now on. A second signal changes nothing: what is under way is bounded in time, and finished."""
         this_process(WorkerKind.WEB).plane.is_draining = True
-        super().handle_exit(sig, frame)
+        self.should_exit = True
 
     def _listen(self) -> None:
         if not self.should_exit:
             asyncio.get_running_loop().add_reader(self._listening.fileno(), self._accept)
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Take one connection that waits; False when none does."""
         try:
             connection, _ = self._listening.accept()
         except (BlockingIOError, ConnectionAbortedError):
-            return  # another worker was faster, or the client left
+            return False  # another worker was faster, or the client left
         except OSError as error:  # out of descriptors: the connection waits until one is free
             logger.error("event=not_accepted error=%s", error.strerror)  # noqa: TRY400
             loop = asyncio.get_running_loop()
             loop.remove_reader(self._listening.fileno())
             loop.call_later(ACCEPT_AGAIN_SECONDS, self._listen)
-            return
+            return False
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop = asyncio.get_running_loop()
         task = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
         self._arriving.add(task)
         task.add_done_callback(self._arriving.discard)
+        return True
 
     def _protocol(self) -> asyncio.Protocol:
         make = self.config.http_protocol_class

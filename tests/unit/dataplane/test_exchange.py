@@ -273,6 +273,11 @@ def test_a_draining_worker_is_alive_but_not_ready(world: World):
     world.plane.is_draining = True
     assert world.ask("GET", "/v2/health/live")[0] == 200
     assert world.ask("GET", "/v2/health/ready")[:2][1]["ready"] is False
+    assert world.ask()[0] == 200  # a client that did not know yet
+
+
+def test_a_worker_at_its_end_answers_no_more(world: World):
+    world.plane.is_draining = world.plane.is_closed = True
     status, _, headers = world.ask()
     assert (status, headers["trivet-error"], headers["retry-after"]) == (503, "DRAINING", "1")
 

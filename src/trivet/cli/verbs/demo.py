@@ -127,7 +127,7 @@ def _serve(options: argparse.Namespace, demo: dict[str, Any], out: Out) -> int:
         else:
             _invite(demo, out)
 
-    supervisor = Supervisor(serving_children(listening, conf.WORKERS()), on_ready=ready)
+    supervisor = Supervisor(serving_children(listening, conf.WORKERS()), on_ready=ready, on_end=listening.close)
     code = supervisor.run()
     return checked[0] if checked else WRONG if options.check else code
 

@@ -34,7 +34,7 @@ def serve(options: argparse.Namespace, out: Out) -> int:
         out.say(f"ready in {time.monotonic() - started:.1f} s")
 
     out.say(_table(bind, workers))
-    return Supervisor(children, on_ready=ready).run()
+    return Supervisor(children, on_ready=ready, on_end=listening.close).run()
 
 
 def serving_children(listening: socket.socket, workers: int) -> list[Child]:

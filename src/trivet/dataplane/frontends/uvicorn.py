@@ -29,6 +29,7 @@ MAX_FIELDS = 100
 LENGTH_DIGITS = 6  # a body whose length has fewer digits is taken directly: under 100 kB
 MAX_CONNECTIONS = 1024
 HEAD_SECONDS = 5.0  # a head may take this long from its first byte
+LINGER_SECONDS = 1.0  # an idle connection of a server that ends is left open for so long
 WATCH_SECONDS = 2.5  # so a bound of 5 s is kept to within 7.5
 
 
@@ -46,7 +47,6 @@ class DirectProtocol(HttpToolsProtocol):
         self._is_head_done = False
         self._head_bytes = 0
         self._head_error: TrivetError | None = None
-        self._is_ending = False
         self._since = 0.0  # when what is waited for began: a head, a body, or nothing
 
     # --- the connection -----------------------------------------------------------------------------------------------
@@ -68,11 +68,25 @@ class DirectProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        """Close the connection, after the request under way where there is one."""
-        if self._exchange is not None:
-            self._is_ending = True
-        else:
+        """Close the connection after its last answer: of the request under way, or of one that a client is sending now.
+
+        A client that keeps connections open learns of the end by an answer that says so; closing an idle one at once
+        would meet requests on their way. So an idle one is left open for a moment.
+        """
+        if self._is_idle:
+            self.loop.call_later(LINGER_SECONDS, self._close_if_idle)
+        elif self.cycle is not None and not self.cycle.response_complete:
             super().shutdown()
+
+    @property
+    def _is_idle(self) -> bool:
+        """True when no request has begun."""
+        is_answered = self.cycle is None or self.cycle.response_complete
+        return self._exchange is None and not self._has_begun and is_answered
+
+    def _close_if_idle(self) -> None:
+        if self._is_idle:
+            self.transport.close()
 
     def resume_writing(self) -> None:
         """Read on, once the client has read what it was sent."""
@@ -176,7 +190,7 @@ class DirectProtocol(HttpToolsProtocol):
         if response is None:
             response = exchange.run()
         self._drop_exchange()
-        self._write(response, keep_alive=self.parser.should_keep_alive() and not self._is_ending)
+        self._write(response, keep_alive=self.parser.should_keep_alive() and not self._plane.is_draining)
 
     # --- both roads ---------------------------------------------------------------------------------------------------
 
@@ -200,6 +214,8 @@ class DirectProtocol(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expects
         self.headers.extend(headers)
         super().on_headers_complete()
+        if self._plane.is_draining:
+            self.cycle.keep_alive = False
 
     def _write(self, response: Response, *, keep_alive: bool) -> None:
         parts = [_status_line(response.status)]
