@@ -37,8 +37,9 @@ lint: $(INSTALLED) ## judge format, style, import rules, types and lock files; a
 	scripts/check-locks $(LOCKS) || failed=1; \
 	exit $$failed
 
-bench: $(INSTALLED) ## measure what a prediction costs, station by station
-	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+bench: $(INSTALLED) ## measure a prediction, station by station and against others (--peers --install: also model servers)
+	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.comparison $(BENCH_ARGS)
 
 docs: $(INSTALLED) ## run every snippet of the documentation
 	@if [ -d tests/docs ]; then $(BIN)/python -m pytest tests/docs; else echo "no page has snippets yet: nothing was run"; fi

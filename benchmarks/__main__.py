@@ -8,33 +8,23 @@ resident memory of a web worker. Load and servers share the machine.
 from __future__ import annotations
 
 import json
-import os
-import platform
-import re
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import trivet
 from benchmarks.corridor import first_body, stations
+from benchmarks.load import Run, wrk
+from benchmarks.processes import cpu_seconds, descendants, machine, resident_mb, started
 from trivet.model.bundle.bundle import Bundle, read_bundle
 
 ROUNDS = 5
 SECONDS = 5
 WORKERS = 2
 CONNECTIONS = (32, 1)
-TICKS = os.sysconf("SC_CLK_TCK")
 PROJECT = Path("var/bench")
-START_SECONDS = 60
 
 
 @dataclass
@@ -47,22 +37,12 @@ class Target:
     headers: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     cwd: Path | None = None
-    runs: dict[int, list[Run]] = field(default_factory=dict)
+    runs: dict[int, list[tuple[Run, float]]] = field(default_factory=dict)  # with CPU microseconds a request
     memory_mb: float = 0.0
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v2/models/late/infer"
-
-
-@dataclass
-class Run:
-    """One run of the load generator: requests a second, CPU microseconds a request, latencies in milliseconds."""
-
-    rate: float
-    cpu_us: float
-    p50_ms: float
-    p99_ms: float
 
 
 def main() -> int:
@@ -109,10 +89,9 @@ def main() -> int:
             8473,
         ),
     ]
-    with tempfile.TemporaryDirectory() as scratch:
-        for number in range(ROUNDS):
-            for target in targets:
-                measure(target, body, Path(scratch), is_first=number == 0)
+    for number in range(ROUNDS):
+        for target in targets:
+            measure(target, body, is_first=number == 0)
     print_rates(targets)
     return 0
 
@@ -139,127 +118,25 @@ def champion(project: Path) -> tuple[Bundle, Path]:
     return read_bundle(folder, digest), folder
 
 
-def measure(target: Target, body: bytes, scratch: Path, *, is_first: bool) -> None:
+def measure(target: Target, body: bytes, *, is_first: bool) -> None:
     """Start `target`, load it at each number of connections, stop it."""
-    script = scratch / "post.lua"
-    lines = [f"wrk.headers[{json.dumps(k)}] = {json.dumps(v)}" for k, v in target.headers.items()]
-    (scratch / "body.json").write_bytes(body)
-    script.write_text(
-        "\n".join(
-            [
-                'wrk.method = "POST"',
-                'wrk.headers["Content-Type"] = "application/json"',
-                *lines,
-                f'local file = io.open("{scratch / "body.json"}", "rb")',
-                'wrk.body = file:read("*a")',
-            ]
-        )
-    )
-    with started(target, body) as process:
+    with started(
+        target.command, target.url, body, target.headers, environment=target.environment, cwd=target.cwd
+    ) as process:
         for connections in CONNECTIONS:
-            wrk(target, script, connections, 1)  # warm
+            wrk(target.url, body, target.headers, connections=connections, seconds=1)  # warm
             pids = serving_pids(process.pid)
             before = cpu_seconds(pids)
-            output = wrk(target, script, connections, SECONDS)
-            used = cpu_seconds(pids) - before
-            target.runs.setdefault(connections, []).append(parse(output, used))
+            run = wrk(target.url, body, target.headers, connections=connections, seconds=SECONDS)
+            cpu_us = (cpu_seconds(pids) - before) / run.requests * 1e6
+            target.runs.setdefault(connections, []).append((run, cpu_us))
         if is_first:
             target.memory_mb = max(resident_mb(pid) for pid in serving_pids(process.pid))
-
-
-@contextmanager
-def started(target: Target, body: bytes) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the server of `target` until the block ends; it has answered once when the block begins."""
-    process = subprocess.Popen(
-        target.command,
-        cwd=target.cwd,
-        env={**os.environ, **target.environment},
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        request = urllib.request.Request(
-            target.url, data=body, headers={**target.headers, "Content-Type": "application/json"}
-        )
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                with urllib.request.urlopen(request, timeout=5):
-                    break
-            except OSError:
-                if time.monotonic() > deadline or process.poll() is not None:
-                    raise
-                time.sleep(0.1)
-        yield process
-    finally:
-        os.killpg(process.pid, signal.SIGTERM) if target.cwd is None else process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
-
-
-def wrk(target: Target, script: Path, connections: int, seconds: int) -> str:
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), target.url]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def parse(output: str, cpu_seconds_used: float) -> Run:
-    """Read what wrk printed; raises when any answer was not a 2xx."""
-    if "Non-2xx" in output or "Socket errors" in output:
-        raise RuntimeError(f"not every request was answered:\n{output}")
-    requests = int(match(r"(\d+) requests in", output))
-    return Run(
-        float(match(r"Requests/sec:\s+([\d.]+)", output)),
-        cpu_seconds_used / requests * 1e6,
-        milliseconds(match(r"(?m)^\s+50%\s+(\S+)", output)),
-        milliseconds(match(r"(?m)^\s+99%\s+(\S+)", output)),
-    )
-
-
-def match(pattern: str, text: str) -> str:
-    found = re.search(pattern, text)
-    if found is None:
-        raise RuntimeError(f"wrk printed no {pattern}:\n{text}")
-    return found[1]
-
-
-def milliseconds(text: str) -> float:
-    value, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr]
-    return float(value) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[unit]
-
-
-def descendants(pid: int) -> list[int]:
-    """Return `pid` and every process below it."""
-    found = [pid]
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in path.read_text().split():
-            found += descendants(int(child))
-    return found
 
 
 def serving_pids(pid: int) -> list[int]:
     """Return the processes that answer: not the keeper, which ships the log at low priority."""
     return [p for p in descendants(pid) if b"keeper" not in Path(f"/proc/{p}/cmdline").read_bytes()]
-
-
-def cpu_seconds(pids: list[int]) -> float:
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS
-
-
-def resident_mb(pid: int) -> float:
-    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024  # type: ignore[index]
-
-
-def machine() -> str:
-    """Return what the figures were measured on."""
-    model = re.search(r"model name\s+: (.*)", Path("/proc/cpuinfo").read_text())
-    cores = len(os.sched_getaffinity(0))
-    return (
-        f"{model[1] if model else platform.machine()}, {cores} cores shared with the load, Linux {platform.release()},"
-        f" Python {platform.python_version()}, Trivet {trivet.__version__}\n"
-    )
 
 
 def print_corridor(bundle: Bundle, body: bytes) -> None:
@@ -296,8 +173,8 @@ def print_rates(targets: list[Target]) -> None:
     print(f"\nAt 32 connections: {ours / django_view:.1f} times the Django view, {ours / empty:.0%} of an empty POST.")
 
 
-def median(runs: list[Run], field_name: str) -> float:
-    return statistics.median(getattr(run, field_name) for run in runs)
+def median(runs: list[tuple[Run, float]], name: str) -> float:
+    return statistics.median(cpu_us if name == "cpu_us" else getattr(run, name) for run, cpu_us in runs)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The servers that Trivet is measured against: how each is installed, started, asked and understood."""

@@ -1,0 +1,25 @@
+"""What a team writes by hand with FastAPI: the joblib file behind a typed body. No key, no log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from benchmarks.opponents.servers.estimators import all_estimators
+
+models = all_estimators()
+app = FastAPI()
+
+
+class Body(BaseModel):
+    """Rows of numbers and words."""
+
+    rows: list[list[float | str]]
+
+
+@app.post("/{model}")
+def predict(model: str, body: Body) -> dict[str, Any]:
+    """Answer with probabilities; in a thread, as a plain function is."""
+    return {"probabilities": models[model].probabilities(body.rows)}

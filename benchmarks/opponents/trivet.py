@@ -1,0 +1,65 @@
+"""Trivet itself, as an operator starts it: key, validation and prediction log on, the keeper shipping meanwhile."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.opponents.opponent import WORKERS, Known, Opponent, Question, rows_of, tensors
+from benchmarks.opponents.peers import MODELS
+from trivet.model.bundle.bundle import read_bundle
+
+
+class Trivet(Opponent):
+    """`trivet serve` on a project with the four models."""
+
+    name = "Trivet"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._key = ""
+
+    def prepare(self) -> None:
+        """Make the project, push the models, keep the ONNX files for the opponent that serves them by hand."""
+        folder = self.folder
+        project = folder / "trivet"
+        if not project.exists():
+            _trivet(folder, "init", "trivet")
+            for name in MODELS:
+                sample = f"--sample={folder / name}.csv"
+                _trivet(project, "push", str(folder / f"{name}.joblib"), f"--name={name}", sample)
+                _keep_graph(project, folder, name)
+        verbs = [f"--model={name}" for name in MODELS]
+        made = _trivet(project, "keys", "create", "bench", *verbs, "--verb=predict", "--json")
+        self._key = json.loads(made)["key"]
+
+    def command(self, python: str, port: int) -> list[str]:
+        return [python, "-m", "trivet", "serve", "--bind", f"127.0.0.1:{port}", "--workers", str(WORKERS)]
+
+    @property
+    def cwd(self) -> Path:
+        return self.folder / "trivet"
+
+    def question(self, known: Known, rows: int) -> Question:
+        body: dict[str, Any] = {"inputs": tensors(known, rows), "outputs": [{"name": "probabilities"}]}
+        key = ("Authorization", f"Bearer {self._key}")
+        return Question(f"/v2/models/{known.name}/infer", json.dumps(body).encode(), (key,))
+
+    def probabilities(self, answer: Any, rows: int) -> list[list[float]]:
+        return rows_of(answer["outputs"][0]["data"], rows)
+
+
+def _keep_graph(project: Path, folder: Path, name: str) -> None:
+    digest = json.loads(_trivet(project, "show", f"{name}@champion", "--json"))["digest"]
+    bundle = read_bundle(project / ".trivet/bundles/sha256" / digest[:2] / digest[2:4] / digest, digest)
+    (folder / f"{name}.onnx").write_bytes(bundle.files["model.onnx"])
+    packs = {pack.name: list(pack.columns) for pack in bundle.manifest.packs}
+    (folder / f"{name}.packs.json").write_text(json.dumps(packs))
+
+
+def _trivet(cwd: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "trivet", *arguments]
+    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout
