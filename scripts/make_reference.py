@@ -74,7 +74,8 @@ def settings() -> str:
         'Bundles lie in `STORAGES["trivet"]` where there is one, else in `TRIVET_HOME`.'
         " The prediction paths answer the hosts of `ALLOWED_HOSTS`."
         " The project that `trivet init` makes also reads `SECRET_KEY`, `DATABASE_URL`"
-        " (`postgres://user:password@host/name`), `ALLOWED_HOSTS`, `CSRF_TRUSTED_ORIGINS` and `LOG_LEVEL` from there.",
+        " (`postgres://user:password@host/name`), `REDIS_URL` (the entry `redis` of `CACHES`),"
+        " `ALLOWED_HOSTS`, `CSRF_TRUSTED_ORIGINS` and `LOG_LEVEL` from there.",
         "## Checks",
         "What `manage.py check` says about them:",
         *(f"* `trivet.{_sentence(check.__doc__).replace(':', '`:', 1)}" for check in checks.ALL_CHECKS),

@@ -5,7 +5,9 @@ Each is a function read late: `conf.MAX_ROWS()`. Only Django rooms read settings
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ Reader = Callable[[Any], T]  # Any: whatever stands in the settings module
 SETTING_PREFIX = "TRIVET_"
 MIB = 1024 * 1024
 FOLDER_NAME = ".trivet"
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+REDIS_OPTIONS = ("db", "username", "password")  # of a CACHES entry, beside what its URL says
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,13 @@ def base_url(value: Any) -> str:
     return value.rstrip("/")
 
 
+def redis_alias(value: Any) -> str:
+    """Accept the alias of an entry of `CACHES` whose `LOCATION` is the URL of a Redis; empty means none."""
+    if not isinstance(value, str) or (value and not _location(value).startswith(REDIS_SCHEMES)):
+        raise ValueError("the alias of an entry of CACHES whose LOCATION is a URL such as 'redis://127.0.0.1:6379/1'")
+    return value
+
+
 def secret(value: Any) -> str:
     """Accept a text that is not empty."""
     if not isinstance(value, str) or not value:
@@ -133,6 +144,13 @@ def secrets(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(text, str) and text for text in value):
         raise ValueError("a list of texts that are not empty")
     return tuple(value)
+
+
+def _location(alias: str) -> str:
+    """Return where a cache is: the first of several places, which Django writes to."""
+    location = settings.CACHES.get(alias, {}).get("LOCATION", "")
+    places = re.split("[;,]", location) if isinstance(location, str) else location
+    return str(places[0]) if places else ""
 
 
 def _is_web_url(text: str) -> bool:
@@ -188,6 +206,20 @@ INLINE_LIMIT_MS = Setting(
     "Cost of a request, in ms, beyond which it leaves the event loop for a thread.",
 )
 
+CACHE = Setting(
+    "TRIVET_CACHE",
+    lambda: "auto",
+    choice("auto", "on", "off"),
+    "Whether answers are remembered: 'auto' where that was measured to pay, 'on' for every version that may.",
+)
+CACHE_MB = Setting("TRIVET_CACHE_MB", lambda: 64, integer(1, 1_000_000), "Most that one process remembers, in MiB.")
+SHARED_CACHE = Setting(
+    "TRIVET_SHARED_CACHE",
+    lambda: "",
+    redis_alias,
+    "Alias of a Redis in `CACHES` through which processes share answers.",
+)
+
 SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     HOME,
     BIND,
@@ -206,6 +238,9 @@ SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     LEASE_SECONDS,
     DEADLINE_SECONDS,
     INLINE_LIMIT_MS,
+    CACHE,
+    CACHE_MB,
+    SHARED_CACHE,
 )
 SECRETS = (KEY_PEPPER, KEY_PEPPER_FALLBACKS)  # never repeated in a message
 
@@ -213,3 +248,17 @@ SECRETS = (KEY_PEPPER, KEY_PEPPER_FALLBACKS)  # never repeated in a message
 def peppers() -> tuple[bytes, ...]:
     """Return the keys of the API key hash: first the one that new keys are hashed with, then those still accepted."""
     return tuple(derive_pepper(text) for text in (KEY_PEPPER(), *KEY_PEPPER_FALLBACKS()))
+
+
+def cache_secret() -> bytes:
+    """Return what keys the prediction cache: the same in every process of a project, and derived from the pepper."""
+    return hashlib.blake2b(peppers()[0], digest_size=32, person=b"trivet cache").digest()
+
+
+def shared_cache() -> tuple[str, dict[str, Any]] | None:  # Any: what redis-py takes
+    """Return the address of the second level of the prediction cache, and what Redis has to be told; None for none."""
+    alias = SHARED_CACHE()
+    if not alias:
+        return None
+    options = settings.CACHES[alias].get("OPTIONS", {})
+    return _location(alias), {name: options[name] for name in REDIS_OPTIONS if name in options}

@@ -7,6 +7,7 @@ from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 
 from trivet import checks, conf
+from trivet.serving.wiring import build_cache
 
 
 def found(check):
@@ -45,6 +46,10 @@ def test_a_setting_is_read_when_it_is_asked_for(settings):
         ("TRIVET_BIND", "8000", "TRIVET_BIND must be an address such as '127.0.0.1:8000', not '8000'."),
         ("TRIVET_PUBLIC_URL", "models.example", "must be a URL such as"),
         ("TRIVET_HOME", 7, "TRIVET_HOME must be the path of a folder"),
+        ("TRIVET_CACHE", True, "TRIVET_CACHE must be 'auto' or 'on' or 'off', not 'True'."),
+        ("TRIVET_CACHE_MB", 0, "TRIVET_CACHE_MB must be a whole number from 1 to 1,000,000, not '0'."),
+        ("TRIVET_SHARED_CACHE", "default", "must be the alias of an entry of CACHES whose LOCATION is a URL"),
+        ("TRIVET_SHARED_CACHE", "nowhere", "not 'nowhere'."),
         ("TRIVET_KEY_PEPPER", b"s3cret", "TRIVET_KEY_PEPPER must be a text that is not empty."),
         ("TRIVET_KEY_PEPPER_FALLBACKS", "s3cret", "must be a list of texts"),
     ],
@@ -88,3 +93,45 @@ def test_keys_made_with_an_earlier_pepper_still_open(settings):
     new, old = conf.peppers()
     del settings.TRIVET_KEY_PEPPER
     assert conf.peppers()[0] == old != new
+
+
+REDIS = "django.core.cache.backends.redis.RedisCache"
+
+
+@pytest.mark.parametrize(
+    ("entry", "address", "options"),
+    [
+        ({"LOCATION": "redis://127.0.0.1:6379/1"}, "redis://127.0.0.1:6379/1", {}),
+        ({"LOCATION": ["rediss://first:6380", "redis://replica"]}, "rediss://first:6380", {}),
+        ({"LOCATION": "redis://first;redis://replica"}, "redis://first", {}),
+        (
+            {"LOCATION": "unix:///run/redis.sock", "OPTIONS": {"db": 3, "password": "s3cret", "pool_class": "x"}},
+            "unix:///run/redis.sock",
+            {"db": 3, "password": "s3cret"},
+        ),
+    ],
+)
+def test_the_shared_cache_is_the_address_of_an_entry_of_caches(settings, entry, address, options):
+    assert conf.shared_cache() is None
+    settings.CACHES = {"default": {"BACKEND": REDIS}, "models": {"BACKEND": REDIS, **entry}}
+    settings.TRIVET_SHARED_CACHE = "models"
+    assert conf.shared_cache() == (address, options)
+    cache = build_cache()
+    assert cache.shared is not None
+    cache.shared.close()
+
+
+def test_the_cache_is_as_large_as_the_setting_says_and_off_where_it_says_so(settings):
+    assert build_cache().memory.limit_bytes == 64 * conf.MIB
+    settings.TRIVET_CACHE_MB = 3
+    assert build_cache().memory.limit_bytes == 3 * conf.MIB
+    settings.TRIVET_CACHE = "off"
+    assert build_cache() is None
+
+
+def test_every_process_of_a_project_and_no_other_project_has_the_same_cache_secret(settings):
+    secret = conf.cache_secret()
+    assert conf.cache_secret() == secret
+    assert secret not in conf.peppers()
+    settings.SECRET_KEY = "another project's"
+    assert conf.cache_secret() != secret

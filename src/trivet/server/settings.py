@@ -61,6 +61,9 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+if redis_url := os.environ.get("REDIS_URL"):
+    CACHES["redis"] = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": redis_url}
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -98,6 +101,9 @@ globals().update(
             "TRIVET_KEEPER": str,
             "TRIVET_LEASE_SECONDS": float,
             "TRIVET_INLINE_LIMIT_MS": float,
+            "TRIVET_CACHE": str,
+            "TRIVET_CACHE_MB": int,
+            "TRIVET_SHARED_CACHE": str,
         }
     )
 )

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 import trivet
 from trivet import conf
 from trivet.control.registry.storage import fetch_bundle, make_private
+from trivet.dataplane.cache.key import keyed_hash
+from trivet.dataplane.cache.prediction_cache import PredictionCache
 from trivet.dataplane.engines.inline import InlineEngine
 from trivet.dataplane.metrics.meter import Meter
 from trivet.dataplane.plane import Limits, Plane
 from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.spool import Spool
+
+if TYPE_CHECKING:
+    from trivet.dataplane.cache.shared import SharedCache
 
 LOCAL_HOSTS = (".localhost", "127.0.0.1", "[::1]")  # what Django allows where DEBUG is on and nothing is listed
 
@@ -23,7 +30,7 @@ def build_plane(worker_id: str) -> Plane:
     max_rows = conf.MAX_ROWS()
     make_private(spool_root())
     return Plane(
-        reconciler=Reconciler([InlineEngine()], fetch_bundle, max_rows),
+        reconciler=Reconciler([InlineEngine()], fetch_bundle, max_rows, build_cache()),
         spool=Spool(spool_root(), worker_id, limit_bytes=conf.SPOOL_MB() * conf.MIB),
         peppers=conf.peppers(),
         limits=Limits(
@@ -38,6 +45,28 @@ def build_plane(worker_id: str) -> Plane:
         release=trivet.__version__,
         meter=Meter(metrics_root(), worker_id),
     )
+
+
+def build_cache() -> PredictionCache | None:
+    """Return what this process remembers; None where `TRIVET_CACHE` forbids it. Raises `ImproperlyConfigured`."""
+    mode = conf.CACHE()
+    if mode == "off":
+        return None
+    secret = conf.cache_secret()
+    limit_bytes = conf.CACHE_MB() * conf.MIB
+    return PredictionCache(limit_bytes, keyed_hash(secret), is_forced=mode == "on", shared=_shared_cache(secret))
+
+
+def _shared_cache(secret: bytes) -> SharedCache | None:
+    place = conf.shared_cache()
+    if place is None:
+        return None
+    try:
+        from trivet.dataplane.cache.shared import SharedCache
+    except ImportError:
+        raise ImproperlyConfigured("TRIVET_SHARED_CACHE needs redis-py: pip install 'trivet[redis]'.") from None
+    address, options = place
+    return SharedCache(address, secret, options=options)
 
 
 def spool_root() -> Path:

@@ -26,7 +26,6 @@ MAX_VERSIONS = 256  # whose measurements are kept, also while they are not loade
 PATIENCE_SECONDS = 5.0  # how long to wait for another's run, at most
 PATIENCE_SHARE = 0.5  # and at most this share of the time left, so that some is left to run the model oneself
 
-Mode = Literal["auto", "on"]
 Result = Literal["hit", "miss", "shared", "bypass"]
 Run = Callable[[], list[np.ndarray]]
 
@@ -34,17 +33,18 @@ Run = Callable[[], list[np.ndarray]]
 class PredictionCache:
     """What one process remembers, of all versions. Thread-safe.
 
-    `shared` is a second level that other processes fill too. `hash_of` makes keys; a hit does not rest on it alone.
+    `hash_of` makes keys; a hit does not rest on them alone. `is_forced`: every version that may be remembered is,
+    whether it pays or not. `shared` is a second level, which other processes fill too.
     """
 
     def __init__(
-        self, limit_bytes: int, hash_of: Hash, *, mode: Mode = "auto", shared: SharedCache | None = None
+        self, limit_bytes: int, hash_of: Hash, *, is_forced: bool = False, shared: SharedCache | None = None
     ) -> None:
         self.memory = Memory(limit_bytes)
         self.flights = Flights()
         self.hash_of = hash_of
         self.shared = shared
-        self._mode = mode
+        self._is_forced = is_forced
         self._versions: OrderedDict[str, VersionCache] = OrderedDict()
         self._lookups: dict[tuple[str, Result], int] = {}
         self._lock = threading.Lock()
@@ -56,12 +56,12 @@ class PredictionCache:
         """
         if signature.stochastic:
             return None
-        if self._mode == "auto" and loaded.runs_inline and 0 < loaded.cost_us_per_row < WORTH_US:
+        if not self._is_forced and loaded.runs_inline and 0 < loaded.cost_us_per_row < WORTH_US:
             return None
         with self._lock:
             found = self._versions.pop(digest, None)
             if found is None or found.may_wait == loaded.runs_inline:
-                found = VersionCache(self, digest, may_wait=not loaded.runs_inline, is_forced=self._mode == "on")
+                found = VersionCache(self, digest, may_wait=not loaded.runs_inline, is_forced=self._is_forced)
             self._versions[digest] = found
             if len(self._versions) > MAX_VERSIONS:
                 self._versions.popitem(last=False)

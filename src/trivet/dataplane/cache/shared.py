@@ -74,6 +74,7 @@ class SharedCache:
                 "socket_timeout": timeout,
                 "socket_connect_timeout": max(timeout, CONNECT_SECONDS),
                 "retry": None,
+                "protocol": 2,  # nothing but replies: no pushes, no maintenance notices
                 **(options or {}),
             },
         )
@@ -189,4 +190,4 @@ def _asked(inputs: bytes) -> bytes:
 
 
 def _checksum(secret: bytes, key: bytes, body: bytes) -> bytes:
-    return hashlib.blake2b(key + body, digest_size=CHECKSUM_BYTES, key=secret).digest()
+    return hashlib.blake2b(key + body, digest_size=CHECKSUM_BYTES, key=secret, person=b"trivet entry").digest()
