@@ -35,6 +35,23 @@ def test_a_record_becomes_one_row_per_input_row():
     assert (first.request_id, first.entity_key, first.generation) == ("r-1", "c-17", 5)
 
 
+def test_44_45_each_row_keeps_its_own_key_and_its_place_in_the_request(django_capture_on_commit_callbacks):
+    (version,) = ready()
+    told: list[list[str]] = []
+    signals.predictions_recorded.connect(receiver := lambda ids, **_: told.append(ids))
+    sent = record(version, rows=2, entity_keys=["c-1", "c-4"], places=[1, 4], flags={1: {"age": "above_high"}})
+    with django_capture_on_commit_callbacks(execute=True):
+        ship([sent])
+    signals.predictions_recorded.disconnect(receiver)
+
+    rows = Prediction.objects.order_by("row")
+    assert [(row.row, row.entity_key, row.flags) for row in rows] == [
+        (1, "c-1", {}),
+        (4, "c-4", {"age": "above_high"}),
+    ]
+    assert told == [[f"{sent.id}:1", f"{sent.id}:4"]]
+
+
 def test_shipping_again_changes_nothing():
     (version,) = ready()
     records = [record(version, rows=2), record(version)]

@@ -25,7 +25,7 @@ class PredictionRecord(msgspec.Struct, frozen=True, array_like=True):
     generation: int
     route: str  # why this version: only, split, sticky, audience, alias, pinned, fallback
     caller: str  # "key:<id>", "user:<name>", "process:<name>", "anonymous"
-    door: str  # "rest", "rows", "v1", "python"
+    door: str  # "rest", "rows", "csv", "v1", "python"
     rows: int
     inputs: list[list[Any]] | None
     outputs: list[list[Any]]
@@ -41,6 +41,8 @@ class PredictionRecord(msgspec.Struct, frozen=True, array_like=True):
     inputs_sha256: str = ""  # in place of `inputs` that made the record too large
     fallback_from: int = 0  # the version that failed, where another answered for it
     shadow_of: str = ""  # of kind "shadow": the prediction that was answered meanwhile; it has the inputs
+    entity_keys: list[str] | None = None  # one per row, in place of `entity_key`
+    places: list[int] | None = None  # of the rows among those asked, where some did not fit and are not here
 
 
 _encoder = msgspec.msgpack.Encoder()

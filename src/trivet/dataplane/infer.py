@@ -117,6 +117,8 @@ def infer(
         cached,
         failed,
         arrays,
+        valid.places,
+        valid.problems,
     )
     if valid.rows:
         if ran / 1e9 > deadline:
@@ -334,17 +336,13 @@ def record_of(
         valid.flags,
         request_id,
         request.id or "",
-        _entity_key(request),
+        str(request.parameters.get("entity_key") or "") if request.parameters else "",
         latency_us,
         answer.cached,
         fallback_from=answer.fallback_from or 0,
+        entity_keys=valid.entity_keys,
+        places=valid.places,
     )
-
-
-def _entity_key(request: InferRequest | RowsRequest) -> str:
-    if isinstance(request, RowsRequest) and request.entity_keys:
-        return request.entity_keys[0]
-    return str((request.parameters or {}).get("entity_key") or "")
 
 
 def _append(plane: Plane, record: PredictionRecord) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 
 from trivet.core.errors import NotFound, TrivetError, Unavailable
 from trivet.core.names import VERSION_NUMBER
-from trivet.dataplane.protocol.messages import InferRequest, InstancesRequest, RowsRequest
+from trivet.dataplane.protocol.messages import InferRequest, InstancesRequest, RowsRequest, TextRowsRequest
 from trivet.dataplane.table import LiveModel, LiveVersion
+from trivet.dataplane.validation.notations import read_text
 
 FALLS_BACK = frozenset({"MODEL_FAILED", "VERSION_NOT_LOADED", "QUEUE_FULL", "DEADLINE"})  # the version's doing
 PATIENCE = 0.75  # of the time to the deadline, the routed version's where others may answer for it
@@ -110,7 +111,7 @@ def route_key(model: LiveModel, request: InferRequest | RowsRequest | None) -> s
         return str(key)
     if not model.entry.sticky_by:
         return ""
-    values = _values_of(model.entry.sticky_by, request)
+    values = _values_of(model.entry.sticky_by, model, request)
     key = _as_key(values[0]) if values else ""
     return key if len(values) <= 1 or all(_as_key(value) == key for value in values) else ""
 
@@ -126,10 +127,18 @@ def _drawn(model: LiveModel, key: str) -> LiveVersion:
     return versions[rendezvous(model.name, key, weights)]
 
 
-def _values_of(field: str, request: InferRequest | RowsRequest) -> list[Any]:
+def _datatype_of(field: str, model: LiveModel) -> str:
+    inputs = (spec for _, version in model.routed for spec in version.plan.signature.inputs)
+    return next((spec.datatype for spec in inputs if field in spec.field_names), "BYTES")
+
+
+def _values_of(field: str, model: LiveModel, request: InferRequest | RowsRequest) -> list[Any]:
     """Return the field's values as they came, one per row; none where it is not there. They are judged later."""
     if isinstance(request, InstancesRequest):
         return []
+    if isinstance(request, TextRowsRequest):
+        datatype = _datatype_of(field, model)
+        return [read_text(datatype, row.get(field)) for row in request.rows]
     if isinstance(request, RowsRequest):
         return [row.get(field) for row in request.rows]
     for tensor in request.inputs:

@@ -355,14 +355,6 @@ def test_a_row_of_unknown_fields_costs_a_bounded_answer(world: World):
     assert world.ask(path="/v2/models/churn/predict", body=many)[2]["trivet-error"] == "TOO_MANY"
 
 
-def test_what_is_not_offered_yet_is_refused_rather_than_left_out(world: World):
-    for parameters in ({"partial": True}, {"interval": 0.9}):
-        body = {"rows": [GOOD_ROW], "parameters": parameters}
-        assert world.ask(path="/v2/models/churn/predict", body=body)[2]["trivet-error"] == "BAD_PARAMETER"
-    status, _, _ = world.ask(path="/v2/models/churn/predict", body={"rows": [GOOD_ROW], "entity_keys": ["c-17"]})
-    assert (status, world.records()[0].entity_key) == (200, "c-17")
-
-
 def test_binary_tensors_are_refused_with_the_way_out(world: World):
     status, answer, _ = world.ask(headers={"inference-header-content-length": "134"})
     assert status == 400

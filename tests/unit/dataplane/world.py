@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -144,26 +145,38 @@ class World:
         *,
         key: str | None = "",
         headers: dict[str, str] | None = None,
-    ) -> tuple[int, dict, dict[str, str]]:
+    ) -> tuple[int, Any, dict[str, str]]:
         """Send one request as a front end would; return status, JSON, headers."""
         data = body if isinstance(body, bytes) else json.dumps(body if body is not None else infer_body()).encode()
         sent = {b"host": b"localhost", b"content-length": str(len(data)).encode()}
         if key is not None:
             sent[b"authorization"] = f"Bearer {key or self.key}".encode()
         sent |= {name.lower().encode(): value.encode() for name, value in (headers or {}).items()}
-        exchange = Exchange(self.plane, method, path, sent)
+        path, _, query = path.partition("?")
+        exchange = Exchange(self.plane, method, path, sent, query=query.encode())
         response: Response | None = exchange.begin()
         if response is None:
             response = exchange.receive(data) or exchange.run()
         return (
             response.status,
-            json.loads(response.body) if response.body else {},
+            _read(response),
             {name.decode(): value.decode() for name, value in response.headers},
         )
+
+    def table(self, text: str | bytes, query: str = "") -> tuple[int, Any, dict[str, str]]:
+        """Send a table to `/predict`; return status, the answer's text or JSON, headers."""
+        body = text if isinstance(text, bytes) else text.encode()
+        return self.ask(path=f"/v2/models/churn/predict{query}", body=body, headers={"content-type": "text/csv"})
 
     def records(self) -> list[PredictionRecord]:
         """Return what has been recorded so far."""
         return [decode_record(p) for segment in segments(self.spool_root) for p, _ in segment.payloads(0)]
+
+
+def _read(response: Response) -> Any:
+    if dict(response.headers)[b"content-type"].startswith(b"text/"):
+        return response.body.decode()
+    return json.loads(response.body) if response.body else {}
 
 
 def infer_body(**changes: object) -> dict:

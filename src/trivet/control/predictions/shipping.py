@@ -40,14 +40,13 @@ SHARED_COLUMNS = (
     "route",
     "caller",
     "door",
-    "entity_key",
     "request_id",
     "caller_id",
     "latency_us",
     "cached",
     "inputs_sha256",
 )
-COLUMNS = (*SHARED_COLUMNS, "row", "inputs", "output", "score", "decision", "flags")
+COLUMNS = (*SHARED_COLUMNS, "row", "entity_key", "inputs", "output", "score", "decision", "flags")
 PREDICTION_ID = Prediction._meta.get_field("prediction_id")
 MADE_AT = Prediction._meta.get_field("made_at")
 
@@ -112,7 +111,8 @@ def rows_of(record: PredictionRecord, connection: BaseDatabaseWrapper) -> Iterat
     for row, (inputs, output, decision) in enumerate(told):
         yield (
             *shared,
-            row,
+            record.places[row] if record.places else row,
+            _text(record.entity_keys[row] if record.entity_keys else record.entity_key, 256),
             None if inputs is None else _json(inputs),
             _json(output),
             None if decision.score is None else float(decision.score),
@@ -157,7 +157,6 @@ def _shared_values(record: PredictionRecord, connection: BaseDatabaseWrapper) ->
         _text(record.route, 16),
         _text(record.caller, 200),
         _text(record.door, 16),
-        _text(record.entity_key, 256),
         _text(record.request_id, 128),
         _text(record.caller_id, 128),
         min(max(record.latency_us, 0), LARGEST_INTEGER),
@@ -242,5 +241,5 @@ def _move_cursor(cursor: Cursor) -> None:
 def _ids_by_model(records: Iterable[PredictionRecord]) -> dict[str, list[str]]:
     ids: dict[str, list[str]] = defaultdict(list)
     for record in records:
-        ids[record.model] += [f"{record.id}:{row}" for row in range(record.rows)]
+        ids[record.model] += [f"{record.id}:{row}" for row in record.places or range(record.rows)]
     return ids

@@ -34,7 +34,7 @@ class ClientGone(Exception):
 async def answer(plane: Plane, scope: Scope, receive: Receive, send: Send, slow_lane: SlowLane) -> None:
     """Answer one request on a prediction path. Slow ones take the `slow_lane`, so that they do not hold the loop."""
     headers = read_headers(list(scope["headers"]))
-    exchange = Exchange(plane, scope["method"], scope["path"], headers)
+    exchange = Exchange(plane, scope["method"], scope["path"], headers, query=scope.get("query_string", b""))
     if plane.lease.is_over and (refusal := await _catch_up(plane, scope["path"])):
         await _send(_closing(exchange.refuse(refusal)), send)
         return

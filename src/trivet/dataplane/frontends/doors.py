@@ -8,20 +8,32 @@ from typing import Any, NamedTuple
 from trivet.dataplane.protocol.decode import decode_rows
 from trivet.dataplane.protocol.encode import encode_rows
 from trivet.dataplane.protocol.messages import Answer, RowsRequest
+from trivet.dataplane.protocol.text_table import MEDIA, decode_table, encode_table
 from trivet.dataplane.protocol.v1 import decode_instances, encode_predictions
+
+JSON = b"application/json"  # and no parameters: a stock client compares for equality
 
 
 class RowsDoor(NamedTuple):
     """One notation of rows; `name` stands in the log as the door."""
 
     name: str
-    decode: Callable[[bytes, str], RowsRequest]  # the body, the model's name
+    decode: Callable[[bytes, str, bytes, int], RowsRequest]  # the body, the model's name, the query, the most rows
     encode: Callable[[Answer, Any], bytes]  # Any: the request it decoded
+    media: bytes = JSON
+    suffix: str = ""  # of the file that an answer is sent as
 
 
 ROWS_DOORS = {
-    "predict": RowsDoor("rows", decode_rows, lambda answer, request: encode_rows(answer, request.outputs)),
-    "v1_predict": RowsDoor("v1", decode_instances, encode_predictions),
+    "predict": RowsDoor(
+        "rows",
+        lambda body, model, _query, _max_rows: decode_rows(body, model),
+        lambda answer, request: encode_rows(answer, request.outputs),
+    ),
+    "predict_csv": RowsDoor("csv", decode_table, encode_table, MEDIA, "csv"),
+    "v1_predict": RowsDoor(
+        "v1", lambda body, model, _query, _max_rows: decode_instances(body, model), encode_predictions
+    ),
 }
 """By the kind of path that leads to them."""
 

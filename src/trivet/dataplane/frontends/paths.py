@@ -48,6 +48,7 @@ METHODS = {
     "config": READ,
     "infer": ("POST",),
     "predict": ("POST",),
+    "predict_csv": ("POST",),  # the same path, told apart by the media type
     "v1_predict": ("POST",),
 }
 

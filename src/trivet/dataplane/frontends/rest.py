@@ -21,7 +21,7 @@ from trivet.core.ids import new_prediction_id
 from trivet.dataplane.authentication import authenticate
 from trivet.dataplane.deadline import deadline_of
 from trivet.dataplane.frontends.descriptions import PUBLIC, describe, health
-from trivet.dataplane.frontends.doors import DOORS, ROWS_DOORS
+from trivet.dataplane.frontends.doors import DOORS, JSON, ROWS_DOORS
 from trivet.dataplane.frontends.paths import METHODS, Target, parse_path
 from trivet.dataplane.frontends.slow_lane import is_slow
 from trivet.dataplane.infer import Entrance, enter, infer
@@ -40,7 +40,6 @@ READ_AS_JSON = frozenset({"", "application/json", "application/octet-stream", "a
 _LENGTH = re.compile(rb"[0-9]{1,10}")
 _HOST = re.compile(r"(?P<name>[a-z0-9.-]+|\[[a-f0-9:.]+\])(:[0-9]+)?")
 _ALWAYS = (
-    (b"content-type", b"application/json"),
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
 )
@@ -70,6 +69,7 @@ class Exchange:
         "_method",
         "_path",
         "_plane",
+        "_query",
         "_request",
         "_target",
         "_waits_since",
@@ -78,13 +78,21 @@ class Exchange:
     )
 
     def __init__(
-        self, plane: Plane, method: str, path: str, headers: Headers, credentials: Caller | None = None
+        self,
+        plane: Plane,
+        method: str,
+        path: str,
+        headers: Headers,
+        credentials: Caller | None = None,
+        *,
+        query: bytes = b"",
     ) -> None:
         """`headers` have lower-case names. `credentials` stand in for a key where a caller was authenticated elsewhere."""
         self._plane = plane
         self._method = method
         self._path = path
         self._headers = headers
+        self._query = query
         self.credentials = credentials
         given = headers.get(b"x-request-id")
         self.request_id = given.decode("latin-1") if given and ID_PATTERN.fullmatch(given.decode("latin-1")) else ""
@@ -159,7 +167,9 @@ class Exchange:
             raise TrivetError(f"{self._method} is not offered on this path.", code="METHOD")
         if target.kind == "infer" or target.kind in ROWS_DOORS:
             self._entrance = enter(self._plane, self.credentials or presented_key(headers), target.model, "predict")
-            _check_media(headers)
+            if target.kind == "predict" and _is_csv(headers.get(b"content-type", b"")):
+                self._target = target._replace(kind="predict_csv")
+            _check_media(headers, self._target.kind)
             return None
         return self._read_only(target)
 
@@ -171,7 +181,8 @@ class Exchange:
         if target.kind == "infer":
             self._request = decode_infer(body, target.model)
         else:
-            self._request = ROWS_DOORS[target.kind].decode(body, target.model)
+            max_rows = self._plane.limits.max_rows
+            self._request = ROWS_DOORS[target.kind].decode(body, target.model, self._query, max_rows)
 
     def _start_clock(self) -> None:
         seconds = self._plane.limits.deadline_seconds
@@ -198,7 +209,10 @@ class Exchange:
         if not self.request_id:
             self.request_id = answer.prediction_id
         headers = [(b"trivet-prediction-id", prediction_id), (b"trivet-model-version", b"%d" % answer.version)]
-        return self._response(200, body, headers)
+        if rows and rows.suffix:
+            name = f"{answer.model}-{answer.version}.{rows.suffix}"
+            headers.append((b"content-disposition", f'attachment; filename="{name}"'.encode()))
+        return self._response(200, body, headers, rows.media if rows else JSON)
 
     def _read_only(self, target: Target) -> Response:
         plane = self._plane
@@ -238,9 +252,12 @@ class Exchange:
             logger.exception("event=internal_error path=%s", self._path)
             return self.refuse(TrivetError("internal error; the server's log has it."))
 
-    def _response(self, status: int, body: bytes, extra: list[tuple[bytes, bytes]] | None = None) -> Response:
+    def _response(
+        self, status: int, body: bytes, extra: list[tuple[bytes, bytes]] | None = None, media: bytes = JSON
+    ) -> Response:
         request_id = (self.request_id or new_prediction_id()).encode()
         headers = [
+            (b"content-type", media),
             *_ALWAYS,
             (b"content-length", b"%d" % len(body)),
             (b"x-request-id", request_id),
@@ -314,9 +331,9 @@ def _is_allowed_host(host: bytes, allowed: tuple[str, ...]) -> bool:
     )
 
 
-def _check_media(headers: Headers) -> None:
+def _check_media(headers: Headers, kind: str) -> None:
     content_type, encoding = headers.get(b"content-type"), headers.get(b"content-encoding")
-    if content_type is not None and not _is_json(content_type):
+    if content_type is not None and kind != "predict_csv" and not _is_json(content_type):
         raise UnsupportedMedia(
             f"content type {quoted(content_type.decode('latin-1'))} is not read here; send application/json."
         )
@@ -334,6 +351,19 @@ def _check_media(headers: Headers) -> None:
 
 @lru_cache(maxsize=256)
 def _is_json(content_type: bytes) -> bool:
+    media, parameters = _media_type(content_type)
+    return media in READ_AS_JSON and parameters.get("charset", "utf-8") in ("utf-8", "utf8")
+
+
+@lru_cache(maxsize=256)
+def _is_csv(content_type: bytes) -> bool:
+    """True for a table in UTF-8 with a header line: without one nobody knows which column is which input."""
+    media, parameters = _media_type(content_type)
+    is_utf_8 = parameters.get("charset", "utf-8") in ("utf-8", "utf8")
+    return media == "text/csv" and is_utf_8 and parameters.get("header", "present") == "present"
+
+
+def _media_type(content_type: bytes) -> tuple[str, dict[str, str]]:
     media, *parameters = (part.strip().lower() for part in content_type.decode("latin-1").split(";"))
-    charsets = [p.partition("=")[2].strip('"') for p in parameters if p.startswith("charset=")]
-    return media in READ_AS_JSON and all(charset in ("utf-8", "utf8") for charset in charsets)
+    pairs = (parameter.partition("=") for parameter in parameters)
+    return media, {name: value.strip('"') for name, _, value in pairs}

@@ -156,14 +156,15 @@ class DirectProtocol(HttpToolsProtocol):
         self._is_head_done = True
         self._has_begun = False
         headers = read_headers(self.headers)
-        path = self.url.partition(b"?")[0].decode("ascii", "replace")
+        raw_path, _, query = self.url.partition(b"?")
+        path = raw_path.decode("ascii", "replace")
         if (
             not (self._may_go_directly(headers) and is_prediction_path(path, self._plane.prefix))
             or self._plane.lease.is_over
         ):
             self._take_the_long_road()
             return
-        self._exchange = exchange = Exchange(self._plane, "POST", path, headers)
+        self._exchange = exchange = Exchange(self._plane, "POST", path, headers, query=query)
         self._refusal = exchange.begin()
         self._body = []
         self._since = self.loop.time()

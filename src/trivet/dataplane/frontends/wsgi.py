@@ -25,7 +25,8 @@ def answer(plane: Plane, environ: Environ, start_response: StartResponse) -> Ite
 def respond(plane: Plane, environ: Environ) -> Response:
     """Return the response for `environ`; its path is SCRIPT_NAME and PATH_INFO together."""
     path = decoded_path(environ)
-    exchange = Exchange(plane, environ["REQUEST_METHOD"], path or "", request_headers(environ))
+    query = environ.get("QUERY_STRING", "").encode("latin-1", "replace")
+    exchange = Exchange(plane, environ["REQUEST_METHOD"], path or "", request_headers(environ), query=query)
     if path is None:
         return exchange.refuse(InvalidRequest("the path is not UTF-8.", code="BAD_PATH"))
     response = exchange.begin()  # which has judged the length

@@ -18,7 +18,6 @@ MAX_PARAMETERS = 64
 MAX_PARAMETER_KEY = 64
 MAX_PARAMETER_TEXT = 1024
 MAX_ROUTE_KEY = 128  # characters
-NOT_YET = ("partial", "interval")  # of section 9; answering without them would be a silent no
 MAX_ELEMENT = 1024 * 1024  # characters of one string element
 ID_PATTERN = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -76,9 +75,16 @@ def check_rows(request: RowsRequest, size: int, model: str) -> int:
     if widest > MAX_INPUTS:
         raise InvalidRequest(f"a row has {widest} fields; at most {MAX_INPUTS} are read.", code="TOO_MANY")
     keys = 1 + sum(map(len, named)) + _check_envelope(request)
-    for name in NOT_YET:
-        if name in (request.parameters or ()):
-            raise InvalidRequest(f"parameter {quoted(name)} is not offered by this release.", code="BAD_PARAMETER")
+    parameters = request.parameters or {}
+    if parameters.get("interval") is not None:
+        raise InvalidRequest(f"{model}: no version has calibration yet; ask without 'interval'.", code="BAD_PARAMETER")
+    if not isinstance(parameters.get("partial"), bool | None):
+        raise InvalidRequest(f"{model}: parameter 'partial' is true or false.", code="BAD_PARAMETER")
+    if parameters.get("entity_key") and len(request.rows) != 1:
+        raise InvalidRequest(
+            f"{model}: the parameter 'entity_key' is for one row; send 'entity_keys', one per row.",
+            code="BAD_PARAMETER",
+        )
     if request.outputs is not None:
         keys += 1
         if len(set(request.outputs)) != len(request.outputs):
@@ -88,10 +94,6 @@ def check_rows(request: RowsRequest, size: int, model: str) -> int:
         if len(request.entity_keys) != len(request.rows):
             raise InvalidRequest(
                 f"{model}: {len(request.entity_keys)} entity_keys for {len(request.rows)} rows.", code="COUNT_MISMATCH"
-            )
-        if len(request.entity_keys) > 1:
-            raise InvalidRequest(
-                f"{model}: this release records an entity key for one-row requests only.", code="BAD_PARAMETER"
             )
     if size > MAX_ELEMENT:
         for row in named:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from trivet.core.decisions import decide, named_outputs
-from trivet.core.errors import InvalidRows, TrivetError
+from trivet.core.errors import InvalidRequest, InvalidRows, TrivetError
 from trivet.dataplane.protocol.messages import Answer
 
 _encode = msgspec.json.Encoder().encode
@@ -56,11 +56,15 @@ def encode_rows(answer: Answer, wanted: list[str] | None) -> bytes:
 
 
 def answer_rows(answer: Answer, wanted: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Return one mapping per row: `id`, `value`, `decision`, and `flags` and `outputs` where there are any."""
+    """Return one mapping per row: `id`, `value`, `decision`, and `flags` and `outputs` where there are any.
+
+    A row that did not fit stands in its place with `field`, `code` and `error`.
+    """
+    places = range(answer.rows) if answer.places is None else answer.places
     columns = {output.name: output.data for output in answer.outputs}
     rows: list[dict[str, Any]] = []
     for number, decision in enumerate(decide(answer.signature, columns, answer.rows)):
-        row: dict[str, Any] = {"id": f"{answer.prediction_id}:{number}", "value": decision.value}
+        row: dict[str, Any] = {"id": f"{answer.prediction_id}:{places[number]}", "value": decision.value}
         if decision.decision:
             row["decision"] = decision.decision
         if answer.flags and number in answer.flags:
@@ -70,7 +74,15 @@ def answer_rows(answer: Answer, wanted: Collection[str] = ()) -> list[dict[str, 
         named = named_outputs(answer.signature, {name: columns[name] for name in wanted}, answer.rows)
         for row, outputs in zip(rows, named, strict=True):
             row["outputs"] = outputs
-    return rows
+    return rows if answer.problems is None else _in_their_places(rows, answer.problems)
+
+
+def _in_their_places(rows: list[dict[str, Any]], problems: dict[int, InvalidRequest]) -> list[dict[str, Any]]:
+    answered = iter(rows)
+    return [
+        {"field": problem.field, "code": problem.code, "error": problem.message} if problem else next(answered)
+        for problem in map(problems.get, range(len(rows) + len(problems)))
+    ]
 
 
 def encode_error(error: TrivetError, state: dict[str, Any]) -> bytes:

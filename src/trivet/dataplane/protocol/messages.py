@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
+from trivet.core.errors import InvalidRequest
 from trivet.core.signature import Signature
 
 Dimension = Annotated[int, msgspec.Meta(ge=0)]
@@ -73,6 +74,10 @@ class InstancesRequest(RowsRequest, forbid_unknown_fields=True):
     rows: list[Any]
 
 
+class TextRowsRequest(RowsRequest, forbid_unknown_fields=True):
+    """Rows as a table of texts has them: every value is a text, or None where a cell is empty."""
+
+
 class Caller(msgspec.Struct, frozen=True):
     """Who asks: the name that is logged ("key:k3x9…", "user:ada", "anonymous") and what they may do."""
 
@@ -107,6 +112,8 @@ class Answer(msgspec.Struct):
     cached: bool = False
     fallback_from: int | None = None  # the version that failed, where another answered for it
     arrays: Sequence[np.ndarray] = ()  # what `outputs` were made of, in the same order
+    places: list[int] | None = None  # of the rows that were answered among those asked, where not all fitted
+    problems: dict[int, InvalidRequest] | None = None  # of the others, by their places
     stations: tuple[int, int, int, int] = (
         0,
         0,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trivet.core.datatypes import ACCEPTED, FLOATS, FP32_MAX, INTEGER_BOUNDS, NO_JSON, NUMPY_DTYPES
+from trivet.core.errors import InvalidRequest
 from trivet.core.signature import Input, Signature
 from trivet.model.bundle.packing import Pack
 
@@ -38,6 +39,9 @@ class Validated:
     columns: list[list[Any]]
     flags: Flags | None = None
     at_ns: int = 0  # when that was known, of `time.monotonic_ns()`
+    entity_keys: list[str] | None = None  # one per row
+    places: list[int] | None = None  # of these rows among those asked, where not all of them fitted
+    problems: dict[int, InvalidRequest] | None = None  # of the others, by their places
 
 
 class Check:

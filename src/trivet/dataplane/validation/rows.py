@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -58,25 +58,57 @@ def _tensors(plan: Plan, rows: Sequence[dict[str, Any]]) -> list[Tensor]:
     return tensors
 
 
+def first_problems(plan: Plan, rows: Sequence[dict[str, Any]], model: str) -> dict[int, InvalidRequest]:
+    """Return for each row that does not fit the first thing that is wrong with it, by the row's place."""
+    problems: dict[int, InvalidRequest] = {}
+    for number, row in enumerate(rows):
+        error = _misfit(plan, row, model)
+        if error is None:
+            continue
+        found = _problems_of(plan, row, number, model, suggestions=MAX_SUGGESTIONS - len(problems))
+        problems[number] = next(found, InvalidRequest(error.message, code=error.code, field=error.field, row=number))
+    return problems
+
+
 def _row_problems(plan: Plan, rows: Sequence[dict[str, Any]], model: str) -> list[InvalidRequest]:
     """Look at each row and field alone, for an error that names them."""
     problems: list[InvalidRequest] = []
-    known = set(plan.field_names)
     for number, row in enumerate(rows):
-        for name in itertools.islice((name for name in row if name not in known), MAX_PROBLEMS - len(problems)):
-            is_early = (
-                len(problems) < MAX_SUGGESTIONS
-            )  # looking for the closest name is work a caller must not multiply
-            sentence = unknown_input(name, plan.field_names) if is_early else f"unknown input {quoted(name)}."
-            problems.append(InvalidRequest(f"{model}: {sentence}", code="UNKNOWN_INPUT", field=name, row=number))
-        for spec in plan.signature.inputs:
-            for name in spec.field_names:
-                problem = _field_problem(spec, name, row, number, model)
-                if problem is not None:
-                    problems.append(problem)
+        if _misfit(plan, row, model) is None:  # looking at each field is work that a caller must not multiply
+            continue
+        found = _problems_of(plan, row, number, model, suggestions=MAX_SUGGESTIONS - len(problems))
+        problems += itertools.islice(found, MAX_PROBLEMS - len(problems))
         if len(problems) >= MAX_PROBLEMS:
             break
-    return problems[:MAX_PROBLEMS]
+    return problems
+
+
+def _misfit(plan: Plan, row: dict[str, Any], model: str) -> InvalidRequest | None:
+    """Return what is wrong with a row as a whole, None where it fits."""
+    try:
+        validate(plan, _tensors(plan, [row]), model)
+    except InvalidRequest as error:
+        return error
+    return None
+
+
+def _problems_of(
+    plan: Plan, row: dict[str, Any], number: int, model: str, *, suggestions: int
+) -> Iterator[InvalidRequest]:
+    """Yield what is wrong with a row, field by field; with the closest name for the first `suggestions` unknown ones."""
+    known = set(plan.field_names)
+    for name in row:
+        if name not in known:
+            # looking for the closest name is work a caller must not multiply
+            is_early = suggestions > 0
+            sentence = unknown_input(name, plan.field_names) if is_early else f"unknown input {quoted(name)}."
+            suggestions -= 1
+            yield InvalidRequest(f"{model}: {sentence}", code="UNKNOWN_INPUT", field=name, row=number)
+    for spec in plan.signature.inputs:
+        for name in spec.field_names:
+            problem = _field_problem(spec, name, row, number, model)
+            if problem is not None:
+                yield problem
 
 
 def _field_problem(spec: Input, name: str, row: dict[str, Any], number: int, model: str) -> InvalidRequest | None:
