@@ -135,3 +135,10 @@ def test_every_process_of_a_project_and_no_other_project_has_the_same_cache_secr
     assert secret not in conf.peppers()
     settings.SECRET_KEY = "another project's"
     assert conf.cache_secret() != secret
+
+
+def test_answers_of_another_release_are_not_taken_for_this_ones(monkeypatch):
+    key = build_cache().hash_of(b"a question")
+    assert build_cache().hash_of(b"a question") == key
+    monkeypatch.setattr("trivet.__version__", "0.0.0")
+    assert build_cache().hash_of(b"a question") != key

@@ -26,6 +26,7 @@ from trivet.core.records import SHADOW, PredictionRecord, encode_record
 from trivet.core.signature import Output, enumerate_names
 from trivet.dataplane.admission import admit
 from trivet.dataplane.authentication import authenticate, authorise
+from trivet.dataplane.cache.prediction_cache import Recalled
 from trivet.dataplane.deadline import deadline_of, too_late
 from trivet.dataplane.lease import now_ns
 from trivet.dataplane.metrics.meter import now
@@ -152,7 +153,7 @@ def _ask(
     elif version.cache is None:
         arrays = version.loaded.run(valid.feed, wanted, until)
     else:
-        arrays, cached = _recall(version, request, valid, wanted, deadline=until, model=model.name)
+        arrays, cached = _recall(plane, version, request, valid, wanted, model=model.name, until=until)
     outputs = _outputs(version, wanted, arrays, valid.rows, plane.limits.max_answer_bytes)
     return valid, arrays, outputs, cached
 
@@ -197,26 +198,31 @@ def _check_outputs(version: LiveVersion, names: Iterable[str], model: str) -> No
 
 
 def _recall(
+    plane: Plane,
     version: LiveVersion,
     request: InferRequest | RowsRequest,
     valid: Validated,
     wanted: list[str],
     *,
-    deadline: float,
     model: str,
+    until: float,
 ) -> tuple[Sequence[np.ndarray], bool]:
     """Return what the model says, and whether it is what it said before; a run is asked for where that is not known."""
 
     def run() -> list[np.ndarray]:
-        arrays = version.loaded.run(valid.feed, wanted, deadline)
+        arrays = version.loaded.run(valid.feed, wanted, until)
         for name, array in zip(wanted, arrays, strict=True):
             _check_fit(version.outputs[name], array, valid.rows)  # raises: what does not fit is not kept
         return arrays
 
     assert version.cache is not None  # noqa: S101  (`_ask` looked)
     if request.parameters and request.parameters.get("cache") is False:
-        return version.cache.bypass(model, run), False
-    return version.cache.answer(model, wanted, valid.feed, run, deadline)
+        found = Recalled(run(), "bypass")
+    else:
+        found = version.cache.answer(wanted, valid.feed, run, until)
+    if found.result is not None:
+        plane.meter.looked_up(model, version.entry.number, found.result, found.lookup_ns)
+    return found.arrays, found.is_remembered
 
 
 def _outputs(

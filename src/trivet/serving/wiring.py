@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import platform
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,9 +55,14 @@ def build_cache() -> PredictionCache | None:
     mode = conf.CACHE()
     if mode == "off":
         return None
-    secret = conf.cache_secret()
+    secret = hashlib.blake2b(_numerics(), key=conf.cache_secret(), digest_size=32).digest()
     limit_bytes = conf.CACHE_MB() * conf.MIB
     return PredictionCache(limit_bytes, keyed_hash(secret), is_forced=mode == "on", shared=_shared_cache(secret))
+
+
+def _numerics() -> bytes:
+    """Return what an answer's last bits depend on beside its bundle: another release's answers are not taken for ours."""
+    return repr((trivet.__version__, version("onnxruntime"), version("numpy"), platform.machine())).encode()
 
 
 def _shared_cache(secret: bytes) -> SharedCache | None:

@@ -70,3 +70,8 @@ def together(world: World, count: int, body: dict | None = None) -> list[tuple[i
     with ThreadPoolExecutor(count) as pool:
         futures = [pool.submit(world.ask, body=body) for _ in range(count)]
         return [future.result(DEADLINE)[:2] for future in futures]
+
+
+def lookups(world: World) -> dict[str, int]:
+    """Return how often the cache was asked, by what came of it."""
+    return {labels[-1]: counted[0] for labels, counted in world.plane.meter.read().items() if labels[0] == "lookup"}

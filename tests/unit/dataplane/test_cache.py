@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings as hypothesis, strategies as st
 
-from tests.unit.dataplane.remembering import DEADLINE, SECRET, Engine, a_cache, answer, runs, together
-from tests.unit.dataplane.world import SIGNATURE, ByHand, ByHandEngine, World, infer_body
+from tests.unit.dataplane.remembering import DEADLINE, SECRET, Engine, a_cache, answer, lookups, runs, together
+from tests.unit.dataplane.world import GOOD_ROW, SIGNATURE, ByHand, ByHandEngine, World, infer_body
 from trivet.core.signature import Input, Output, Signature
 from trivet.core.snapshot import KeyEntry, ModelEntry, Route, Snapshot, VersionEntry
 from trivet.dataplane.cache.admission import ENOUGH_HITS, REST, WINDOW, Admission
@@ -76,7 +76,7 @@ def test_conformance_35_cache_false_neither_reads_nor_fills(world, cache):
     answer(world)
     assert not answer(world, past)[1]
     assert runs(world) == 3
-    assert cache.lookups() == {("churn", "bypass"): 2, ("churn", "miss"): 1}
+    assert lookups(world) == {"bypass": 2, "miss": 1}
 
 
 def test_conformance_7_flat_and_nested_data_are_one_question(world):
@@ -104,6 +104,26 @@ def test_other_outputs_or_another_order_are_another_question(world):
     again = [answer(world, infer_body() | {"outputs": outputs}) for outputs in asked]
     assert [values for values, _ in again] == [values for values, _ in fresh]
     assert all(is_cached for _, is_cached in again)
+
+
+def test_a_scrape_tells_hits_from_misses(world):
+    for _ in range(3):
+        answer(world)
+    totals = world.plane.meter.totals()["churn", 1]
+    assert (totals.success.count, totals.cache_hit.count, totals.cache_miss.count) == (3, 2, 1)
+    assert (totals.inference_count, totals.execution_count) == (1, 1)
+
+
+def test_the_parameter_cache_is_true_or_false(world):
+    for value in (True, None):
+        assert answer(world, infer_body() | {"parameters": {"cache": value}})
+    for value in ("false", 0, 0.0):
+        for path, body in (("infer", infer_body()), ("predict", {"rows": [GOOD_ROW]})):
+            status, found, headers = world.ask(
+                path=f"/v2/models/churn/{path}", body=body | {"parameters": {"cache": value}}
+            )
+            assert (status, headers["trivet-error"]) == (400, "BAD_PARAMETER")
+            assert "true or false" in found["error"]
 
 
 def test_flags_are_those_of_the_request_at_hand(world):
@@ -154,10 +174,10 @@ def test_F20_200_identical_requests_on_a_cold_key_are_one_inference_200_answers_
     assert sum(record.cached for record in busy.records()) == 199
 
 
-def test_100_identical_concurrent_requests_make_one_model_call(busy, cache):
+def test_100_identical_concurrent_requests_make_one_model_call(busy):
     together(busy, 100)
     assert runs(busy) == 1
-    assert cache.lookups() == {("churn", "miss"): 1, ("churn", "hit"): 99}
+    assert lookups(busy) == {"miss": 1, "hit": 99}
 
 
 def test_F21_when_the_one_who_runs_is_killed_the_others_run_and_are_answered(busy):
@@ -551,7 +571,7 @@ def test_by_itself_the_cache_stays_off_where_nothing_repeats(tmp_path):
         answer(world, infer_body(age=[number / 10]))
     assert len(cache.memory) == 0
     assert runs(world) == WINDOW + 10
-    assert cache.lookups() == {}
+    assert lookups(world) == {}
 
 
 class Measured(ByHandEngine):

@@ -30,6 +30,19 @@ Result = Literal["hit", "miss", "shared", "bypass"]
 Run = Callable[[], list[np.ndarray]]
 
 
+class Recalled(NamedTuple):
+    """What one request was told: arrays, where they come from (nothing: the cache is not open), what looking took."""
+
+    arrays: Sequence[np.ndarray]
+    result: Result | None = None
+    lookup_ns: int = 0
+
+    @property
+    def is_remembered(self) -> bool:
+        """True when the model was not run for this request."""
+        return self.result in ("hit", "shared")
+
+
 class PredictionCache:
     """What one process remembers, of all versions. Thread-safe.
 
@@ -46,7 +59,6 @@ class PredictionCache:
         self.shared = shared
         self._is_forced = is_forced
         self._versions: OrderedDict[str, VersionCache] = OrderedDict()
-        self._lookups: dict[tuple[str, Result], int] = {}
         self._lock = threading.Lock()
 
     def of_version(self, digest: str, signature: Signature, loaded: LoadedVersion) -> VersionCache | None:
@@ -67,16 +79,6 @@ class PredictionCache:
                 self._versions.popitem(last=False)
         return found
 
-    def count(self, model: str, result: Result) -> None:
-        """Count one request of `model`."""
-        with self._lock:
-            self._lookups[model, result] = self._lookups.get((model, result), 0) + 1
-
-    def lookups(self) -> dict[tuple[str, Result], int]:
-        """Return how many requests were answered how, by model: from memory, after a run, from the second level, past it."""
-        with self._lock:
-            return dict(self._lookups)
-
 
 class VersionCache:
     """The cache as one version sees it. Thread-safe.
@@ -94,31 +96,30 @@ class VersionCache:
 
     def answer(
         self,
-        model: str,
         outputs: Sequence[str],
         feed: Mapping[str, np.ndarray],
         run: Run,
         deadline: float = math.inf,
-    ) -> tuple[Sequence[np.ndarray], bool]:
-        """Return the arrays of `outputs` for `feed`, and whether they are remembered ones. Raises what `run` raises.
+    ) -> Recalled:
+        """Return the arrays of `outputs` for `feed`, and where they come from. Raises what `run` raises.
 
         `run` gives arrays that were found good, and keeps to `deadline` (an instant of `time.monotonic()`) itself;
         nobody waits for another beyond half of the time that is left to it. Remembered arrays are read-only.
         """
         turn = self.admission.turn()
         if turn == "rest":
-            return run(), False
+            return Recalled(run())
         started = time.perf_counter_ns()
         inputs = canonical(self._digest, outputs, feed)
         if inputs is None:
-            return self.bypass(model, run), False
+            return Recalled(run(), "bypass")
         key = self._cache.hash_of(inputs)
         if turn == "watch":
             is_repeat = self.admission.has_seen(key)
             lookup_ns = time.perf_counter_ns() - started
             arrays, run_ns = _timed(run)
             self.admission.judge(is_hit=is_repeat, lookup_ns=lookup_ns, run_ns=run_ns)
-            return arrays, False
+            return Recalled(arrays)
         kept = self._cache.memory.get(key, inputs)
         lookup_ns = time.perf_counter_ns() - started
         if kept is not None:
@@ -128,13 +129,7 @@ class VersionCache:
         else:
             found = self._run_and_keep(key, inputs, run)
         self.admission.judge(is_hit=found.run_ns is None, lookup_ns=lookup_ns, run_ns=found.run_ns)
-        self._cache.count(model, found.result)
-        return found.arrays, found.run_ns is None
-
-    def bypass(self, model: str, run: Run) -> list[np.ndarray]:
-        """Run without reading or filling, because the caller asked for that."""
-        self._cache.count(model, "bypass")
-        return run()
+        return Recalled(found.arrays, found.result, lookup_ns)
 
     def _together(self, key: bytes, inputs: bytes, run: Run, deadline: float) -> _Found:
         """Run the model for all who ask the same at this moment, or wait for the one who does."""

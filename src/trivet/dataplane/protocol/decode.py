@@ -170,6 +170,8 @@ def check_parameters(parameters: dict[str, Scalar]) -> None:
         raise InvalidRequest(
             f"parameter 'route_key' is a string of at most {MAX_ROUTE_KEY} characters.", code="BAD_PARAMETER"
         )
+    if not isinstance(cache := parameters.get("cache"), bool | None):
+        raise InvalidRequest(f"parameter 'cache' is true or false, not {quoted(cache)}.", code="BAD_PARAMETER")
 
 
 def _is_no_sequence(key: str, value: Scalar) -> bool:
