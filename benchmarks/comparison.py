@@ -23,13 +23,14 @@ from benchmarks.load import Run, wrk
 from benchmarks.opponents.handwritten import DjangoJoblib, EmptyPost, FastApiJoblib, FastApiOnnx
 from benchmarks.opponents.opponent import Known, Opponent
 from benchmarks.opponents.peers import MODELS, BentoMl, KServe, LitServe, MlFlow, MlServer, RayServe, Triton
-from benchmarks.opponents.trivet import Trivet
+from benchmarks.opponents.trivet import Trivet, TrivetCrowded, TrivetDurable
 from benchmarks.processes import cpu_seconds, descendants, machine, proportional_mb, started
 
 HOME = Path("var/bench").absolute()
 PORT = 8480
 TOLERANCE = 1e-5  # what the gates allow a compiled model
 HAND_WRITTEN: tuple[type[Opponent], ...] = (EmptyPost, FastApiOnnx, FastApiJoblib, DjangoJoblib)
+CONDITIONS: tuple[type[Opponent], ...] = (TrivetDurable, TrivetCrowded)
 PEERS: tuple[type[Opponent], ...] = (MlServer, BentoMl, LitServe, RayServe, MlFlow, KServe, Triton)
 
 
@@ -69,7 +70,7 @@ class Result:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare and print."""
     options = _options(arguments)
-    kinds: tuple[type[Opponent], ...] = (Trivet, *HAND_WRITTEN, *(PEERS if options.peers else ()))
+    kinds: tuple[type[Opponent], ...] = (Trivet, *CONDITIONS, *HAND_WRITTEN, *(PEERS if options.peers else ()))
     opponents: list[Opponent] = [kind(home_of(kind) / "models") for kind in kinds]
     if options.only:
         opponents = [o for o in opponents if any(word.lower() in o.name.lower() for word in options.only)]

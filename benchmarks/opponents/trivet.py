@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmarks.opponents.opponent import WORKERS, Known, Opponent, Question, rows_of, tensors
 from benchmarks.opponents.peers import MODELS
@@ -17,6 +17,7 @@ class Trivet(Opponent):
     """`trivet serve` on a project with the four models."""
 
     name = "Trivet"
+    project: ClassVar[str] = "trivet"  # its folder
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -25,9 +26,9 @@ class Trivet(Opponent):
     def prepare(self) -> None:
         """Make the project, push the models, keep the ONNX files for the opponent that serves them by hand."""
         folder = self.folder
-        project = folder / "trivet"
+        project = folder / self.project
         if not project.exists():
-            _trivet(folder, "init", "trivet")
+            _trivet(folder, "init", self.project)
             for name in MODELS:
                 sample = f"--sample={folder / name}.csv"
                 _trivet(project, "push", str(folder / f"{name}.joblib"), f"--name={name}", sample)
@@ -41,7 +42,7 @@ class Trivet(Opponent):
 
     @property
     def cwd(self) -> Path:
-        return self.folder / "trivet"
+        return self.folder / self.project
 
     def question(self, known: Known, rows: int) -> Question:
         body: dict[str, Any] = {"inputs": tensors(known, rows), "outputs": [{"name": "probabilities"}]}
@@ -50,6 +51,28 @@ class Trivet(Opponent):
 
     def probabilities(self, answer: Any, rows: int) -> list[list[float]]:
         return rows_of(answer["outputs"][0]["data"], rows)
+
+
+class TrivetDurable(Trivet):
+    """The same, with every answer waiting until its record would survive a power cut."""
+
+    name = "Trivet, TRIVET_DURABILITY=power"
+
+    def environment(self, model: str) -> dict[str, str]:
+        return {**super().environment(model), "TRIVET_DURABILITY": "power"}
+
+
+class TrivetCrowded(Trivet):
+    """The same, with 1,000 models, twenty of them live, and 10,000 keys."""
+
+    name = "Trivet, 1,000 models and 10,000 keys"
+    project = "crowded"
+
+    def prepare(self) -> None:
+        is_new = not (self.folder / self.project).exists()
+        super().prepare()
+        if is_new:
+            subprocess.run([sys.executable, "-m", "benchmarks.crowd", str(self.cwd)], check=True)
 
 
 def _keep_graph(project: Path, folder: Path, name: str) -> None:
