@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _, ngettext
 
 from trivet.control.predictions.models import Prediction
 from trivet.control.registry import actions
-from trivet.control.registry.models import Alias, ApiKey, Event, ModelVersion, RegisteredModel, Route
+from trivet.control.registry.models import Alias, ApiKey, Event, ModelVersion, RegisteredModel, Route, Shadow
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -36,12 +36,36 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return False
 
 
+class RouteInline(admin.TabularInline):
+    """The shares of one model's traffic."""
+
+    model: type[Model] = Route
+    extra = 0
+    can_delete = False
+    fields = ("version", "weight")
+
+    def has_add_permission(self, *_: Any, **__: Any) -> bool:
+        """Return False: rows come from actions."""
+        return False
+
+    def has_change_permission(self, *_: Any, **__: Any) -> bool:
+        """Return False: rows change by actions."""
+        return False
+
+
+class ShadowInline(RouteInline):
+    """The shadows of one model."""
+
+    model = Shadow
+
+
 @admin.register(RegisteredModel)
 class RegisteredModelAdmin(ReadOnlyAdmin):
     """Names that answer."""
 
     list_display = ("name", "title", "owner", "anonymous", "previous_champion", "generation", "created_at")
     list_filter = ("anonymous",)
+    inlines = (RouteInline, ShadowInline)
     search_fields = ("name", "title", "owner")
 
 

@@ -43,6 +43,33 @@ def _decision_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _route_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a model")
+    parser.add_argument(
+        "shares", nargs="*", metavar="V=PERCENT", help="a version's share, adding to 100; none: the shares stay"
+    )
+    parser.add_argument(
+        "--shadow",
+        dest="shadows",
+        action="append",
+        metavar="V[=PERCENT]",
+        help="a version that runs so many of the requests as well and never answers; default 100; repeatable",
+    )
+    parser.add_argument("--no-shadow", dest="shadows", action="store_const", const=[], help="no shadows any more")
+    parser.add_argument("--sticky-by", metavar="INPUT", help="the input whose value keeps a caller on one version")
+    parser.add_argument(
+        "--no-sticky", dest="sticky_by", action="store_const", const="", help="sticky by no input any more"
+    )
+    parser.add_argument(
+        "--fallback",
+        action="append",
+        metavar="V|JSON",
+        help="who answers where the routed version fails: a number, an alias, at last a constant {output: value}; repeatable",
+    )
+    parser.add_argument("--no-fallback", dest="fallback", action="store_const", const=[], help="nobody answers for it")
+    _decision_arguments(parser)
+
+
 def _rollback_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model")
     parser.add_argument("--to", type=int, metavar="V", help="an earlier champion; default the one before")
@@ -181,6 +208,13 @@ VERBS = (
     ),
     Verb(
         "promote", "make a version champion, with all the traffic", "registry:promote", _promote_arguments, find_project
+    ),
+    Verb(
+        "route",
+        "share a model's traffic between versions; shadows, sticky callers, fallback",
+        "registry:route",
+        _route_arguments,
+        find_project,
     ),
     Verb(
         "rollback",

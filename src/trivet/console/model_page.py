@@ -112,7 +112,7 @@ class PredictionRow:
 
     id: str
     made: Moment
-    version: int
+    version: str
     decision: str
     value: str
     route: str
@@ -304,7 +304,7 @@ def _versions(shown: Subject, now: datetime, viewer: Viewer) -> tuple[VersionRow
     found = (
         ModelVersion.objects.filter(model=shown.model)
         .defer("manifest", "signature")
-        .prefetch_related("aliases", "routes")
+        .prefetch_related("aliases", "routes", "shadows")
         .order_by(F("routes__weight").desc(nulls_last=True), "-number")[:VERSIONS_SHOWN]
     )
     newest_first = sorted(found, key=lambda version: -version.number)
@@ -329,12 +329,17 @@ def _version(version: ModelVersion, shown: Subject, now: datetime, viewer: Viewe
         ),
         cost=duration(version.cost_us_per_row) if version.cost_us_per_row is not None else "",
         weight=weight,
-        share=f"{weight} %" if weight else "",
+        share=f"{weight} %" if weight else _shadow_share(version),
         aliases=aliases,
         digest=version.digest,
         is_shown=shown.version is not None and shown.version.pk == version.pk,
         may_be_promoted=viewer.may_promote and version.is_ready and not is_sole_champion,
     )
+
+
+def _shadow_share(version: ModelVersion) -> str:
+    shares = [shadow.weight for shadow in version.shadows.all()]
+    return _("shadow %(weight)s %%") % {"weight": shares[0]} if shares else ""
 
 
 def _signature(signature: Signature) -> SignatureView:
@@ -404,21 +409,29 @@ def _snippets(shown: Subject, base_url: str) -> tuple[snippets.Snippet, ...]:
 def _predictions(model: str, signature: Signature | None, now: datetime) -> tuple[PredictionRow, ...]:
     """Return the newest answers, without their inputs."""
     unit = signature.outputs[0].unit if signature and signature.task == "regression" and signature.outputs else ""
-    newest = Prediction.objects.of_model(model).defer("inputs").order_by("-made_at", "-pk")[:PREDICTIONS_SHOWN]
+    newest = (
+        Prediction.objects.of_model(model).answers().defer("inputs").order_by("-made_at", "-pk")[:PREDICTIONS_SHOWN]
+    )
     return tuple(
         PredictionRow(
             id=prediction.public_id,
             made=moment(prediction.made_at, now),
-            version=prediction.version,
+            version=str(prediction.version or _("constant")),
             decision=prediction.decision,
             value=_value(prediction, unit),
-            route=str(ROUTES.get(prediction.route, prediction.route)),
+            route=_route(prediction),
             caller=_actor(prediction.caller),
             latency=duration(prediction.latency_us),
             flags=len(prediction.flags),
         )
         for prediction in newest
     )
+
+
+def _route(prediction: Prediction) -> str:
+    if prediction.fallback_from:
+        return _("fallback for version %(number)s") % {"number": prediction.fallback_from}
+    return str(ROUTES.get(prediction.route, prediction.route))
 
 
 def _value(prediction: Prediction, unit: str) -> str:

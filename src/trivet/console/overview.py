@@ -70,7 +70,7 @@ def overview(now: datetime) -> Overview:
 
 
 def _models() -> Iterable[RegisteredModel]:
-    newest = Prediction.objects.filter(model=OuterRef("name")).order_by("-made_at").values("made_at")[:1]
+    newest = Prediction.objects.answers().filter(model=OuterRef("name")).order_by("-made_at").values("made_at")[:1]
     versions = ModelVersion.objects.only("number", "signature", "model_id")
     routes = Route.objects.order_by("-weight").prefetch_related(Prefetch("version", versions))
     return (

@@ -26,7 +26,8 @@ def requests_a_minute(models: Collection[str], now: datetime) -> dict[str, list[
     first = this_minute - MINUTE * (MINUTES - 1)
     counts: dict[str, list[int]] = defaultdict(lambda: [0] * MINUTES)
     answered = (
-        Prediction.objects.filter(model__in=list(models), row=0)
+        Prediction.objects.answers()
+        .filter(model__in=list(models), row=0)
         .since(first)
         .annotate(minute=_Minute("made_at", tzinfo=UTC if now.tzinfo else None))
         .order_by()

@@ -118,7 +118,7 @@ def actor(named: str) -> str:
 
 def event(action: str, version: int | None, after: Mapping[str, Any]) -> str:
     """Return what an Event tells, as the end of a sentence that begins with its actor."""
-    about = {"version": version, "shares": _shares(after.get("routes") or {})}
+    about = {"version": version, "shares": _shares(after.get("routes") or {}) + _handling(after)}
     words = {
         "register_version": _("registered version %(version)s"),
         "mark_ready": _("let version %(version)s take traffic: it passed its probe"),
@@ -132,6 +132,19 @@ def event(action: str, version: int | None, after: Mapping[str, Any]) -> str:
         else _("closed it to callers without a key"),
     }
     return words[action] % about if action in words else action
+
+
+def _handling(after: Mapping[str, Any]) -> str:
+    """Return what else an Event says of traffic, each part behind a semicolon."""
+    parts = []
+    if shadows := after.get("shadows"):
+        parts.append(_("shadow %(shares)s") % {"shares": _shares(shadows)})
+    if sticky_by := after.get("sticky_by"):
+        parts.append(_("sticky by %(input)s") % {"input": sticky_by})
+    if fallback := after.get("fallback"):
+        steps = [_("a constant") if isinstance(step, dict) else str(step) for step in fallback]
+        parts.append(_("fallback %(steps)s") % {"steps": ", ".join(steps)})
+    return "".join(f"; {part}" for part in parts)
 
 
 def output_value(value: Any, unit: str) -> str:

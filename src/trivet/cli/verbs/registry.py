@@ -1,11 +1,13 @@
-"""Verbs that read the registry and move traffic: list, show, promote, rollback."""
+"""Verbs that read the registry and move traffic: list, show, promote, route, rollback."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 from django.db.models import Count, Max, QuerySet
 from django.utils import timezone
 
@@ -13,7 +15,7 @@ from trivet.cli.verb import DONE, WRONG, Out, actor_of, split_version
 from trivet.control.predictions.models import Prediction
 from trivet.control.registry import actions
 from trivet.control.registry.models import CHAMPION, Event, ModelVersion, RegisteredModel
-from trivet.core.errors import NotFound, Refused, did_you_mean, quoted
+from trivet.core.errors import InvalidRequest, NotFound, Refused, did_you_mean, quoted
 from trivet.serving.acknowledgement import wait_for_workers
 
 RECENT_EVENTS = 10
@@ -22,7 +24,8 @@ RECENT_EVENTS = 10
 def list_models(options: argparse.Namespace, out: Out) -> int:
     """List the models."""
     models = [
-        _overview(model) for model in RegisteredModel.objects.prefetch_related("routes__version", "aliases__version")
+        _overview(model)
+        for model in RegisteredModel.objects.prefetch_related("routes__version", "shadows__version", "aliases__version")
     ]
     rows = [
         (
@@ -42,7 +45,7 @@ def list_models(options: argparse.Namespace, out: Out) -> int:
 
 
 def _overview(model: RegisteredModel) -> dict[str, Any]:
-    log = Prediction.objects.of_model(model.name)
+    log = Prediction.objects.of_model(model.name).answers()
     recent = log.since(timezone.now() - timedelta(hours=1)).aggregate(count=Count("pk"), last=Max("made_at"))
     last = recent["last"] or log.aggregate(last=Max("made_at"))["last"]
     champion = next((alias.version.number for alias in model.aliases.all() if alias.name == CHAMPION), None)
@@ -50,6 +53,10 @@ def _overview(model: RegisteredModel) -> dict[str, Any]:
         "name": model.name,
         "champion": champion,
         "traffic": " ".join(f"{route.version.number}={route.weight}%" for route in model.routes.all()),
+        "routes": {str(route.version.number): route.weight for route in model.routes.all()},
+        "shadows": {str(shadow.version.number): shadow.weight for shadow in model.shadows.all()},
+        "sticky_by": model.sticky_by,
+        "fallback": model.fallback or [],
         "generation": model.generation,
         "requests_last_hour": recent["count"],
         "last_prediction": last.isoformat(timespec="seconds") if last else None,
@@ -68,7 +75,7 @@ def show(options: argparse.Namespace, out: Out) -> int:
     versions = [_version(version) for version in model.versions.order_by("number")]
     events = [_event(event) for event in Event.objects.filter(model=name).order_by("-generation")[:RECENT_EVENTS]]
     overview = _overview(model)
-    lines = [f"{name}   champion {overview['champion'] or '-'}   traffic {overview['traffic'] or 'none'}", ""]
+    lines = [f"{name}   champion {overview['champion'] or '-'}   traffic {traffic_in_words(overview)}", ""]
     lines += [
         f"  {v['number']:>3}  {v['status']:<10}  {v['digest'][:12]}  {v['parity'] or ''}  {v['note']}".rstrip()
         for v in versions
@@ -92,7 +99,9 @@ def _version(version: ModelVersion, *, traffic: bool = False) -> dict[str, Any]:
         "author": version.author,
         "created_at": version.created_at.isoformat(timespec="seconds"),
         "note": version.note,
-        "parity": f"parity on {parity['rows']} rows, max |difference| {parity['max']:.1g}" if "max" in parity else "",
+        "parity": f"parity on {parity['rows']} rows, max |difference| {parity['max']:.1g}"
+        if {"rows", "max"} <= parity.keys()
+        else "",
         "cost_us_per_row": version.cost_us_per_row,
         "sandbox": version.sandbox,
     }
@@ -161,6 +170,72 @@ def rollback(options: argparse.Namespace, out: Out) -> int:
         expected_generation=options.if_generation,
     )
     return _moved(event, out)
+
+
+def route(options: argparse.Namespace, out: Out) -> int:
+    """Share a model's traffic between versions, say how it is handled, and wait for the workers."""
+    name = options.model
+    _model(name)
+    steps = options.fallback
+    event = actions.set_routes(
+        model=name,
+        routes=_shares(name, options.shares) if options.shares else None,
+        shadows=None if options.shadows is None else _shares(name, options.shadows, default=100),
+        sticky_by=options.sticky_by,
+        fallback=None if steps is None else [_step(step) for step in steps],
+        actor=actor_of(options),
+        reason=options.reason,
+        expected_generation=options.if_generation,
+    )
+    acknowledged = wait_for_workers(event.generation)
+    out.document(
+        {
+            "model": name,
+            **event.after,
+            "generation": event.generation,
+            "workers": acknowledged.live,
+            "behind": list(acknowledged.behind),
+            "seconds": round(acknowledged.seconds, 3),
+        },
+        f"{name} {traffic_in_words(event.after)} · {acknowledged}",
+    )
+    return WRONG if acknowledged.behind else DONE
+
+
+def _shares(model: str, words: Sequence[str], default: int | None = None) -> dict[int, int]:
+    """Return `{number: percent}` of words such as `3=90`, where the version may be an alias."""
+    shares: dict[int, int] = {}
+    for word in words:
+        version, equals, percent = word.partition("=")
+        if not (percent.isascii() and percent.isdigit()) and (equals or default is None):
+            raise InvalidRequest(f"{quoted(word)} is no share: give VERSION=PERCENT, as in 3=90.", code="BAD_PARAMETER")
+        number = ModelVersion.objects.resolve(model, version).number
+        if number in shares:
+            raise InvalidRequest(f"version {number} is given two shares.", code="BAD_PARAMETER")
+        shares[number] = int(percent) if percent else default or 0
+    return shares
+
+
+def _step(word: str) -> actions.FallbackStep:
+    if word.lstrip().startswith("{"):
+        try:
+            constant: dict[str, Any] = msgspec.json.decode(word, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise InvalidRequest(f"the constant is not JSON: {error}.", code="BAD_PARAMETER") from None
+        return constant
+    return int(word) if word.isascii() and word.isdigit() else word
+
+
+def traffic_in_words(traffic: Mapping[str, Any]) -> str:
+    """Return where traffic goes and how, as an Event or `show` tells it."""
+    parts = [" ".join(f"{number}={weight}%" for number, weight in traffic["routes"].items()) or "none"]
+    parts += [f"shadow {number}={weight}%" for number, weight in traffic.get("shadows", {}).items()]
+    if traffic.get("sticky_by"):
+        parts.append(f"sticky by {traffic['sticky_by']}")
+    if traffic.get("fallback"):
+        steps = ("constant" if isinstance(step, dict) else str(step) for step in traffic["fallback"])
+        parts.append(f"fallback {', '.join(steps)}")
+    return " · ".join(parts)
 
 
 def _moved(event: Event, out: Out) -> int:

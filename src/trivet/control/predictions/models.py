@@ -7,6 +7,8 @@ from datetime import datetime
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from trivet.core.records import SHADOW
+
 
 class PredictionQuerySet(models.QuerySet["Prediction"]):
     """Many predictions."""
@@ -14,6 +16,10 @@ class PredictionQuerySet(models.QuerySet["Prediction"]):
     def of_model(self, name: str) -> PredictionQuerySet:
         """Return the predictions of the model called `name`."""
         return self.filter(model=name)
+
+    def answers(self) -> PredictionQuerySet:
+        """Return those that somebody was given: not what shadows would have said."""
+        return self.exclude(kind=SHADOW)
 
     def since(self, moment: datetime) -> PredictionQuerySet:
         """Return the predictions made at `moment` or later."""
@@ -28,10 +34,10 @@ class Prediction(models.Model):
 
     prediction_id = models.UUIDField(help_text=_("Of the request; with `row` it names this answer."))
     row = models.PositiveIntegerField()
-    kind = models.CharField(max_length=16)
+    kind = models.CharField(max_length=16, help_text=_("predict; or shadow, of a version that nobody was answered by."))
     made_at = models.DateTimeField()
     model = models.CharField(max_length=63)
-    version = models.PositiveIntegerField()
+    version = models.PositiveIntegerField(help_text=_("0: a constant answered."))
     digest = models.CharField(max_length=64)
     generation = models.BigIntegerField()
     route = models.CharField(max_length=16)
@@ -48,6 +54,10 @@ class Prediction(models.Model):
     latency_us = models.PositiveIntegerField()
     flags = models.JSONField(default=dict)
     cached = models.BooleanField(default=False)
+    fallback_from = models.PositiveIntegerField(
+        null=True, help_text=_("Number of the version that failed, where another answered for it.")
+    )
+    shadow_of = models.UUIDField(null=True, help_text=_("Of kind shadow: the prediction that was answered meanwhile."))
 
     objects = PredictionQuerySet.as_manager()
 

@@ -17,9 +17,10 @@ from django.utils import timezone
 
 from trivet import signals
 from trivet.control.predictions.models import Prediction, SpoolCursor
-from trivet.control.registry.signatures import signature_of
+from trivet.control.registry.signatures import signature_of, signature_of_version
+from trivet.core.constants import NO_VERSION
 from trivet.core.decisions import decide, named_outputs, split
-from trivet.core.records import PredictionRecord
+from trivet.core.records import SHADOW, PredictionRecord
 from trivet.core.signature import Signature
 
 BATCH_ROWS = 1000  # rows of one INSERT
@@ -45,9 +46,12 @@ SHARED_COLUMNS = (
     "latency_us",
     "cached",
     "inputs_sha256",
+    "fallback_from",
+    "shadow_of",
 )
 COLUMNS = (*SHARED_COLUMNS, "row", "entity_key", "inputs", "output", "score", "decision", "flags")
 PREDICTION_ID = Prediction._meta.get_field("prediction_id")
+SHADOW_OF = Prediction._meta.get_field("shadow_of")
 MADE_AT = Prediction._meta.get_field("made_at")
 
 _encode = msgspec.json.Encoder().encode
@@ -98,7 +102,7 @@ def rows_of(record: PredictionRecord, connection: BaseDatabaseWrapper) -> Iterat
 
     Where its version is no longer registered, inputs and outputs keep their order but not their names.
     """
-    signature = signature_of(record.digest) or UNKNOWN_SIGNATURE
+    signature = _signature(record) or UNKNOWN_SIGNATURE
     answers = dict(zip(record.output_names, record.outputs, strict=False))
     shared = _shared_values(record, connection)
     told = zip(
@@ -119,6 +123,13 @@ def rows_of(record: PredictionRecord, connection: BaseDatabaseWrapper) -> Iterat
             _text(decision.decision),
             _json(flags[row]) if row in flags else NO_FLAGS,
         )
+
+
+def _signature(record: PredictionRecord) -> Signature | None:
+    """Return the signature of the version that answered, or that a constant answered for."""
+    if record.version == NO_VERSION:
+        return signature_of_version(record.model, record.fallback_from)
+    return signature_of(record.digest)
 
 
 def named_inputs(signature: Signature, inputs: list[list[Any]] | None, rows: int) -> Sequence[dict[str, Any] | None]:
@@ -162,6 +173,8 @@ def _shared_values(record: PredictionRecord, connection: BaseDatabaseWrapper) ->
         min(max(record.latency_us, 0), LARGEST_INTEGER),
         record.cached,
         _text(record.inputs_sha256, 64),
+        record.fallback_from or None,
+        SHADOW_OF.get_db_prep_value(UUID(record.shadow_of) if record.shadow_of else None, connection),
     )
 
 
@@ -241,5 +254,7 @@ def _move_cursor(cursor: Cursor) -> None:
 def _ids_by_model(records: Iterable[PredictionRecord]) -> dict[str, list[str]]:
     ids: dict[str, list[str]] = defaultdict(list)
     for record in records:
+        if record.kind == SHADOW:  # nobody was given it
+            continue
         ids[record.model] += [f"{record.id}:{row}" for row in record.places or range(record.rows)]
     return ids

@@ -15,7 +15,7 @@ the change and no signal is sent. Never wait for workers in there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -40,9 +40,11 @@ from trivet.control.registry.models import (
     RegisteredModel,
     RegistryState,
     Route,
+    Shadow,
     VersionStatus,
 )
 from trivet.control.registry.storage import store_bundle
+from trivet.core.constants import constant_arrays
 from trivet.core.errors import Conflict, InvalidRequest, NotFound, Refused, did_you_mean, quoted
 from trivet.core.keys import hash_secret, mint_key
 from trivet.core.names import ALIAS_NAME, MODEL_NAME, RESERVED_ALIASES, RESERVED_MODEL_NAMES
@@ -50,6 +52,9 @@ from trivet.core.snapshot import ANY_MODEL, VERBS
 from trivet.model.bundle.bundle import Bundle
 
 ALL_TRAFFIC = 100  # percent
+MAX_FALLBACK = 8  # steps of a fallback chain: each takes time that the deadline has to leave
+
+FallbackStep = int | str | Mapping[str, Any]  # a version's number, an alias, or a constant
 
 Row = TypeVar("Row", bound=Model)
 
@@ -131,26 +136,47 @@ def reject_version(*, model: str, version: int, actor: str, reason: str) -> Mode
 def set_routes(
     *,
     model: str,
-    routes: Mapping[int, int],
     actor: str,
+    routes: Mapping[int, int] | None = None,
     reason: str = "",
     expected_generation: int | None = None,
     aliases: Mapping[str, int | None] | None = None,
+    shadows: Mapping[int, int] | None = None,
+    sticky_by: str | None = None,
+    fallback: Sequence[FallbackStep] | None = None,
 ) -> Event:
     """Share the model's traffic between ready versions: `{number: percent}`, adding to 100. Traffic moves only here.
 
-    `aliases` move in the same generation (None removes one). Returns the Event, whose generation workers acknowledge;
-    where nothing would change it is that of the last change. Sends `routes_changed`.
+    `aliases` move in the same generation (None removes one). What is not given stays as it is:
+
+    - `shadows`: versions that run a share of the requests as well and never answer, `{number: percent}`; a version that
+      takes traffic is a shadow no more.
+    - `sticky_by`: an input of one value a row; callers with the same value there get the same version. "" is none.
+    - `fallback`: who answers where the routed version fails, in this order: numbers, aliases, and at the end perhaps a
+      constant, `{output: value of a row}`, for every output of the versions with traffic.
+
+    Returns the Event, whose generation workers acknowledge; where nothing would change it is that of the last change.
+    Sends `routes_changed`.
     """
     with _change() as change:
         found = _unchanged_since(change, expected_generation, _model(change, model))
-        return _move(change, found, "set_routes", routes=routes, aliases=aliases or {}, actor=actor, reason=reason)
+        return _move(
+            change,
+            found,
+            "set_routes",
+            routes=routes,
+            aliases=aliases or {},
+            manner=_Manner(shadows, sticky_by, fallback),
+            actor=actor,
+            reason=reason,
+        )
 
 
 def promote(*, model: str, version: int, actor: str, reason: str = "", expected_generation: int | None = None) -> Event:
     """Make a ready version champion with all the traffic, in one generation.
 
-    A `challenger` alias that points at it goes. Sends `routes_changed` and `version_promoted`.
+    A `challenger` alias that points at it goes, and so does its being a shadow. Other shadows, the fallback chain and what
+    is sticky stay. Sends `routes_changed` and `version_promoted`.
     """
     with _change() as change:
         found = _unchanged_since(change, expected_generation, _model(change, model))
@@ -326,6 +352,18 @@ def _set_status(change: _Change, version: ModelVersion, status: VersionStatus, *
 # Traffic
 
 
+@dataclass(frozen=True)
+class _Manner:
+    """How traffic is handled, apart from who has it; None: as it was."""
+
+    shadows: Mapping[int, int] | None = None
+    sticky_by: str | None = None
+    fallback: Sequence[FallbackStep] | None = None
+
+
+_AS_IT_WAS = _Manner()
+
+
 def _move_champion(
     change: _Change, model: RegisteredModel, action: str, number: int, signal: Signal, *, actor: str, reason: str
 ) -> Event:
@@ -345,11 +383,15 @@ def _move(
     aliases: Mapping[str, int | None],
     actor: str,
     reason: str,
+    manner: _Manner = _AS_IT_WAS,
 ) -> Event:
     before = _traffic(change, model)
     if routes is not None:
         _write_routes(change, model, routes)
     _write_aliases(change, model, aliases)
+    _write_manner(change, model, manner)
+    if action != "roll_back":  # the way back is open, whatever fits no longer
+        _check_manner(change, model, manner)
     after = _traffic(change, model)
     if after == before and (last := change.rows(Event).filter(generation=model.generation).first()):
         return last
@@ -357,7 +399,7 @@ def _move(
     if champion != before["aliases"].get(CHAMPION):
         model.previous_champion = _previous([*_champion_moves(change, model), (action, champion)])
     model.generation = change.generation
-    model.save(update_fields=["generation", "previous_champion"])
+    model.save(update_fields=["generation", "previous_champion", "sticky_by", "fallback"])
     about = None if action == "set_routes" else next(iter(aliases.values()), None)
     event = change.record(
         action, actor=actor, model=model.name, version=about, before=before, after=after, reason=reason
@@ -393,10 +435,88 @@ def _write_aliases(change: _Change, model: RegisteredModel, aliases: Mapping[str
         rows.filter(name=CHALLENGER, version__number=champion).delete()
 
 
-def _traffic(change: _Change, model: RegisteredModel) -> dict[str, dict[str, int]]:
+def _write_manner(change: _Change, model: RegisteredModel, manner: _Manner) -> None:
+    shadows = change.rows(Shadow).filter(model=model)
+    if manner.shadows is not None:
+        weights = {number: weight for number, weight in manner.shadows.items() if weight != 0}
+        if not all(isinstance(weight, int) and 1 <= weight <= ALL_TRAFFIC for weight in weights.values()):
+            raise _bad("a shadow's share is a whole number of percent, 0 to 100.")
+        versions = {number: _ready_version(change, model, number) for number in weights}
+        for route in _routed(change, model):
+            if route.version.number in weights:
+                raise _bad(f"{route.version} has traffic; only a version without any can be a shadow.")
+        shadows.delete()
+        shadows.bulk_create(
+            Shadow(model=model, version=versions[number], weight=weight) for number, weight in sorted(weights.items())
+        )
+    shadows.filter(version__in=change.rows(Route).filter(model=model).values("version")).delete()
+    if manner.sticky_by is not None:
+        model.sticky_by = manner.sticky_by
+    if manner.fallback is not None:
+        model.fallback = [_checked_step(change, model, step) for step in manner.fallback] or None
+
+
+def _checked_step(change: _Change, model: RegisteredModel, step: FallbackStep) -> int | str | dict[str, Any]:
+    if isinstance(step, Mapping):
+        return dict(step)
+    if isinstance(step, str):
+        aliases = dict(change.rows(Alias).filter(model=model).values_list("name", "version__number"))
+        if step not in aliases:
+            raise NotFound(f"{model.name} has no alias {quoted(step)}.{did_you_mean(step, aliases)}")
+        return step
+    return _ready_version(change, model, step).number
+
+
+def _check_manner(change: _Change, model: RegisteredModel, manner: _Manner) -> None:
+    """Hold what is sticky, and the constant of the chain, against the versions that have traffic."""
+    routed = [route.version for route in _routed(change, model)]
+    if not routed and (manner.shadows or manner.sticky_by or manner.fallback):
+        raise Refused(f"{model.name} has no routes yet: promote a version first.")
+    if model.sticky_by and (len(routed) > 1 or manner.sticky_by):
+        for version in routed:
+            inputs = [spec.name for spec in version.read_signature().inputs if len(spec.field_names) == 1]
+            if model.sticky_by not in inputs:
+                raise _bad(
+                    f"{version} has no input {quoted(model.sticky_by)} of one value a row to be sticky by."
+                    f"{did_you_mean(model.sticky_by, inputs)} Name another, or none."
+                )
+    chain = model.fallback or []
+    if len(chain) > MAX_FALLBACK:
+        raise _bad(f"a fallback chain has at most {MAX_FALLBACK} steps, not {len(chain)}.")
+    for place, step in enumerate(chain):
+        if isinstance(step, dict):
+            if place != len(chain) - 1:
+                raise _bad("a constant ends a fallback chain: what comes after it would never be asked.")
+            for version in routed:
+                _check_constant(version, step)
+
+
+def _check_constant(version: ModelVersion, constant: dict[str, Any]) -> None:
+    try:
+        constant_arrays(version.read_signature(), constant)
+    except InvalidRequest as error:
+        raise _bad(f"{version}: {error.message} Give the fallback chain anew, or none.") from None
+
+
+def _routed(change: _Change, model: RegisteredModel) -> QuerySet[Route]:
+    return change.rows(Route).filter(model=model).order_by("version__number").select_related("version__model")
+
+
+def _traffic(change: _Change, model: RegisteredModel) -> dict[str, Any]:
+    """Return where traffic goes and how, as an Event keeps it; what is not set is left out."""
     routes = change.rows(Route).filter(model=model).order_by("version__number").values_list("version__number", "weight")
     aliases = change.rows(Alias).filter(model=model).order_by("name").values_list("name", "version__number")
-    return {"routes": {str(number): weight for number, weight in routes}, "aliases": dict(aliases)}
+    shadows = change.rows(Shadow).filter(model=model).order_by("version__number")
+    manner = {
+        "shadows": {str(number): weight for number, weight in shadows.values_list("version__number", "weight")},
+        "sticky_by": model.sticky_by,
+        "fallback": model.fallback,
+    }
+    return {
+        "routes": {str(number): weight for number, weight in routes},
+        "aliases": dict(aliases),
+        **{name: value for name, value in manner.items() if value},
+    }
 
 
 def _champion_moves(change: _Change, model: RegisteredModel) -> list[tuple[str, int | None]]:

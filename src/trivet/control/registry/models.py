@@ -78,6 +78,17 @@ class RegisteredModel(models.Model):
     anonymous = models.BooleanField(default=False, help_text=_("Answers `predict` without a key."))
     generation = models.BigIntegerField(default=0, help_text=_("Of the last change to its routes or aliases."))
     previous_champion = models.PositiveIntegerField(null=True, help_text=_("Number of the version a rollback goes to."))
+    sticky_by = models.CharField(
+        max_length=256,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Input whose value keeps a caller on one version."),
+    )
+    fallback = models.JSONField(
+        null=True,
+        help_text=_("Who answers where the routed version fails: versions and aliases, at the end perhaps a constant."),
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -213,6 +224,26 @@ class Route(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["model", "version"], name="trivet_route_once"),
             models.CheckConstraint(condition=Q(weight__gte=1, weight__lte=100), name="trivet_route_weight_percent"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.weight} %"
+
+
+class Shadow(models.Model):
+    """One row is a version that runs a share of a model's requests, in percent, and never answers."""
+
+    model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="shadows")
+    version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="shadows")
+    weight = models.PositiveSmallIntegerField()
+
+    class Meta:
+        verbose_name = _("shadow")
+        verbose_name_plural = _("shadows")
+        ordering = ["model", "version"]
+        constraints = [
+            models.UniqueConstraint(fields=["model", "version"], name="trivet_shadow_once"),
+            models.CheckConstraint(condition=Q(weight__gte=1, weight__lte=100), name="trivet_shadow_weight_percent"),
         ]
 
     def __str__(self) -> str:

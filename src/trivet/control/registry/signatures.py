@@ -20,3 +20,10 @@ def signature_of(digest: str) -> Signature | None:
             _signatures.pop(next(iter(_signatures)), None)
         _signatures[digest] = version.read_signature()
     return _signatures[digest]
+
+
+def signature_of_version(model: str, number: int) -> Signature | None:
+    """Return the signature of a model's version, or None when there is no such version."""
+    digests = ModelVersion.objects.of_model(model).filter(number=number).values_list("digest", flat=True)
+    digest = digests.first()
+    return None if digest is None else signature_of(digest)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from django.db import router
 
 from trivet import conf
-from trivet.control.registry.models import Alias, ApiKey, ModelVersion, RegisteredModel, RegistryState, Route
+from trivet.control.registry.models import Alias, ApiKey, ModelVersion, RegisteredModel, RegistryState, Route, Shadow
 from trivet.core import snapshot
 from trivet.core.errors import Unavailable
 
@@ -41,19 +41,26 @@ def _read_models(database: str) -> dict[str, snapshot.ModelEntry]:
     versions: dict[int, list[ModelVersion]] = defaultdict(list)
     for version in ModelVersion.objects.using(database).ready().order_by("number").only(*_VERSION_FIELDS):
         versions[version.model_id].append(version)
-    routes: dict[int, list[snapshot.Route]] = defaultdict(list)
-    for model_id, number, weight in (
-        Route.objects.using(database).order_by("version__number").values_list("model_id", "version__number", "weight")
-    ):
-        routes[model_id].append(snapshot.Route(version=number, weight=weight))
+    routes, shadows = _read_shares(database, Route), _read_shares(database, Shadow)
     aliases: dict[int, dict[str, int]] = defaultdict(dict)
     named = Alias.objects.using(database).order_by("name").values_list("model_id", "name", "version__number")
     for model_id, name, number in named:
         aliases[model_id][name] = number
     return {
-        model.name: _model_entry(model, versions[model.pk], tuple(routes[model.pk]), aliases[model.pk])
+        model.name: _model_entry(
+            model, versions[model.pk], tuple(routes[model.pk]), tuple(shadows[model.pk]), aliases[model.pk]
+        )
         for model in RegisteredModel.objects.using(database).order_by("name")
     }
+
+
+def _read_shares(database: str, table: type[Route | Shadow]) -> dict[int, list[snapshot.Route]]:
+    """Return each model's shares by its key: of its routes, or of its shadows."""
+    shares: dict[int, list[snapshot.Route]] = defaultdict(list)
+    rows = table._default_manager.using(database).order_by("version__number")
+    for model_id, number, weight in rows.values_list("model_id", "version__number", "weight"):
+        shares[model_id].append(snapshot.Route(version=number, weight=weight))
+    return shares
 
 
 _VERSION_FIELDS = ("model_id", "number", "digest", "runtime", "signature")
@@ -63,9 +70,13 @@ def _model_entry(
     model: RegisteredModel,
     versions: list[ModelVersion],
     routes: tuple[snapshot.Route, ...],
+    shadows: tuple[snapshot.Route, ...],
     aliases: dict[str, int],
 ) -> snapshot.ModelEntry:
-    needed = {route.version for route in routes} | set(aliases.values()) | {model.previous_champion}
+    chain = [aliases.get(step, 0) if isinstance(step, str) else step for step in model.fallback or ()]
+    fallback = tuple(number for number in chain if isinstance(number, int) and number)  # an alias may point nowhere
+    constant = next((step for step in chain if isinstance(step, dict)), None)
+    needed = {route.version for route in routes} | set(aliases.values()) | {model.previous_champion, *fallback}
     entries = {
         version.number: snapshot.VersionEntry(
             number=version.number,
@@ -82,6 +93,10 @@ def _model_entry(
         routes=routes,
         aliases=aliases,
         anonymous=model.anonymous and not conf.REQUIRE_KEY(),
+        sticky_by=model.sticky_by,
+        shadows=shadows,
+        fallback=fallback,
+        constant=constant,
     )
 
 
