@@ -294,6 +294,8 @@ def _run_shadow(
         prediction_id=new_prediction_id(),
         route=SHADOW,
         outputs=outputs,
+        rows=valid.rows,
+        places=valid.places,
         signature=version.plan.signature,
         flags=valid.flags,
         cached=False,
