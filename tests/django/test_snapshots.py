@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -9,7 +10,7 @@ from django.utils import timezone
 
 from tests.django.worlds import CHURN, ready, registered
 from trivet.control.registry import actions, snapshots
-from trivet.control.registry.models import ApiKey, Worker
+from trivet.control.registry.models import ApiKey, Event, Worker
 from trivet.control.registry.snapshots import build_snapshot, current_generation
 from trivet.core.errors import Unavailable
 from trivet.core.keys import hash_secret
@@ -101,15 +102,57 @@ def test_a_change_while_it_is_read_makes_it_read_again(monkeypatch):
     read_keys = snapshots._read_keys
     changes = iter(["once"])
 
-    def meanwhile(database):
+    def meanwhile(database, ids=None):
         for _ in changes:
             actions.promote(model="churn", version=1, actor="user:ana")
-        return read_keys(database)
+        return read_keys(database, ids)
 
     monkeypatch.setattr(snapshots, "_read_keys", meanwhile)
     snapshot = build_snapshot()
     assert snapshot.generation == current_generation()
     assert snapshot.models["churn"].aliases == {"champion": 1}
+
+
+def test_with_the_one_before_only_what_has_changed_is_read_again():
+    for name in ("churn", "late", "fraud"):
+        ready(2, model=name)
+    kept, _ = actions.issue_key(name="kept", grants={"*": ["view"]}, actor="u")
+    leaves, _ = actions.issue_key(name="leaves", grants={"*": ["view"]}, actor="u")
+    before = build_snapshot()
+
+    assert build_snapshot(before) == before
+    actions.promote(model="late", version=2, actor="u")
+    ready(1, model="new")
+    comes, _ = actions.issue_key(name="comes", grants={"*": ["view"]}, actor="u")
+    actions.revoke_key(key=leaves.pk, actor="u")
+    after = build_snapshot(before)
+
+    assert after == build_snapshot()
+    assert set(after.keys) == {kept.pk, comes.pk}
+    assert {name for name, model in after.models.items() if model is before.models.get(name)} == {"churn", "fraud"}
+    assert after.keys[kept.pk] is before.keys[kept.pk]
+
+
+@pytest.mark.parametrize("doubt", ["an Event is missing", "another database", "an older one", "long ago"])
+def test_where_it_is_not_known_what_has_changed_all_is_read_again(doubt, monkeypatch):
+    ready(3)
+    before = build_snapshot()
+    ready(1, model="late")
+    actions.promote(model="churn", version=1, actor="u")
+    now = build_snapshot()
+    wrong = msgspec.structs.replace(before, models={}, keys={})
+    match doubt:
+        case "an Event is missing":
+            monkeypatch.setattr(
+                Event.objects, "using", lambda database: Event.objects.db_manager(database).exclude(action="promote")
+            )
+        case "another database":
+            wrong = msgspec.structs.replace(wrong, changed_at=1.0)
+        case "an older one":
+            wrong = msgspec.structs.replace(wrong, generation=now.generation + 1)
+        case "long ago":
+            monkeypatch.setattr(snapshots, "FEW_CHANGES", 1)
+    assert build_snapshot(wrong).models == now.models
 
 
 def test_a_registry_that_never_rests_is_reported(monkeypatch):

@@ -59,6 +59,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     generation: int
     models: dict[str, ModelEntry] = msgspec.field(default_factory=dict)
     keys: dict[str, KeyEntry] = msgspec.field(default_factory=dict)
+    changed_at: float = 0.0  # seconds since 1970, of its last change: tells two registries at one generation apart
 
 
 NO_VERBS: frozenset[str] = frozenset()

@@ -13,7 +13,7 @@ from dataclasses import replace
 from trivet.core.constants import CONSTANT_RUNTIME, NO_VERSION, Constant, constant_digest
 from trivet.core.errors import BundleError, TrivetError
 from trivet.core.signature import Signature
-from trivet.core.snapshot import ModelEntry, Snapshot, VersionEntry
+from trivet.core.snapshot import KeyEntry, ModelEntry, Snapshot, VersionEntry
 from trivet.dataplane.cache.prediction_cache import PredictionCache
 from trivet.dataplane.engines.base import Engine
 from trivet.dataplane.engines.constant import ConstantVersion
@@ -41,10 +41,14 @@ class Reconciler:
         self._loaded: dict[str, LiveVersion] = {}  # by digest: two models may share a bundle
 
     def follow(self, snapshot: Snapshot, before: Table) -> Table:
-        """Return the table for `snapshot`, loading what is new. May take as long as loading takes; raises nothing."""
-        models = {name: self._model(entry, before.models.get(name)) for name, entry in snapshot.models.items()}
-        callers = {key.id: Caller(f"key:{key.id}", key.grants) for key in snapshot.keys.values()}
-        return Table(snapshot, models, callers)
+        """Return the table for `snapshot`, loading what is new. May take as long as loading takes; raises nothing.
+
+        What a snapshot has in common with the one before, being the same objects, is taken over as it is.
+        """
+        models = {
+            name: self._unchanged_or_new(entry, before.models.get(name)) for name, entry in snapshot.models.items()
+        }
+        return Table(snapshot, models, _callers(snapshot.keys, before))
 
     def release_unused(self, table: Table) -> None:
         """Unload what `table`, which is in force by now, does not use."""
@@ -54,6 +58,10 @@ class Reconciler:
         for digest in self._loaded.keys() - used:
             self._loaded.pop(digest).loaded.unload()
             logger.info("event=version_unloaded digest=%s", digest[:12])
+
+    def _unchanged_or_new(self, entry: ModelEntry, before: LiveModel | None) -> LiveModel:
+        is_same = before is not None and before.entry is entry and not before.failed
+        return before if before is not None and is_same else self._model(entry, before)
 
     def _model(self, entry: ModelEntry, before: LiveModel | None) -> LiveModel:
         live: dict[int, LiveVersion] = {}
@@ -145,6 +153,16 @@ class Reconciler:
             raise BundleError(
                 f"bundle {entry.digest[:12]}… cannot be read: {error.strerror or 'input/output'}."
             ) from error
+
+
+def _callers(keys: dict[str, KeyEntry], before: Table) -> dict[str, Caller]:
+    if keys is before.snapshot.keys:
+        return before.callers
+    old = before.snapshot.keys
+    return {
+        key.id: before.callers[key.id] if old.get(key.id) is key else Caller(f"key:{key.id}", key.grants)
+        for key in keys.values()
+    }
 
 
 def _slowest(live: dict[int, LiveVersion]) -> float:

@@ -134,7 +134,7 @@ class Process:
             logger.warning("event=registry_restored from=%d to=%d", present, generation)
         self.plane.lease.wait_for_loading()
         failed_before = self._failed()
-        snapshot = build_snapshot()
+        snapshot = build_snapshot(self.plane.table.snapshot)
         self._last_load = time.monotonic()
         with self._beating():
             self.plane.follow(snapshot, even_older=generation < present)

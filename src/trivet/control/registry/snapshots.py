@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from django.db import router
 
 from trivet import conf
-from trivet.control.registry.models import Alias, ApiKey, ModelVersion, RegisteredModel, RegistryState, Route, Shadow
+from trivet.control.registry.models import (
+    Alias,
+    ApiKey,
+    Event,
+    ModelVersion,
+    RegisteredModel,
+    RegistryState,
+    Route,
+    Shadow,
+)
 from trivet.core import snapshot
 from trivet.core.errors import Unavailable
 
+Entry = TypeVar("Entry")  # of a model or a key
+
 READ_ATTEMPTS = 5  # the registry changes when people act, so a second one is rare
+FEW_CHANGES = 100  # beyond these, all is read anew
 
 
 def current_generation(database: str | None = None) -> int:
@@ -19,8 +34,11 @@ def current_generation(database: str | None = None) -> int:
     return RegistryState.objects.using(database).generation()
 
 
-def build_snapshot() -> snapshot.Snapshot:
+def build_snapshot(previous: snapshot.Snapshot | None = None) -> snapshot.Snapshot:
     """Return the registry at one generation, in a constant number of queries.
+
+    With the `previous` one, only what the Events since then name is read again: all else is the same objects, by which
+    whoever compares knows that it has not changed.
 
     It holds every ready version, all routes and aliases, and the keys that are neither revoked nor expired. The
     generation is read before and after: as every change moves it in its own transaction, equal numbers mean that
@@ -31,33 +49,92 @@ def build_snapshot() -> snapshot.Snapshot:
     database = router.db_for_read(RegistryState)
     for _ in range(READ_ATTEMPTS):
         generation = current_generation(database)
-        models, keys = _read_models(database), _read_keys(database)
+        changed_at, changed = _changes(database, generation, previous)
+        if changed is None or previous is None:
+            models, keys = _read_models(database), _read_keys(database)
+        else:
+            models = _merged(previous.models, changed.models, lambda names: _read_models(database, names))
+            keys = _merged(previous.keys, changed.keys, lambda ids: _read_keys(database, ids))
         if current_generation(database) == generation:
-            return snapshot.Snapshot(generation=generation, models=models, keys=keys)
+            return snapshot.Snapshot(generation=generation, models=models, keys=keys, changed_at=changed_at)
     raise Unavailable("the registry kept changing while it was read.", code="MANAGEMENT_AWAY")
 
 
-def _read_models(database: str) -> dict[str, snapshot.ModelEntry]:
+@dataclass
+class _Changed:
+    """The names of models and the ids of keys that Events name."""
+
+    models: set[str] = field(default_factory=set)
+    keys: set[str] = field(default_factory=set)
+
+
+def _changes(database: str, generation: int, previous: snapshot.Snapshot | None) -> tuple[float, _Changed | None]:
+    """Return when the last change was made, and what has changed since `previous`; None where that is not known.
+
+    It is not where an Event is missing or names nothing, and where the one that `previous` ended with is another: then
+    the database is.
+    """
+    is_followed = previous is not None and generation - FEW_CHANGES <= previous.generation <= generation
+    first = previous.generation if previous is not None and is_followed else generation
+    events = list(
+        Event.objects.using(database)
+        .filter(generation__gte=first, generation__lte=generation)
+        .order_by("generation")
+        .values_list("generation", "at", "model", "before", "after")
+    )
+    changed_at = events[-1][1].timestamp() if events else 0.0
+    if previous is None or [number for number, *_ in events] != list(range(first, generation + 1)):
+        return changed_at, None
+    if not is_followed or events[0][1].timestamp() != previous.changed_at:
+        return changed_at, None
+    changed = _Changed()
+    for _, _, model, before, after in events[1:]:
+        if model:
+            changed.models.add(model)
+        elif key := after.get("key") or before.get("key"):
+            changed.keys.add(key)
+        else:
+            return changed_at, None
+    return changed_at, changed
+
+
+def _merged(
+    previous: dict[str, Entry], names: set[str], read: Callable[[set[str]], dict[str, Entry]]
+) -> dict[str, Entry]:
+    """Return `previous` with the entries of `names` as they are now, which may be not at all."""
+    if not names:
+        return previous
+    return {name: entry for name, entry in previous.items() if name not in names} | read(names)
+
+
+def _read_models(database: str, names: set[str] | None = None) -> dict[str, snapshot.ModelEntry]:
+    models = RegisteredModel.objects.using(database).order_by("name")
+    of_models: dict[str, set[str]] = {}
+    if names is not None:
+        models, of_models = models.filter(name__in=names), {"model__name__in": names}
     versions: dict[int, list[ModelVersion]] = defaultdict(list)
-    for version in ModelVersion.objects.using(database).ready().order_by("number").only(*_VERSION_FIELDS):
+    ready = ModelVersion.objects.using(database).ready().filter(**of_models)
+    for version in ready.order_by("number").only(*_VERSION_FIELDS):
         versions[version.model_id].append(version)
-    routes, shadows = _read_shares(database, Route), _read_shares(database, Shadow)
+    routes, shadows = _read_shares(database, Route, of_models), _read_shares(database, Shadow, of_models)
     aliases: dict[int, dict[str, int]] = defaultdict(dict)
-    named = Alias.objects.using(database).order_by("name").values_list("model_id", "name", "version__number")
-    for model_id, name, number in named:
+    named = Alias.objects.using(database).filter(**of_models).order_by("name")
+    for model_id, name, number in named.values_list("model_id", "name", "version__number"):
         aliases[model_id][name] = number
     return {
         model.name: _model_entry(
             model, versions[model.pk], tuple(routes[model.pk]), tuple(shadows[model.pk]), aliases[model.pk]
         )
-        for model in RegisteredModel.objects.using(database).order_by("name")
+        for model in models
     }
 
 
-def _read_shares(database: str, table: type[Route | Shadow]) -> dict[int, list[snapshot.Route]]:
+def _read_shares(
+    database: str, table: type[Route | Shadow], of_models: dict[str, set[str]]
+) -> dict[int, list[snapshot.Route]]:
     """Return each model's shares by its key: of its routes, or of its shadows."""
     shares: dict[int, list[snapshot.Route]] = defaultdict(list)
-    rows = table._default_manager.using(database).order_by("version__number")
+    rows = table._default_manager.using(database).filter(**of_models).order_by("version__number")
     for model_id, number, weight in rows.values_list("model_id", "version__number", "weight"):
         shares[model_id].append(snapshot.Route(version=number, weight=weight))
     return shares
@@ -100,13 +177,16 @@ def _model_entry(
     )
 
 
-def _read_keys(database: str) -> dict[str, snapshot.KeyEntry]:
+def _read_keys(database: str, ids: set[str] | None = None) -> dict[str, snapshot.KeyEntry]:
+    keys = ApiKey.objects.using(database).usable().order_by("pk")
+    if ids is not None:
+        keys = keys.filter(pk__in=ids)
     return {
-        key.pk: snapshot.KeyEntry(
-            id=key.pk,
-            hash=bytes(key.hash),
-            grants={model: snapshot.with_implied(verbs) for model, verbs in key.grants.items()},
-            expires_at=key.expires_at.timestamp() if key.expires_at else None,
+        key_id: snapshot.KeyEntry(
+            id=key_id,
+            hash=bytes(key_hash),
+            grants={model: snapshot.with_implied(verbs) for model, verbs in grants.items()},
+            expires_at=expires_at.timestamp() if expires_at else None,
         )
-        for key in ApiKey.objects.using(database).usable().order_by("pk")
+        for key_id, key_hash, grants, expires_at in keys.values_list("id", "hash", "grants", "expires_at")
     }
