@@ -43,7 +43,7 @@ STATUSES = {  # what the caller may do about it
     409: "somebody changed the registry first: look again",
     413: "more than `TRIVET_MAX_BODY_MB`",
     414: "the request line is too long",
-    415: "send JSON, uncompressed",
+    415: "send JSON, with binary tensors behind it if you like; plain, or as gzip or deflate",
     429: "ask again after `Retry-After` seconds",
     431: "too many headers, or too long ones",
     500: "a defect of Trivet; the server's log has the trace. Please report it",

@@ -43,17 +43,23 @@ for tensor in asked:
     kind = {"BYTES": object, "INT64": np.int64, "FP64": np.float64}[tensor["datatype"]]
     array = np.array(tensor["data"], dtype=kind).reshape(-1, 1)
     one = http.InferInput(tensor["name"], list(array.shape), tensor["datatype"])
-    if tensor["datatype"] == "FP64":  # the stock client writes a missing number as NaN, which is no JSON
-        one.set_data_from_numpy(np.nan_to_num(array), binary_data=False)
-        one._data = tensor["data"]
-    else:
-        one.set_data_from_numpy(array, binary_data=False)
+    one.set_data_from_numpy(array)
     inputs.append(one)
-outputs = [http.InferRequestedOutput(name, binary_data=False) for name in ("label", "probabilities")]
-result = client.infer("late", inputs, outputs=outputs, headers=headers, request_id="triton-1")
+result = client.infer("late", inputs, headers=headers, request_id="triton-1")
+probabilities, label = result.as_numpy("probabilities"), result.as_numpy("label")
+for algorithm in ("gzip", "deflate"):
+    packed = client.infer("late", inputs, headers=dict(headers), request_compression_algorithm=algorithm,
+                          response_compression_algorithm=algorithm)  # it writes into the headers it is given
+    assert np.array_equal(packed.as_numpy("probabilities"), probabilities)
+    assert np.array_equal(packed.as_numpy("label"), label)
+asked = [http.InferRequestedOutput("probabilities", class_count=1), http.InferRequestedOutput("label", binary_data=False)]
+chosen = client.infer("late", inputs, outputs=asked, headers=headers)
+best = [value[0].decode().split(":") for value in chosen.as_numpy("probabilities")]
+assert [name for _, _, name in best] == chosen.as_numpy("label").tolist() == [value.decode() for value in label]
+assert all(abs(float(value) - row.max()) < 1e-6 for (value, _, _), row in zip(best, probabilities))
 print(json.dumps({
-    "probabilities": result.as_numpy("probabilities").tolist(),
-    "label": [str(value) for value in result.as_numpy("label")],
+    "probabilities": probabilities.tolist(),
+    "label": [value.decode() for value in label],
     "response": {k: v for k, v in result.get_response().items() if k != "outputs"},
 }))
 """
@@ -91,7 +97,7 @@ def test_the_check_ends_with_a_real_prediction_and_leaves_its_facts(demo_project
     assert (demo_project / facts["replay"]).is_file()
 
 
-def test_an_unmodified_tritonclient_gets_the_estimators_own_probabilities(
+def test_an_unmodified_tritonclient_with_its_defaults_gets_the_estimators_own_probabilities(
     demo: dict, demo_server: Server, demo_project: Path, held_out, tmp_path: Path
 ):
     import joblib
@@ -112,6 +118,10 @@ def test_an_unmodified_tritonclient_gets_the_estimators_own_probabilities(
     estimator = joblib.load(demo_project / "late2.joblib")
     features = held_out[[tensor["name"] for tensor in asked]]
     np.testing.assert_allclose(answer["probabilities"], estimator.predict_proba(features), atol=TOLERANCE, rtol=0)
+    with Client(demo["url"], demo["api_key"]) as client:
+        by_json = client.infer("late", {name: held_out[[name]].to_numpy() for name in features})
+    assert answer["probabilities"] == by_json["probabilities"].tolist()
+    assert answer["label"] == by_json["label"].tolist()
     assert answer["response"]["id"] == "triton-1"
     assert answer["response"]["model_version"] == "2"
 

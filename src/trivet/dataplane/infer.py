@@ -32,6 +32,7 @@ from trivet.dataplane.lease import now_ns
 from trivet.dataplane.metrics.meter import now
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.messages import Answer, Caller, InferRequest, OutputTensor, RowsRequest
+from trivet.dataplane.protocol.outputs import check_outputs, classified
 from trivet.dataplane.routing import choose, heaviest, run_until, standing_in
 from trivet.dataplane.spool import MAX_RECORD_BYTES
 from trivet.dataplane.table import LiveModel, LiveVersion
@@ -132,7 +133,7 @@ def infer(
         if model.shadows and selector is None:
             _shadow(plane, entrance, request, answer, valid, door=door)
     answer.stations = (entered, valid.at_ns, ran, now())
-    return answer
+    return classified(answer, request)
 
 
 def _ask(
@@ -179,10 +180,12 @@ def _fall_back(
 
 
 def _wanted(version: LiveVersion, request: InferRequest, model: str) -> list[str]:
-    if not request.outputs:
-        return version.output_names
-    wanted = [output.name for output in request.outputs]
-    _check_outputs(version, wanted, model)
+    wanted = version.output_names
+    if request.outputs:
+        wanted = [output.name for output in request.outputs]
+        _check_outputs(version, wanted, model)
+    if request.outputs or version.plan.is_binary_only:
+        check_outputs(request, version.outputs, model)
     return wanted
 
 
@@ -238,7 +241,7 @@ def _output(declared: Output, array: np.ndarray, rows: int, max_answer_bytes: in
         raise InvalidRequest("the answer is over 64 MiB; ask for fewer rows.", code="ANSWER_TOO_LARGE")
     data = array.ravel().tolist()
     tensor = OutputTensor(declared.name, list(array.shape), declared.datatype, data)
-    if array.dtype.kind == "f" and not math.isfinite(sum(data) if len(data) < FEW else float(array.sum())):
+    if array.dtype.kind == "f" and not (math.isfinite(sum(data)) if len(data) < FEW else np.isfinite(array).all()):
         _mark_non_finite(tensor, array)
     return tensor
 

@@ -13,7 +13,14 @@ import numpy as np
 
 from trivet.core.errors import NotFound, TrivetError, Unavailable
 from trivet.core.names import VERSION_NUMBER
-from trivet.dataplane.protocol.messages import InferRequest, InstancesRequest, RowsRequest, TextRowsRequest
+from trivet.dataplane.protocol.messages import (
+    InferRequest,
+    InstancesRequest,
+    RawTensor,
+    RowsRequest,
+    TextRowsRequest,
+)
+from trivet.dataplane.protocol.raw import values_told
 from trivet.dataplane.table import LiveModel, LiveVersion
 from trivet.dataplane.validation.notations import read_text
 
@@ -143,6 +150,8 @@ def _values_of(field: str, model: LiveModel, request: InferRequest | RowsRequest
         return [row.get(field) for row in request.rows]
     for tensor in request.inputs:
         if tensor.name == field:
+            if isinstance(tensor, RawTensor):
+                return values_told(tensor)
             return [value[0] if type(value) is list and len(value) == 1 else value for value in tensor.data or ()]
     return []
 
@@ -151,6 +160,8 @@ def _as_key(value: Any) -> str:
     """Return a value as text, the same for `7` and `7.0`; a fraction counts as FP32, as which it may have been sent."""
     if isinstance(value, str):
         return value
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else repr(float(np.float32(value)))
     return str(value) if isinstance(value, int) else ""

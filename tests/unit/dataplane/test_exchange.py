@@ -353,9 +353,3 @@ def test_a_row_of_unknown_fields_costs_a_bounded_answer(world: World):
     assert world.ask(path="/v2/models/churn/predict", body={"rows": [wide]})[2]["trivet-error"] == "TOO_MANY"
     many = {"rows": [{}] * 100_000}
     assert world.ask(path="/v2/models/churn/predict", body=many)[2]["trivet-error"] == "TOO_MANY"
-
-
-def test_binary_tensors_are_refused_with_the_way_out(world: World):
-    status, answer, _ = world.ask(headers={"inference-header-content-length": "134"})
-    assert status == 400
-    assert "binary_data=False" in answer["error"]

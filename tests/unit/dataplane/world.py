@@ -147,6 +147,23 @@ class World:
         headers: dict[str, str] | None = None,
     ) -> tuple[int, Any, dict[str, str]]:
         """Send one request as a front end would; return status, JSON, headers."""
+        response = self.send(method, path, body, key=key, headers=headers)
+        return (
+            response.status,
+            _read(response),
+            {name.decode(): value.decode() for name, value in response.headers},
+        )
+
+    def send(
+        self,
+        method: str = "POST",
+        path: str = "/v2/models/churn/infer",
+        body: bytes | dict | None = None,
+        *,
+        key: str | None = "",
+        headers: dict[str, str] | None = None,
+    ) -> Response:
+        """Send one request as a front end would; return the response as its bytes."""
         data = body if isinstance(body, bytes) else json.dumps(body if body is not None else infer_body()).encode()
         sent = {b"host": b"localhost", b"content-length": str(len(data)).encode()}
         if key is not None:
@@ -154,14 +171,7 @@ class World:
         sent |= {name.lower().encode(): value.encode() for name, value in (headers or {}).items()}
         path, _, query = path.partition("?")
         exchange = Exchange(self.plane, method, path, sent, query=query.encode())
-        response: Response | None = exchange.begin()
-        if response is None:
-            response = exchange.receive(data) or exchange.run()
-        return (
-            response.status,
-            _read(response),
-            {name.decode(): value.decode() for name, value in response.headers},
-        )
+        return exchange.begin() or exchange.receive(data) or exchange.run()
 
     def table(self, text: str | bytes, query: str = "") -> tuple[int, Any, dict[str, str]]:
         """Send a table to `/predict`; return status, the answer's text or JSON, headers."""

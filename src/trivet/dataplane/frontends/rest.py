@@ -28,14 +28,22 @@ from trivet.dataplane.infer import Entrance, enter, infer
 from trivet.dataplane.metrics.meter import now
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.catalogue import RETRY_AFTER_SECONDS, http_status
-from trivet.dataplane.protocol.decode import ID_PATTERN, decode_infer
-from trivet.dataplane.protocol.encode import encode_error, encode_infer
+from trivet.dataplane.protocol.compression import (
+    COMPRESSED_FROM,
+    accepted_encoding,
+    check_encoding,
+    deflate,
+    inflate,
+)
+from trivet.dataplane.protocol.decode import ID_PATTERN, decode_infer, decode_mixed
+from trivet.dataplane.protocol.encode import encode_error, encode_tensors
 from trivet.dataplane.protocol.messages import Caller, InferRequest, RowsRequest
 from trivet.dataplane.protocol.metadata import encode
 
 logger = logging.getLogger(__name__)
 
 Headers = dict[bytes, bytes]
+BINARY = b"application/octet-stream"
 READ_AS_JSON = frozenset({"", "application/json", "application/octet-stream", "application/x-www-form-urlencoded"})
 _LENGTH = re.compile(rb"[0-9]{1,10}")
 _HOST = re.compile(r"(?P<name>[a-z0-9.-]+|\[[a-f0-9:.]+\])(:[0-9]+)?")
@@ -46,7 +54,8 @@ _ALWAYS = (
 
 
 MAX_PATH = 512  # characters; the longest path that names something has under 200
-SINGLE = (b"authorization", b"x-api-key", b"host", b"content-type", b"content-encoding", b"content-length")
+JSON_LENGTH = b"inference-header-content-length"  # of the JSON before binary tensors
+SINGLE = (b"authorization", b"x-api-key", b"host", b"content-type", b"content-encoding", b"content-length", JSON_LENGTH)
 REPEATED = b":repeated"  # no client can send a header of this name
 
 
@@ -66,6 +75,7 @@ class Exchange:
         "_deadline",
         "_entrance",
         "_headers",
+        "_json_length",
         "_method",
         "_path",
         "_plane",
@@ -99,6 +109,7 @@ class Exchange:
         self._target = Target("")
         self._entrance: Entrance
         self._request: InferRequest | RowsRequest
+        self._json_length: int | None = None
         self._deadline: float | None = None
         self._began = 0  # when the whole body was there, nanoseconds of `now`
         self._waits_since = 0  # for a thread
@@ -169,7 +180,7 @@ class Exchange:
             self._entrance = enter(self._plane, self.credentials or presented_key(headers), target.model, "predict")
             if target.kind == "predict" and _is_csv(headers.get(b"content-type", b"")):
                 self._target = target._replace(kind="predict_csv")
-            _check_media(headers, self._target.kind)
+            self._json_length = _check_media(headers, self._target.kind)
             return None
         return self._read_only(target)
 
@@ -177,12 +188,16 @@ class Exchange:
         self._began = now()
         if len(body) > self.max_body_bytes:
             raise _too_large(self.max_body_bytes)
+        if encoding := self._headers.get(b"content-encoding"):
+            body = _inflated(body, encoding, self.max_body_bytes)
         target = self._target
-        if target.kind == "infer":
-            self._request = decode_infer(body, target.model)
-        else:
+        if target.kind != "infer":
             max_rows = self._plane.limits.max_rows
             self._request = ROWS_DOORS[target.kind].decode(body, target.model, self._query, max_rows)
+        elif self._json_length is None:
+            self._request = decode_infer(body, target.model)
+        else:
+            self._request = decode_mixed(body, self._json_length, target.model)
 
     def _start_clock(self) -> None:
         seconds = self._plane.limits.deadline_seconds
@@ -203,7 +218,10 @@ class Exchange:
             request_id=self.request_id,
             deadline=self._deadline,
         )
-        body = rows.encode(answer, request) if rows else encode_infer(answer)
+        if isinstance(request, RowsRequest):
+            body, json_length = ROWS_DOORS[target.kind].encode(answer, request), None
+        else:
+            body, json_length = encode_tensors(answer, request)
         self._plane.meter.answered(answer, door, self._began, now(), waited)
         prediction_id = answer.prediction_id.encode()
         if not self.request_id:
@@ -212,7 +230,10 @@ class Exchange:
         if rows and rows.suffix:
             name = f"{answer.model}-{answer.version}.{rows.suffix}"
             headers.append((b"content-disposition", f'attachment; filename="{name}"'.encode()))
-        return self._response(200, body, headers, rows.media if rows else JSON)
+        if json_length is None:
+            return self._response(200, body, headers, rows.media if rows else JSON)
+        headers.append((JSON_LENGTH, b"%d" % json_length))
+        return self._response(200, body, headers, BINARY)
 
     def _read_only(self, target: Target) -> Response:
         plane = self._plane
@@ -256,6 +277,10 @@ class Exchange:
         self, status: int, body: bytes, extra: list[tuple[bytes, bytes]] | None = None, media: bytes = JSON
     ) -> Response:
         request_id = (self.request_id or new_prediction_id()).encode()
+        encoding = ""
+        if len(body) >= COMPRESSED_FROM and (accept := self._headers.get(b"accept-encoding")):
+            encoding = accepted_encoding(accept)
+            body = deflate(body, encoding) if encoding else body
         headers = [
             (b"content-type", media),
             *_ALWAYS,
@@ -263,6 +288,8 @@ class Exchange:
             (b"x-request-id", request_id),
             *(extra or ()),
         ]
+        if encoding:
+            headers.append((b"content-encoding", encoding.encode()))
         return Response(status, headers, b"" if self._method == "HEAD" else body)
 
 
@@ -331,22 +358,31 @@ def _is_allowed_host(host: bytes, allowed: tuple[str, ...]) -> bool:
     )
 
 
-def _check_media(headers: Headers, kind: str) -> None:
+def _check_media(headers: Headers, kind: str) -> int | None:
+    """Judge what the headers say of the body; return the length of the JSON that comes before binary tensors."""
     content_type, encoding = headers.get(b"content-type"), headers.get(b"content-encoding")
     if content_type is not None and kind != "predict_csv" and not _is_json(content_type):
         raise UnsupportedMedia(
             f"content type {quoted(content_type.decode('latin-1'))} is not read here; send application/json."
         )
-    if b"inference-header-content-length" in headers:
+    if encoding is not None:
+        check_encoding(encoding)
+    length = headers.get(JSON_LENGTH)
+    if length is None:
+        return None
+    if kind != "infer":
+        raise InvalidRequest("binary tensors are for /infer; this path takes rows as JSON.", code="BAD_HEADER")
+    if not _LENGTH.fullmatch(length):
         raise InvalidRequest(
-            "binary tensors are not read by this release: send them as JSON (tritonclient: binary_data=False).",
-            code="BINARY_SIZE",
+            f"Inference-Header-Content-Length is {quoted(length.decode('latin-1'))}; it is a number of up to ten digits.",
+            code="BAD_HEADER",
         )
-    if encoding is not None and encoding.lower() != b"identity":
-        raise UnsupportedMedia(
-            f"content encoding {quoted(encoding.decode('latin-1'))} is not read here; send the body as it is.",
-            code="CONTENT_ENCODING",
-        )
+    return int(length)
+
+
+def _inflated(body: bytes, content_encoding: bytes, limit: int) -> bytes:
+    encoding = check_encoding(content_encoding)
+    return inflate(body, encoding, limit) if encoding else body
 
 
 @lru_cache(maxsize=256)

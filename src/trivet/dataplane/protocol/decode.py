@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64decode
 from typing import Any, TypeVar
 
 import msgspec
 
+from trivet.core.datatypes import MAX_ELEMENT_BYTES
 from trivet.core.errors import InvalidRequest, quoted
-from trivet.dataplane.protocol.messages import InferBody, InferRequest, RowsRequest, Scalar
+from trivet.dataplane.protocol.messages import (
+    InferBody,
+    InferRequest,
+    MixedBody,
+    RawBody,
+    RawTensor,
+    RowsRequest,
+    Tensor,
+)
+from trivet.dataplane.protocol.parameters import check_parameters
 
 MAX_INPUTS = 4096
 MAX_OUTPUTS = 64
 MAX_RANK = 8
-MAX_PARAMETERS = 64
-MAX_PARAMETER_KEY = 64
-MAX_PARAMETER_TEXT = 1024
-MAX_ROUTE_KEY = 128  # characters
-MAX_ELEMENT = 1024 * 1024  # characters of one string element
 ID_PATTERN = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 _KEY = re.compile(rb'"\s*:')
@@ -32,18 +38,85 @@ Message = TypeVar("Message")
 
 def decode_infer(body: bytes, model: str) -> InferBody:
     """Return the request in `body`; raises `InvalidRequest`. Values are typed later, against a signature."""
+    request = _decode_tensors(body, model)
+    for tensor in request.inputs:
+        if tensor.data is None:
+            raise InvalidRequest(f"{model}: input {quoted(tensor.name)} has no data.", code="MISSING_FIELD")
+        if tensor.parameters is not None and tensor.parameters.get("binary_data_size") is not None:
+            raise InvalidRequest(
+                f"{model}: input {quoted(tensor.name)} has a binary_data_size, but the request has no"
+                " Inference-Header-Content-Length, so no binary tensors.",
+                code="BINARY_SIZE",
+            )
+    return request
+
+
+def decode_mixed(body: bytes, header_length: int, model: str) -> InferRequest:
+    """Return the request in a body whose first `header_length` bytes are JSON and the rest tensors, in input order.
+
+    Without JSON the whole body is the one tensor of a model that has one input. Raises `InvalidRequest`.
+    """
+    if header_length > len(body):
+        raise InvalidRequest(
+            f"Inference-Header-Content-Length is {header_length}, the body has {len(body)} bytes.", code="BINARY_SIZE"
+        )
+    if header_length == 0:
+        return MixedBody([RawBody("", [1], "", body)], parameters={"binary_data_output": True})
+    request = _decode_tensors(body[:header_length], model)
+    inputs: list[Tensor | RawTensor] = []
+    rest, start = memoryview(body), header_length
+    for tensor in request.inputs:
+        size = _binary_size(tensor, model)
+        if size is None:
+            inputs.append(tensor)
+            continue
+        if size > len(body) - start:
+            raise InvalidRequest(
+                f"{model}: input {quoted(tensor.name)} has a binary_data_size of {size}, {len(body) - start} bytes are"
+                " left of the body.",
+                code="BINARY_SIZE",
+            )
+        inputs.append(
+            RawTensor(tensor.name, tensor.shape, tensor.datatype, rest[start : start + size], tensor.parameters)
+        )
+        start += size
+    if start != len(body):
+        raise InvalidRequest(f"{len(body) - start} bytes follow the last tensor.", code="TRAILING_BYTES")
+    return MixedBody(inputs, request.id, request.parameters, request.outputs, request.model_name)
+
+
+def _binary_size(tensor: Tensor, model: str) -> int | None:
+    """Return the size of a tensor that is not in the JSON, None for one that is."""
+    size = (tensor.parameters or {}).get("binary_data_size")
+    if size is None:
+        if tensor.data is None:
+            raise InvalidRequest(f"{model}: input {quoted(tensor.name)} has no data.", code="MISSING_FIELD")
+        return None
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise InvalidRequest(
+            f"{model}: input {quoted(tensor.name)}: binary_data_size is {quoted(size)}; it is a number of bytes.",
+            code="BINARY_SIZE",
+        )
+    if tensor.data is not None:
+        raise InvalidRequest(
+            f"{model}: input {quoted(tensor.name)} has data and a binary_data_size; send one of them.",
+            code="BINARY_SIZE",
+        )
+    return size
+
+
+def _decode_tensors(body: bytes, model: str) -> InferBody:
     request = decode_json(_infer, body)
     inputs = request.inputs
     if len(inputs) > MAX_INPUTS:
         raise InvalidRequest(f"{len(inputs)} inputs; at most {MAX_INPUTS} are read.", code="TOO_MANY")
     keys = 1 + 4 * len(inputs)
     for tensor in inputs:
-        if tensor.data is None:
-            raise InvalidRequest(f"{model}: input {quoted(tensor.name)} has no data.", code="MISSING_FIELD")
         if tensor.parameters is not None:
-            check_parameters(tensor.parameters)
-            _check_content_type(tensor.parameters)
             keys += 1 + len(tensor.parameters)
+            _check_tensor(tensor, model)
+        if tensor.data is None:
+            keys -= 1
     keys += _check_envelope(request)
     if request.outputs is not None:
         keys += 1 + _check_outputs(request, model)
@@ -55,10 +128,39 @@ def decode_infer(body: bytes, model: str) -> InferBody:
             )
     if body.count(b":") != keys:  # equal: every key was decoded once, and no string holds a colon
         refuse_duplicate_keys(body, keys)
-    if len(body) > MAX_ELEMENT:
+    if len(body) > MAX_ELEMENT_BYTES:
         for tensor in inputs:
             _check_elements(tensor.name, tensor.data)
     return request
+
+
+def _check_tensor(tensor: Tensor, model: str) -> None:
+    """Check a tensor's parameters, and put texts in place of base64 where they say that it holds that."""
+    parameters = tensor.parameters or {}
+    check_parameters(parameters)
+    if parameters.get("content_type") == "base64":
+        if tensor.datatype != "BYTES":
+            raise InvalidRequest(
+                f"{model}: input {quoted(tensor.name)}: content_type 'base64' is for BYTES.", code="BAD_PARAMETER"
+            )
+        if tensor.data is not None:
+            tensor.data = [_from_base64(tensor.name, element, model) for element in tensor.data]
+
+
+def _from_base64(name: str, element: Any, model: str) -> Any:
+    """Return the bytes of a base64 text; of a list, those of its elements. What is neither is judged with its type."""
+    if isinstance(element, list):
+        return [_from_base64(name, inner, model) for inner in element]
+    if not isinstance(element, str):
+        return element
+    try:
+        return b64decode(element, validate=True)
+    except ValueError:
+        raise InvalidRequest(
+            f"{model}: input {quoted(name)}: {quoted(element)} is not base64 (RFC 4648, with its padding).",
+            code="BAD_ELEMENT",
+            field=name,
+        ) from None
 
 
 def decode_rows(body: bytes, model: str) -> RowsRequest:
@@ -95,7 +197,7 @@ def check_rows(request: RowsRequest, size: int, model: str) -> int:
             raise InvalidRequest(
                 f"{model}: {len(request.entity_keys)} entity_keys for {len(request.rows)} rows.", code="COUNT_MISMATCH"
             )
-    if size > MAX_ELEMENT:
+    if size > MAX_ELEMENT_BYTES:
         for row in named:
             for name, value in row.items():
                 _check_elements(name, [value])
@@ -150,43 +252,6 @@ def _check_envelope(request: InferRequest | RowsRequest) -> int:
     return keys
 
 
-def check_parameters(parameters: dict[str, Scalar]) -> None:
-    """Raise `InvalidRequest` for parameters beyond their bounds, or ones no request may set."""
-    if len(parameters) > MAX_PARAMETERS:
-        raise InvalidRequest(f"{len(parameters)} parameters; at most {MAX_PARAMETERS} are read.", code="TOO_MANY")
-    for key, value in parameters.items():
-        if len(key) > MAX_PARAMETER_KEY or (isinstance(value, str) and len(value) > MAX_PARAMETER_TEXT):
-            raise InvalidRequest(
-                f"parameter {quoted(key)}: keys have at most {MAX_PARAMETER_KEY} characters, values {MAX_PARAMETER_TEXT}.",
-                code="BAD_PARAMETER",
-            )
-        if (
-            key == "headers"
-            or key.startswith("triton_")
-            or (key.startswith("sequence_") and not _is_no_sequence(key, value))
-        ):
-            raise InvalidRequest(f"parameter {quoted(key)} is not offered here.", code="BAD_PARAMETER")
-    if not isinstance(route_key := parameters.get("route_key", ""), str | None) or len(route_key or "") > MAX_ROUTE_KEY:
-        raise InvalidRequest(
-            f"parameter 'route_key' is a string of at most {MAX_ROUTE_KEY} characters.", code="BAD_PARAMETER"
-        )
-    if not isinstance(cache := parameters.get("cache"), bool | None):
-        raise InvalidRequest(f"parameter 'cache' is true or false, not {quoted(cache)}.", code="BAD_PARAMETER")
-
-
-def _is_no_sequence(key: str, value: Scalar) -> bool:
-    return key == "sequence_id" and value in (0, "", None)
-
-
-def _check_content_type(parameters: dict[str, Scalar]) -> None:
-    if "binary_data_size" in parameters:
-        raise InvalidRequest("binary_data_size without binary tensors in the body.", code="BINARY_SIZE")
-    if parameters.get("content_type") not in (None, "np", "pd", "str"):
-        raise InvalidRequest(
-            f"content_type {quoted(parameters['content_type'])} is not read here.", code="BAD_PARAMETER"
-        )
-
-
 def _check_outputs(request: InferRequest, model: str) -> int:
     outputs = request.outputs or []
     if len(outputs) > MAX_OUTPUTS:
@@ -197,10 +262,8 @@ def _check_outputs(request: InferRequest, model: str) -> int:
         if output.parameters is not None:
             keys += 1 + len(output.parameters)
             check_parameters(output.parameters)
-            if output.parameters.get("binary_data"):
-                raise InvalidRequest(
-                    f"{model}: binary outputs are not offered yet; ask for JSON.", code="BAD_PARAMETER"
-                )
+            if output.parameters.get("content_type") == "base64":
+                raise InvalidRequest(f"{model}: content_type 'base64' is for inputs.", code="BAD_PARAMETER")
     if len({output.name for output in outputs}) != len(outputs):
         raise InvalidRequest(f"{model}: an output is named twice.", code="DUPLICATE_OUTPUT")
     return keys
@@ -208,8 +271,10 @@ def _check_outputs(request: InferRequest, model: str) -> int:
 
 def _check_elements(name: str, data: Any) -> None:
     for value in data or ():
-        if isinstance(value, str) and len(value) > MAX_ELEMENT:
-            raise InvalidRequest(f"input {quoted(name)}: a text has over {MAX_ELEMENT} characters.", code="TOO_MANY")
+        if isinstance(value, list):
+            _check_elements(name, value)
+        elif isinstance(value, str) and len(value.encode()) > MAX_ELEMENT_BYTES:
+            raise InvalidRequest(f"input {quoted(name)}: a text has over {MAX_ELEMENT_BYTES} bytes.", code="TOO_MANY")
 
 
 def refuse_duplicate_keys(body: bytes, decoded: int) -> None:

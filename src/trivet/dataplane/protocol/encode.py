@@ -9,7 +9,9 @@ import msgspec
 
 from trivet.core.decisions import decide, named_outputs
 from trivet.core.errors import InvalidRequest, InvalidRows, TrivetError
-from trivet.dataplane.protocol.messages import Answer
+from trivet.dataplane.protocol.messages import Answer, InferRequest
+from trivet.dataplane.protocol.outputs import binary_outputs
+from trivet.dataplane.protocol.raw import raw_bytes
 
 _encode = msgspec.json.Encoder().encode
 
@@ -37,12 +39,42 @@ class _InferBodyWithId(msgspec.Struct):
     outputs: list[Any]
 
 
+class _BinaryOutput(msgspec.Struct):
+    """An output tensor whose values follow the JSON."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Any]
+
+
 def encode_infer(answer: Answer) -> bytes:
     """Return the JSON of an `/infer` answer; NaN and infinities become null, counted in the output's parameters."""
     parameters = _parameters(answer)
     if answer.id is None:
         return _encode(_InferBody(answer.model, str(answer.version), parameters, answer.outputs))
     return _encode(_InferBodyWithId(answer.model, str(answer.version), answer.id, parameters, answer.outputs))
+
+
+def encode_tensors(answer: Answer, request: InferRequest) -> tuple[bytes, int | None]:
+    """Return the body of an `/infer` answer, and the length of its JSON where outputs follow it as bytes."""
+    if request.outputs is None and request.parameters is None:
+        return encode_infer(answer), None
+    binary = binary_outputs(request, [output.name for output in answer.outputs])
+    if not binary:
+        return encode_infer(answer), None
+    outputs: list[Any] = []
+    tensors: list[bytes] = []
+    for output, array in zip(answer.outputs, answer.arrays, strict=True):
+        if output.name not in binary:
+            outputs.append(output)
+            continue
+        tensor = raw_bytes(array, output.datatype)
+        tensors.append(tensor)
+        parameters = {**(output.parameters or {}), "binary_data_size": len(tensor)}
+        outputs.append(_BinaryOutput(output.name, output.shape, output.datatype, parameters))
+    header = encode_infer(msgspec.structs.replace(answer, outputs=outputs))
+    return b"".join((header, *tensors)), len(header)
 
 
 def encode_rows(answer: Answer, wanted: list[str] | None) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -35,6 +35,10 @@ class RawTensor(msgspec.Struct):
     parameters: dict[str, Scalar] | None = None
 
 
+class RawBody(RawTensor):
+    """The one tensor of a raw request: the whole body. Its name, datatype and shape, of one row, are the signature's."""
+
+
 class RequestedOutput(msgspec.Struct, forbid_unknown_fields=True):
     """One output a client asks for by name."""
 
@@ -44,6 +48,8 @@ class RequestedOutput(msgspec.Struct, forbid_unknown_fields=True):
 
 class InferRequest(msgspec.Struct, forbid_unknown_fields=True):
     """What `/infer` asks: tensors in, and which outputs are wanted (none named: all)."""
+
+    takes_json: ClassVar[bool] = False  # the answer goes back as JSON, but for outputs that are asked for as bytes
 
     inputs: Sequence[Tensor | RawTensor]
     id: str | None = None
@@ -55,7 +61,15 @@ class InferRequest(msgspec.Struct, forbid_unknown_fields=True):
 class InferBody(InferRequest, forbid_unknown_fields=True):
     """An InferRequest as JSON has it: every tensor's values stand in the body."""
 
+    takes_json: ClassVar[bool] = True
+
     inputs: list[Tensor]
+
+
+class MixedBody(InferRequest):
+    """An InferRequest of REST some of whose tensors stand behind the JSON."""
+
+    takes_json: ClassVar[bool] = True
 
 
 class RowsRequest(msgspec.Struct, forbid_unknown_fields=True):

@@ -12,6 +12,8 @@ from trivet.core.snapshot import ModelEntry, VersionEntry
 
 encode = msgspec.json.Encoder().encode
 EXTENSIONS = [
+    "binary_tensor_data",
+    "classification",
     "model_configuration",
     "parameters",
     "trivet_rows",

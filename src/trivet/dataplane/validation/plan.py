@@ -115,6 +115,7 @@ class Plan:
     field_names: tuple[str, ...] = field(init=False)  # what a row may name
     is_plain: bool = field(init=False)  # a table whose usual rows need no closer look
     quick: list[tuple[Any, ...]] = field(init=False)  # of each check, what such a row is held against
+    is_binary_only: bool = field(init=False)  # an output cannot be given as JSON
 
     def __post_init__(self) -> None:
         checks = [Check(spec) for spec in self.signature.inputs]
@@ -130,6 +131,7 @@ class Plan:
         quick = [(c.name, c.datatype, c.kinds, *c.unremarkable, c.known, c.missing) for c in checks]
         set_once(self, "quick", quick)
         set_once(self, "is_plain", all(check.is_plain for check in checks))
+        set_once(self, "is_binary_only", any(output.datatype in NO_JSON for output in self.signature.outputs))
         set_once(self, "field_names", self.signature.field_names)
         set_once(self, "others", [place for place, check in enumerate(checks) if not check.is_column])
 

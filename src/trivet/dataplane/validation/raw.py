@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-import struct
-from typing import Any
 
 import numpy as np
 
 from trivet.core.datatypes import MAX_ELEMENT_BYTES, NUMPY_DTYPES, WIRE_DTYPES
 from trivet.core.errors import InvalidRequest, quoted
-from trivet.dataplane.protocol.messages import RawTensor
+from trivet.dataplane.protocol.messages import RawBody, RawTensor, Tensor
+from trivet.dataplane.protocol.raw import from_bf16, unframe
 from trivet.dataplane.validation.elements import datatype_error, row_of, text_of
-from trivet.dataplane.validation.plan import Check
-
-_LENGTH = struct.Struct("<I")
+from trivet.dataplane.validation.plan import Check, Plan
 
 
 def raw_array(check: Check, tensor: RawTensor, model: str) -> np.ndarray:
@@ -39,9 +36,7 @@ def raw_array(check: Check, tensor: RawTensor, model: str) -> np.ndarray:
         )
     if tensor.datatype == "BOOL":
         return _booleans(check, tensor, model)
-    values = np.frombuffer(tensor.data, dtype=wire)
-    if tensor.datatype == "BF16":  # the upper half of a float32
-        values = (values.astype(np.uint32) << 16).view(np.float32)
+    values = from_bf16(tensor.data) if tensor.datatype == "BF16" else np.frombuffer(tensor.data, dtype=wire)
     return values.astype(NUMPY_DTYPES[check.datatype])
 
 
@@ -60,39 +55,55 @@ def _booleans(check: Check, tensor: RawTensor, model: str) -> np.ndarray:
 
 
 def _texts(check: Check, tensor: RawTensor, count: int, model: str) -> np.ndarray:
-    """Return the texts of a BYTES tensor: each element is a length, 4 bytes, and as many bytes of UTF-8."""
-    data = bytes(tensor.data)
-    texts: list[Any] = []
-    start, end = 0, len(data)
-    while start < end and len(texts) < count:
-        if end - start < _LENGTH.size:
-            raise _lying(check, len(texts), f"{end - start} bytes are left, a length has 4", model)
-        (size,) = _LENGTH.unpack_from(data, start)
-        start += _LENGTH.size
-        if size > end - start:
-            raise _lying(check, len(texts), f"it says {size} bytes, {end - start} are left", model)
-        if size > MAX_ELEMENT_BYTES:
-            raise InvalidRequest(
-                f"{model}: input {quoted(check.name)}, row {row_of(check, len(texts))}: a text has {size} bytes; at"
-                f" most {MAX_ELEMENT_BYTES} are read.",
-                code="TOO_MANY",
-                field=check.name,
-            )
-        texts.append(text_of(check, len(texts), data[start : start + size], model))
-        start += size
-    if len(texts) != count or start != end:
-        said = f"{end - start} bytes more than" if start != end else f"only {len(texts)} of"
-        raise InvalidRequest(
-            f"{model}: input {quoted(check.name)} has {said} the {count} elements its shape {quoted(tensor.shape)} needs.",
-            code="BINARY_SIZE",
-            field=check.name,
-        )
+    try:
+        elements = unframe(bytes(tensor.data), count)
+    except InvalidRequest as error:
+        sentence = f"{model}: input {quoted(check.name)}: {error.message}."
+        raise InvalidRequest(sentence, code=error.code, field=check.name) from None
     array = np.empty(count, dtype=object)
-    array[:] = texts
+    array[:] = [text_of(check, place, element, model) for place, element in enumerate(elements)]
     return array
 
 
-def _lying(check: Check, place: int, sentence: str, model: str) -> InvalidRequest:
+def whole_body(plan: Plan, body: RawBody, model: str) -> Tensor | RawTensor:
+    """Return a raw request's body as the one tensor of the signature, of one row.
+
+    At most one other dimension may be free: it is what the bytes leave. BYTES: the whole body is the one element.
+    Raises `InvalidRequest` for a signature that has no such reading, and for bytes that leave a remainder.
+    """
+    if len(plan.checks) != 1:
+        raise InvalidRequest(
+            f"{model}: a body without JSON is for models of one input; this one has {len(plan.checks)}.",
+            code="MISSING_INPUT",
+        )
+    check = plan.checks[0]
+    first, *others = check.spec.shape or (1,)
+    shape = [1 if first == -1 else first, *others]
+    if check.datatype == "BYTES":
+        shape = [max(size, 1) if size == -1 else size for size in shape]
+        if math.prod(shape) != 1:
+            raise _no_reading(check, model)
+        if len(body.data) > MAX_ELEMENT_BYTES:
+            sentence = f"{model}: a text of {len(body.data)} bytes; at most {MAX_ELEMENT_BYTES} are read."
+            raise InvalidRequest(sentence, code="TOO_MANY", field=check.name)
+        return Tensor(check.name, shape[: len(check.spec.shape)], "BYTES", [bytes(body.data)])
+    if shape.count(-1) > 1:
+        raise _no_reading(check, model)
+    one = math.prod(size for size in shape if size != -1) * WIRE_DTYPES[check.datatype].itemsize
+    free, rest = divmod(len(body.data), one) if one else (0, len(body.data))
+    if rest or (free == 0 and -1 in shape) or (free != 1 and -1 not in shape):
+        raise InvalidRequest(
+            f"{model}: {len(body.data)} bytes are no whole number of elements of shape {list(check.spec.shape)}"
+            f" ({one} bytes each).",
+            code="BINARY_SIZE",
+        )
+    shape = [free if size == -1 else size for size in shape]
+    return RawTensor(check.name, shape[: len(check.spec.shape)], check.datatype, body.data)
+
+
+def _no_reading(check: Check, model: str) -> InvalidRequest:
     return InvalidRequest(
-        f"{model}: input {quoted(check.name)}, element {place}: {sentence}.", code="BINARY_SIZE", field=check.name
+        f"{model}: a body without JSON does not say the shape of {quoted(check.name)}, {list(check.spec.shape)};"
+        " send it with its JSON.",
+        code="BAD_SHAPE",
     )

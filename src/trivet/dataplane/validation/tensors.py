@@ -15,11 +15,11 @@ import numpy as np
 from trivet.core.errors import InvalidRequest, quoted
 from trivet.core.signature import Input, enumerate_names, unknown_input
 from trivet.dataplane.protocol.decode import MAX_RANK
-from trivet.dataplane.protocol.messages import RawTensor, Tensor
+from trivet.dataplane.protocol.messages import RawBody, RawTensor, Tensor
 from trivet.dataplane.validation.elements import elements_of
 from trivet.dataplane.validation.numbers import apply_bounds, judge_non_finite, number_array, number_block
 from trivet.dataplane.validation.plan import Check, Flags, Group, Plan, Validated
-from trivet.dataplane.validation.raw import raw_array
+from trivet.dataplane.validation.raw import raw_array, whole_body
 from trivet.dataplane.validation.texts import text_array, text_block
 
 MAX_ELEMENTS = 4_194_304
@@ -147,6 +147,8 @@ def _array(check: Check, place: int, sent: _Sent, model: str) -> np.ndarray:
 
 
 def _in_order(plan: Plan, tensors: Tensors, model: str) -> list[Tensor | RawTensor]:
+    if len(tensors) == 1 and isinstance(tensors[0], RawBody):
+        return [whole_body(plan, tensors[0], model)]
     given: dict[str, Tensor | RawTensor] = {}
     for tensor in tensors:
         if tensor.name in given:
