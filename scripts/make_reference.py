@@ -21,6 +21,8 @@ from trivet.cli.main import EXIT_CODES
 from trivet.cli.parser import VERBS, add_common_options
 from trivet.core import errors
 from trivet.core.errors import TrivetError
+from trivet.dataplane.frontends.doors import DOORS
+from trivet.dataplane.metrics.families import BOUNDS_NS, FAMILIES, UNKNOWN
 from trivet.dataplane.protocol.catalogue import HTTP_STATUS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -154,10 +156,30 @@ def python() -> str:
     return _page("Python", *parts)
 
 
+def metrics() -> str:
+    """Return the page of the metrics."""
+    rows = [
+        (f"`{one.name}`", one.kind, ", ".join(f"`{label}`" for label in one.labels), _cell(one.doc)) for one in FAMILIES
+    ]
+    bounds = ", ".join(f"{bound / 1e9:g}" for bound in BOUNDS_NS)
+    return _page(
+        "Metrics",
+        "`GET /metrics` answers in Prometheus's text format, for a key that may view every model. Any worker tells of all"
+        " processes of its host; gauges are sums over those that live, where nothing else is said.",
+        _table(("metric", "kind", "labels", "what it tells"), rows),
+        f"`model` is a registered name, or `{UNKNOWN}` for all that are not; `version` the number of the version that"
+        " answered, empty where none was chosen; `protocol` the door: "
+        + ", ".join(f"`{door}`" for door in (*DOORS.values(), "python"))
+        + "; `code` is `OK` or a [code of the errors](errors.md).",
+        f"The bounds of a histogram are, in seconds: {bounds}.",
+    )
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings,
     "command-line.md": command_line,
     "errors.md": error_codes,
+    "metrics.md": metrics,
     "python.md": python,
 }
 

@@ -78,11 +78,17 @@ class Unauthenticated(TrivetError):
 
     default_code = "KEY_REQUIRED"
 
+    def __init__(self, message: str, *, reason: str = "missing") -> None:
+        """`reason` is for who operates the server: missing, malformed, conflicting, invalid or expired."""
+        super().__init__(message)
+        self.reason = reason
+
 
 class PermissionDenied(TrivetError):
     """The caller may see the model but not use this verb on it."""
 
     default_code = "VERB_NOT_GRANTED"
+    reason: ClassVar[str] = "verb"
 
 
 class NotFound(TrivetError):

@@ -15,6 +15,7 @@ from trivet.dataplane.table import LiveModel, Table
 ANONYMOUS = Caller("anonymous", {})
 _EVERYTHING = {ANY_MODEL: frozenset({"view", "predict", "explain", "label", "promote"})}
 KEY_ID = slice(len(PREFIX) + 1, len(PREFIX) + 1 + ID_LENGTH)  # where a key's id stands in its text
+_NOT_VALID = "this API key is not valid here: unknown, expired or revoked."  # which of these, only the metrics tell
 _NO_HASH = bytes(32)  # compared with when no such key exists, so that an unknown id costs as much as a wrong secret
 
 
@@ -37,10 +38,10 @@ def authenticate(table: Table, peppers: Sequence[bytes], key: str | None) -> Cal
         if compare_digest(hash_secret(pepper, key), expected) and entry is not None:
             if entry.expires_at is None or entry.expires_at > time.time():
                 return table.callers[entry.id]
-            break
+            raise Unauthenticated(_NOT_VALID, reason="expired")
     if parse_key(key) is None:
-        raise Unauthenticated("this API key is not well-formed; copy it again.")
-    raise Unauthenticated("this API key is not valid here: unknown, expired or revoked.")
+        raise Unauthenticated("this API key is not well-formed; copy it again.", reason="malformed")
+    raise Unauthenticated(_NOT_VALID, reason="invalid")
 
 
 def authorise(table: Table, caller: Caller, model_name: str, verb: str) -> LiveModel:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+from trivet.core.errors import PermissionDenied, TrivetError, Unauthenticated
 from trivet.core.snapshot import Snapshot
 from trivet.dataplane.lease import Lease
-from trivet.dataplane.metrics.meter import Meter
+from trivet.dataplane.metrics.families import UNKNOWN
+from trivet.dataplane.metrics.meter import Meter, now
 from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.shadows import Shadows
 from trivet.dataplane.spool import Spool
@@ -53,8 +55,28 @@ class Plane:
         with self._following:
             if snapshot.generation < self.table.snapshot.generation and not even_older:
                 return
-            self.table = self.reconciler.follow(snapshot, self.table)
+            before = self.table
+            self.table = self.reconciler.follow(snapshot, before)
+            self._count_loaded(before)
             self.reconciler.release_unused(self.table)
+
+    def count_refusal(self, error: TrivetError, model: str, version: int, door: str, began: int) -> None:
+        """Count a request that got `error`: for `model` where there is one of that name, made-up names together.
+
+        `version` is 0 where none was chosen, `door` empty where no prediction was asked for, `began` 0 where no body came.
+        """
+        if isinstance(error, Unauthenticated | PermissionDenied):
+            self.meter.count("trivet_auth_failures_total", error.reason)
+        known = model if model in self.table.models else UNKNOWN
+        self.meter.refused(known, version, door, error.code, now() - began if began else 0)
+
+    def _count_loaded(self, before: Table) -> None:
+        """Tell the meter what this process follows and has loaded, and what it has not any more."""
+        self.meter.gauge("trivet_snapshot_generation", value=max(self.table.snapshot.generation, 0))
+        for table, value in ((before, 0), (self.table, 1)):
+            for model in table.models.values():
+                for number in model.live:
+                    self.meter.gauge("trivet_version_loaded", model.name, str(number), value=value)
 
     @property
     def is_ready(self) -> bool:

@@ -64,7 +64,7 @@ def _predict(model: str, rows: Iterable[Any], user: Any) -> list[Prediction]:
         answer = infer(plane, entrance, RowsRequest(features), door=DOOR, selector=selector or None)
     except TrivetError as error:
         version = entrance.version if entrance else 0
-        plane.meter.refused(name if name in plane.table.models else "", version, DOOR, error.code, now() - began)
+        plane.count_refusal(error, name, version, DOOR, began)
         raise
     predictions = _predictions(answer, features, (now() - began) / 1e6)
     plane.meter.answered(answer, DOOR, began, now())

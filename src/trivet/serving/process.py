@@ -96,6 +96,7 @@ class Process:
         began_ns, was_lost = now_ns(), lease.is_lost
         try:
             self._sync()
+            self.plane.meter.gauge("trivet_snapshot_age_seconds", value=time.monotonic_ns())
             if self._beat(began_ns):
                 if was_lost:
                     self._sync()  # whoever moved traffic before the beat did not wait for this process

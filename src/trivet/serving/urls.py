@@ -26,6 +26,7 @@ def prediction_path(request: HttpRequest, rest: str = "") -> HttpResponseBase:  
 
 
 urlpatterns = [
+    path("metrics", prediction_path),
     path("v2", prediction_path),
     path("v2/", prediction_path),
     path("v2/<path:rest>", prediction_path),

@@ -10,9 +10,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from tests.unit.dataplane.world import World, infer_body
+from tests.unit.dataplane.world import GOOD_ROW, World, infer_body
+from trivet.core.keys import mint_key
 from trivet.dataplane.metrics import host
+from trivet.dataplane.metrics.exposition import Exposition
 from trivet.dataplane.metrics.families import BOUNDS_NS, bucket
 from trivet.dataplane.metrics.meter import Meter
 from trivet.dataplane.metrics.totals import Duration, Totals
@@ -21,6 +24,18 @@ from trivet.dataplane.metrics.totals import Duration, Totals
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "metrics"
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> World:
+    return seeing_all(World(tmp_path))
+
+
+def seeing_all(world: World) -> World:
+    """Let the world's key view every model."""
+    world.sees_all = True
+    world.route({1: 100})
+    return world
 
 
 def test_statistics_count_requests_rows_and_calls(tmp_path: Path):
@@ -206,3 +221,102 @@ def test_a_duration_falls_into_the_first_bucket_that_is_not_below_it(nanoseconds
     assert bucket(nanoseconds) == place
     assert place == len(BOUNDS_NS) or nanoseconds <= BOUNDS_NS[place]
     assert place == 0 or nanoseconds > BOUNDS_NS[place - 1]
+
+
+# --- what a scraper reads ---------------------------------------------------------------------------------------------
+
+
+def scrape(world: World, **options: object) -> dict[tuple[str, ...], float]:
+    """Return each sample by its name and label values, as the official parser reads them."""
+    response = world.send("GET", "/metrics", **options)
+    assert response.status == 200, response.body
+    assert dict(response.headers)[b"content-type"] == b"text/plain; version=0.0.4; charset=utf-8"
+    samples = {}
+    for family in text_string_to_metric_families(response.body.decode()):
+        assert family.documentation
+        for sample in family.samples:
+            samples[sample.name, *sample.labels.values()] = sample.value
+    return samples
+
+
+def test_a_scrape_tells_requests_by_what_came_of_them(watched: World):
+    watched.ask()
+    watched.ask("POST", "/v2/models/churn/predict", {"rows": [GOOD_ROW, GOOD_ROW]})
+    watched.ask(body=infer_body(seats=["many"]))
+    samples = scrape(watched)
+    assert samples["trivet_requests_total", "churn", "1", "rest", "OK"] == 1
+    assert samples["trivet_requests_total", "churn", "1", "rows", "OK"] == 1
+    assert samples["trivet_requests_total", "churn", "1", "rest", "BAD_ELEMENT"] == 1
+    assert samples["trivet_rejected_total", "churn", "BAD_ELEMENT"] == 1
+    assert samples["trivet_rows_total", "churn", "1"] == 3
+    assert samples["trivet_executions_total", "churn", "1"] == 2
+    assert samples["trivet_version_loaded", "churn", "1"] == 1
+    assert samples["trivet_snapshot_generation",] == watched.generation
+    for stage in ("decode", "validate", "queue", "infer", "encode", "record"):
+        assert samples["trivet_stage_seconds_count", "churn", stage] == 2
+    buckets = [labels for name, *labels in samples if name == "trivet_request_seconds_bucket"]
+    assert [bound for *_, protocol, bound in buckets if protocol == "rest"] == [repr(ns / 1e9) for ns in BOUNDS_NS] + [
+        "+Inf"
+    ]
+    of_stages = sum(value for (name, *_), value in samples.items() if name == "trivet_stage_seconds_sum")
+    of_requests = sum(value for (name, *_), value in samples.items() if name == "trivet_request_seconds_sum")
+    assert of_stages == pytest.approx(of_requests)
+
+
+def test_a_refused_key_is_counted_by_what_is_wrong_with_it(watched: World):
+    watched.ask(key=None)
+    watched.ask(key="trivet_typo")
+    watched.ask(key=mint_key()[1])
+    watched.ask(headers={"X-API-Key": "another"})
+    watched.ask("POST", "/v2/models/churn/predict", key=None)
+    watched.route({1: 100}, verbs=set())
+    watched.ask()
+    samples = scrape(watched)
+    counted = {key[1]: count for key, count in samples.items() if key[0] == "trivet_auth_failures_total"}
+    assert counted == {"missing": 2, "malformed": 1, "invalid": 1, "conflicting": 1, "verb": 1}
+    assert samples["trivet_requests_total", "churn", "", "rest", "KEY_REQUIRED"] == 4
+
+
+def test_made_up_names_add_no_series(watched: World):
+    watched.ask()
+    watched.ask(path="/v2/models/made-up/infer")
+    watched.ask(path="/v2/models/churn/versions/77/infer")
+    watched.ask(path="/no/such/path")
+    series = scrape(watched).keys()
+    for number in range(10_000):
+        watched.ask(path=f"/v2/models/made-up-{number}/infer")
+    for number in range(100):
+        watched.ask(path=f"/v2/models/churn/versions/{number + 78}/infer")
+        watched.ask("GET", f"/no/such/path/{number}")
+    after = scrape(watched)
+    assert after.keys() == series
+    assert after["trivet_requests_total", "_unknown", "", "rest", "UNKNOWN_MODEL"] == 10_001
+
+
+def test_metrics_are_for_who_may_view_every_model(tmp_path: Path):
+    world = World(tmp_path)
+    assert world.ask("GET", "/metrics", key=None)[0] == 401
+    status, answer, _ = world.ask("GET", "/metrics")
+    assert (status, answer["error"]) == (
+        403,
+        "the metrics tell of every model; this key may not view all of them (--model '*').",
+    )
+
+
+def test_a_scraper_may_send_any_host(tmp_path: Path):
+    world = seeing_all(World(tmp_path, allowed_hosts=("models.example.com",)))
+    assert scrape(world, headers={"Host": "10.0.0.7:8000"})
+    assert world.ask("GET", "/v2", headers={"Host": "10.0.0.7:8000"})[0] == 400
+
+
+def test_a_model_that_is_no_more_leaves_the_scrape(watched: World):
+    watched.ask()
+    watched.plane.meter.count("trivet_flagged_rows_total", "retired", "1")
+    assert not [key for key in scrape(watched) if "retired" in key]
+
+
+def test_what_a_label_holds_is_escaped(root: Path):
+    meter = Meter(root, "a")
+    meter.count("trivet_auth_failures_total", 'a"b\\c\nd')
+    (family,) = text_string_to_metric_families(Exposition(meter.read(), ()).text().decode())
+    assert family.samples[0].labels == {"reason": 'a"b\\c\nd'}

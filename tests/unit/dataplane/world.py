@@ -13,7 +13,7 @@ import numpy as np
 from trivet.core.keys import derive_pepper, hash_secret, mint_key
 from trivet.core.records import PredictionRecord, decode_record
 from trivet.core.signature import Input, Output, Signature
-from trivet.core.snapshot import KeyEntry, ModelEntry, Route, Snapshot, VersionEntry, with_implied
+from trivet.core.snapshot import ANY_MODEL, KeyEntry, ModelEntry, Route, Snapshot, VersionEntry, with_implied
 from trivet.dataplane.cache.prediction_cache import PredictionCache
 from trivet.dataplane.engines.base import Engine, LoadedVersion
 from trivet.dataplane.frontends.rest import Exchange, Response
@@ -116,6 +116,7 @@ class World:
             **{"limits": Limits(max_body_bytes=100_000), **plane_options},
         )
         self.generation = 0
+        self.sees_all = False
         self.route({1: 100})
 
     def snapshot(self, routes: dict[int, int], *, verbs: set[str] | None = None, **entry: object) -> Snapshot:
@@ -130,6 +131,8 @@ class World:
             "churn", versions, tuple(Route(*route) for route in routes.items()), {"champion": champion}, **entry
         )
         grants = {"churn": with_implied(verbs if verbs is not None else {"predict"})}
+        if self.sees_all:
+            grants[ANY_MODEL] = frozenset({"view"})
         key = KeyEntry(self.key_id, hash_secret(PEPPER, self.key), grants)
         return Snapshot(self.generation, {"churn": model}, {self.key_id: key})
 

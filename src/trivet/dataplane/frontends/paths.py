@@ -26,6 +26,7 @@ _SERVER = {
     ("v2", "health", "ready"): Target("ready"),
     ("v2", "models"): Target("models"),
     ("v1", "models"): Target("models"),
+    ("metrics",): Target("metrics"),
 }
 _OF_MODEL: dict[tuple[str, ...], dict[tuple[str, ...], str]] = {
     ("v2", "models"): {
@@ -43,6 +44,7 @@ METHODS = {
     "live": READ,
     "ready": READ,
     "models": READ,
+    "metrics": READ,
     "metadata": READ,
     "model_ready": READ,
     "config": READ,
@@ -61,7 +63,7 @@ def is_prediction_path(path: str, prefix: str = "/") -> bool:
     if not path.startswith(prefix):
         return False
     rest = path[len(prefix) :]
-    return rest.startswith(("v2/", "v1/models/")) or rest in ("v2", "v1/models")
+    return rest.startswith(("v2/", "v1/models/")) or rest in ("v2", "v1/models", "metrics")
 
 
 @lru_cache(maxsize=4096)

@@ -23,8 +23,10 @@ from trivet.dataplane.deadline import deadline_of
 from trivet.dataplane.frontends.descriptions import PUBLIC, describe, health
 from trivet.dataplane.frontends.doors import DOORS, JSON, ROWS_DOORS
 from trivet.dataplane.frontends.paths import METHODS, Target, parse_path
+from trivet.dataplane.frontends.scrape import scrape
 from trivet.dataplane.frontends.slow_lane import is_slow
 from trivet.dataplane.infer import Entrance, enter, infer
+from trivet.dataplane.metrics.exposition import CONTENT_TYPE as METRICS_TYPE
 from trivet.dataplane.metrics.meter import now
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.catalogue import RETRY_AFTER_SECONDS, http_status
@@ -53,6 +55,7 @@ _ALWAYS = (
 )
 
 
+WITHOUT_HOST_CHECK = PUBLIC | {"metrics"}  # probes and scrapers send a pod's address
 MAX_PATH = 512  # characters; the longest path that names something has under 200
 JSON_LENGTH = b"inference-header-content-length"  # of the JSON before binary tensors
 SINGLE = (b"authorization", b"x-api-key", b"host", b"content-type", b"content-encoding", b"content-length", JSON_LENGTH)
@@ -148,7 +151,8 @@ class Exchange:
         if status == 500:
             logger.error("event=internal_error code=%s path=%s", error.code, self._path)
             error = TrivetError("internal error; the server's log has it.")
-        self._count_refusal(error)
+        version = self._entrance.version if hasattr(self, "_entrance") else 0
+        self._plane.count_refusal(error, self._target.model, version, DOORS.get(self._target.kind, ""), self._began)
         headers = [(b"trivet-error", error.code.encode())]
         if status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
@@ -169,7 +173,7 @@ class Exchange:
         if content_length(headers.get(b"content-length")) > self.max_body_bytes:
             raise _too_large(self.max_body_bytes)
         target = parse_path(self._path, self._plane.prefix) if len(self._path) <= MAX_PATH else None
-        if target is None or target.kind not in PUBLIC:
+        if target is None or target.kind not in WITHOUT_HOST_CHECK:
             self._check_host(headers.get(b"host", b""))
         if target is None:
             raise NotFound("no such path here.")
@@ -242,6 +246,10 @@ class Exchange:
         if plane.lease.is_over:
             plane.lease.catch_up()
         caller = self.credentials or authenticate(plane.table, plane.peppers, presented_key(self._headers))
+        if target.kind == "metrics":
+            response = self._response(200, scrape(plane, caller))
+            response.headers[0] = (b"content-type", METRICS_TYPE)
+            return response
         return self._response(200, encode(describe(plane, caller, target)))
 
     def _check_host(self, host: bytes) -> None:
@@ -249,18 +257,6 @@ class Exchange:
             raise InvalidRequest(
                 f"host {quoted(host.decode('latin-1'))} is not served here (ALLOWED_HOSTS).", code="BAD_HOST"
             )
-
-    def _count_refusal(self, error: TrivetError) -> None:
-        """Count it for the model it is about, if that is one of ours: made-up names are counted together."""
-        target, entrance, plane = self._target, getattr(self, "_entrance", None), self._plane
-        nanoseconds = now() - self._began if self._began else 0
-        plane.meter.refused(
-            target.model if target.model in plane.table.models else "",
-            entrance.version if entrance is not None else 0,
-            DOORS.get(target.kind, ""),
-            error.code,
-            nanoseconds,
-        )
 
     # --- responses ----------------------------------------------------------------------------------------------------
 
@@ -336,11 +332,11 @@ def presented_key(headers: Headers) -> str | None:
     if authorization is not None:
         scheme, _, value = authorization.partition(b" ")
         if scheme.lower() != b"bearer" or not value:
-            raise Unauthenticated("an API key is sent as 'Authorization: Bearer <key>'.")
+            raise Unauthenticated("an API key is sent as 'Authorization: Bearer <key>'.", reason="malformed")
         key = value.strip()
     if header is not None:
         if key is not None and header.strip() != key:
-            raise Unauthenticated("two different API keys were sent.")
+            raise Unauthenticated("two different API keys were sent.", reason="conflicting")
         key = header.strip()
     return key.decode("latin-1") if key is not None else None
 

@@ -21,7 +21,8 @@ def bucket(nanoseconds: int) -> int:
 class Family(NamedTuple):
     """One metric. `kind` is counter, gauge or histogram; `labels` in the order they are given in.
 
-    A gauge is the sum over the host's processes; with `is_least`, the least of them.
+    A gauge is the sum over the host's processes; with `is_least`, the least of them; with `is_age` they say when
+    something was (`time.monotonic_ns()`), and the age of the oldest is told.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Family(NamedTuple):
     labels: tuple[str, ...]
     doc: str
     is_least: bool = False
+    is_age: bool = False
 
 
 _OF_VERSION = ("model", "version")
@@ -47,34 +49,22 @@ FAMILIES: tuple[Family, ...] = (
         "From the whole body to the whole answer, of requests that were answered.",
     ),
     Family("trivet_stage_seconds", "histogram", ("model", "stage"), "Time at each station of the corridor."),
-    Family("trivet_in_flight", "gauge", ("model",), "Predictions that a thread is at work on now, or waits for."),
-    Family("trivet_queue_depth", "gauge", ("model",), "Requests that wait for a model worker."),
     Family("trivet_rejected_total", "counter", ("model", "code"), "Requests of any kind that were refused, by error."),
     Family("trivet_auth_failures_total", "counter", ("reason",), "Requests refused for their key, or its grants."),
     Family("trivet_rows_total", "counter", _OF_VERSION, "Rows answered, those from the cache included."),
     Family("trivet_executions_total", "counter", _OF_VERSION, "Calls of the model."),
-    Family("trivet_nonfinite_outputs_total", "counter", _OF_VERSION, "Answers with a NaN or an infinity in them."),
+    Family("trivet_nonfinite_outputs_total", "counter", _OF_VERSION, "Values in answers that were NaN or infinite."),
     Family("trivet_flagged_rows_total", "counter", _OF_VERSION, "Rows with a value outside what training saw."),
     Family("trivet_version_loaded", "gauge", _OF_VERSION, "Processes of this host that have the version loaded."),
-    Family("trivet_breaker_open", "gauge", _OF_VERSION, "Instances of the version that are not asked for now."),
-    Family("trivet_batch_rows", "histogram", ("model",), "Rows of each call of the model by a model worker."),
     Family(
         "trivet_cache_lookups_total",
         "counter",
         ("model", "result"),
         "Look-ups in the cache: hit, miss, shared (found in the second level) or bypass.",
     ),
-    Family("trivet_model_worker_restarts_total", "counter", ("model", "reason"), "Model workers that were replaced."),
-    Family("trivet_model_worker_rss_bytes", "gauge", ("model",), "Memory of the model workers."),
-    Family("trivet_inline_stall_seconds", "histogram", (), "Runs on the event loop that held it for over 50 ms."),
     Family("trivet_snapshot_generation", "gauge", (), "The oldest that a process of this host follows.", is_least=True),
     Family(
         "trivet_snapshot_age_seconds", "gauge", (), "Since the process behind most saw the registry.", is_least=True
     ),
-    Family("trivet_keeper_lease_age_seconds", "gauge", (), "Since the keeper of this host last looked at the spool."),
-    Family("trivet_spool_bytes", "gauge", (), "Disk held by records that are not shipped yet."),
-    Family("trivet_spool_unshipped_records", "gauge", (), "Records that are not in the prediction log yet."),
-    Family("trivet_spool_oldest_seconds", "gauge", (), "Age of the oldest of them."),
-    Family("trivet_spool_lost_records_total", "counter", (), "Answers whose record could not be kept."),
 )
 BY_NAME = {family.name: family for family in FAMILIES}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trivet.dataplane.metrics import host
-from trivet.dataplane.metrics.families import BUCKETS, BY_NAME, FINEST_NS, UNKNOWN, bucket
+from trivet.dataplane.metrics.families import BUCKETS, BY_NAME, FINEST_NS, bucket
 from trivet.dataplane.metrics.host import Counts
 from trivet.dataplane.metrics.sheet import Key, Sheet
 from trivet.dataplane.metrics.totals import (
@@ -23,7 +23,6 @@ from trivet.dataplane.metrics.totals import (
     IN_BATCH,
     INFER,
     INPUT,
-    NANOSECONDS,
     OUTPUT,
     QUEUE,
     QUICK,
@@ -91,7 +90,6 @@ class Meter:
             queued = min(answer.queued_ns, infer)
             waited, infer = waited + queued, infer - queued
         slots = account.answers
-        slots[NANOSECONDS] += ended - began
         slots[DECODE] += decode
         slots[VALIDATE] += validated - entered
         slots[INFER] += infer
@@ -117,10 +115,10 @@ class Meter:
     def refused(self, model: str, version: int, protocol: str, code: str, nanoseconds: int) -> None:
         """Count a request that was refused.
 
-        `model` is a registered name or empty, `version` 0 where none was chosen, `protocol` empty where no prediction
+        `model` is a registered name or `UNKNOWN`, `version` 0 where none was chosen, `protocol` empty where no prediction
         was asked for.
         """
-        slots = self._run("refused", (model or UNKNOWN, str(version or ""), protocol, code), TIMED)
+        slots = self._run("refused", (model, str(version or ""), protocol, code), TIMED)
         slots[1] += nanoseconds
         slots[0] += 1
 
@@ -148,7 +146,8 @@ class Meter:
 
     def gauge(self, name: str, *labels: str, value: int) -> None:
         """Say how a gauge of this process stands; a whole number of its unit."""
-        kind = "least" if BY_NAME[name].is_least else "gauge"
+        family = BY_NAME[name]
+        kind = "least" if family.is_least or family.is_age else "gauge"
         self._run(kind, (name, *labels), 1)[0] = value
 
     def observe(self, name: str, *labels: str, nanoseconds: int) -> None:

@@ -9,8 +9,8 @@ from trivet.dataplane.metrics.host import Counts
 STAGES = ("decode", "validate", "queue", "infer", "encode", "record")
 
 # The slots of each kind of run, and its labels.
-QUICK, SLOW, ROWS, NANOSECONDS, DECODE, VALIDATE, QUEUE, INFER, ENCODE, RECORD = range(10)
-ANSWERS = 10  # "answers": model, version, protocol, how, rows
+QUICK, SLOW, ROWS, DECODE, VALIDATE, QUEUE, INFER, ENCODE, RECORD = range(9)
+ANSWERS = 9  # "answers": model, version, protocol, how, rows
 CALLS, IN_BATCH, INPUT, RUNNING, OUTPUT = range(5)
 BATCH = 5  # "batch", what an engine counts of its calls: model, version, rows
 TIMED = 2  # "refused": model, version, protocol, code; "lookup": model, version, result. How often, nanoseconds
@@ -83,11 +83,11 @@ def rows_of(label: str, times: int, counted: int) -> int:
 
 def _add_answers(into: Totals, labels: list[str], values: list[int]) -> None:
     _, _, _, how, label = labels
-    count = values[QUICK] + values[SLOW]
-    into.success.add(count, values[NANOSECONDS])
+    count, nanoseconds = values[QUICK] + values[SLOW], sum(values[DECODE:])
+    into.success.add(count, nanoseconds)
     into.queue.add(count, values[QUEUE])
     if how == CACHED:
-        into.cache_hit.add(count, values[NANOSECONDS])
+        into.cache_hit.add(count, nanoseconds)
         return
     into.inference_count += rows_of(label, count, values[ROWS])
     durations = (values[DECODE] + values[VALIDATE], values[INFER], values[ENCODE] + values[RECORD])
