@@ -1,0 +1,60 @@
+"""F22 in four workers that remember: a promotion is seen by the next request, and every remembered answer is in the log."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+
+from tests.acceptance.conftest import Churn
+from tests.acceptance.servers import Load, clean_environment, drained, serving, trivet, wait_for
+from tests.acceptance.test_traffic import ANSWERS_BETWEEN, MOVER, Move, assert_linearizable
+
+WORKERS = 4
+MOVES = 8
+
+
+@pytest.mark.slow
+def test_F22_promotions_during_cached_traffic_give_no_old_answer(churn: Churn):
+    environment = clean_environment(TRIVET_PROJECT=str(churn.project), DJANGO_SETTINGS_MODULE="trivet.server.settings")
+    moves: list[Move] = []
+    with serving(churn.project, workers=WORKERS, TRIVET_CACHE="on") as server:
+        with (
+            subprocess.Popen(
+                [sys.executable, "-c", MOVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            ) as mover,
+            Load(server, churn.body, churn.key, path="/v2/models/churn/infer") as load,
+        ):
+            for number in range(MOVES):
+                goal = load.answers.qsize() + ANSWERS_BETWEEN
+                wait_for(lambda goal=goal: load.answers.qsize() >= goal)
+                mover.stdin.write("promote\n" if number % 2 == 0 else "rollback\n")
+                mover.stdin.flush()
+                version, started, returned, live, behind = json.loads(mover.stdout.readline())
+                assert (live, behind) == (WORKERS, [])
+                moves.append(Move(version, started, returned))
+            mover.stdin.close()
+        assert server.stop() == 0
+    assert not drained(load.failures)
+    answers = drained(load.answers)
+    assert_linearizable([(started, ended, int(answer["model_version"])) for started, ended, answer in answers], moves)
+    said: dict[str, set[str]] = {"1": set(), "2": set()}
+    for _, _, answer in answers:
+        said[answer["model_version"]].add(json.dumps(answer["outputs"]))
+    assert [len(different) for different in said.values()] == [1, 1]
+    assert said["1"] != said["2"]
+    fresh = [answer for _, _, answer in answers if not answer["parameters"]["cached"]]
+    assert len(fresh) <= 2 * WORKERS  # each worker ran each version once: coming back, it still knew
+    trivet("keeper", "--once", project=churn.project)
+    with closing(sqlite3.connect(churn.project / "db.sqlite3")) as database:
+        logged = dict(database.execute("select prediction_id, cached from trivet_prediction").fetchall())
+    told = {
+        answer["parameters"]["prediction_id"].replace("-", ""): answer["parameters"]["cached"]
+        for _, _, answer in answers
+    }
+    assert len(told) == len(answers)
+    assert {prediction: bool(logged[prediction]) for prediction in told} == told
