@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.unit.dataplane.world import ByHand, ByHandEngine, World
@@ -75,3 +77,13 @@ def together(world: World, count: int, body: dict | None = None) -> list[tuple[i
 def lookups(world: World) -> dict[str, int]:
     """Return how often the cache was asked, by what came of it."""
     return {labels[-1]: counted[0] for labels, counted in world.plane.meter.read().items() if labels[0] == "lookup"}
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    """Return True once `condition` holds, False when it does not in time."""
+    until = time.monotonic() + DEADLINE
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        threading.Event().wait(0.001)
+    return True

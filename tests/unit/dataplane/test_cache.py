@@ -13,7 +13,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings as hypothesis, strategies as st
 
-from tests.unit.dataplane.remembering import DEADLINE, SECRET, Engine, a_cache, answer, lookups, runs, together
+from tests.unit.dataplane.remembering import (
+    DEADLINE,
+    SECRET,
+    Engine,
+    a_cache,
+    answer,
+    lookups,
+    runs,
+    together,
+    wait_until,
+)
 from tests.unit.dataplane.world import GOOD_ROW, SIGNATURE, ByHand, ByHandEngine, World, infer_body
 from trivet.core.signature import Input, Output, Signature
 from trivet.core.snapshot import KeyEntry, ModelEntry, Route, Snapshot, VersionEntry
@@ -155,6 +165,26 @@ def test_what_an_engine_does_with_its_buffer_afterwards_changes_no_answer(world)
     assert answer(world)[0][1] == [0.25, 0.75]
     buffer[:] = 0.0
     assert answer(world) == ([["stays"], [0.25, 0.75]], True)
+
+
+def test_a_shadow_runs_also_beside_a_remembered_answer(world):
+    world.route({1: 100}, shadows=(Route(2, 100),))
+    for count in (1, 2):
+        answer(world)
+        assert wait_until(lambda count=count: world.plane.shadows.done == count)
+    assert [(r.version, r.cached) for r in world.records() if r.kind == "shadow"] == [(2, False), (2, False)]
+    assert world.engine.loaded[1].runs == 2
+    world.plane.shadows.stop()
+
+
+def test_a_version_that_stands_in_has_a_cache_of_its_own(world):
+    world.route({1: 100}, fallback=(2,))
+    world.engine.loaded[0].broken = True
+    fresh, again = (world.ask()[1] for _ in range(2))
+    assert [found["model_version"] for found in (fresh, again)] == ["2", "2"]
+    assert [found["parameters"]["cached"] for found in (fresh, again)] == [False, True]
+    world.engine.loaded[0].broken = False
+    assert world.ask()[1]["model_version"] == "1"  # what stood in for it is not taken for its own
 
 
 # --- F20, F21: many at once -------------------------------------------------------------------------------------------
