@@ -71,8 +71,7 @@ def _ready(_plane: Plane, model: LiveModel, selector: str | None) -> Any:
 
 
 def _configuration(plane: Plane, model: LiveModel, selector: str | None) -> Any:
-    cached = [number for number, version in model.live.items() if version.cache is not None]
-    return configuration(model.entry, selector, plane.limits.max_rows, cached=cached)
+    return configuration(model.entry, selector, plane.limits.max_rows)
 
 
 _OF_SERVER: dict[str, Callable[[Plane, Caller], Any]] = {"server": _server, "models": _models}

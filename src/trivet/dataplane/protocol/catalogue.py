@@ -1,4 +1,4 @@
-"""The closed catalogue of errors: each code's HTTP status (protocol, section 8). Nothing else decides a status."""
+"""The closed catalogue of errors: the HTTP and gRPC status of each code (protocol, section 8). Nothing else decides one."""
 
 from __future__ import annotations
 
@@ -28,9 +28,33 @@ _CODES_BY_STATUS: dict[int, str] = {
     504: "DEADLINE",
 }
 HTTP_STATUS: dict[str, int] = {code: status for status, codes in _CODES_BY_STATUS.items() for code in codes.split()}
+GRPC_STATUS: dict[int, int] = {
+    400: 3,  # INVALID_ARGUMENT
+    401: 16,  # UNAUTHENTICATED
+    403: 7,  # PERMISSION_DENIED
+    404: 5,  # NOT_FOUND
+    405: 12,  # UNIMPLEMENTED
+    408: 4,  # DEADLINE_EXCEEDED
+    409: 10,  # ABORTED
+    413: 8,  # RESOURCE_EXHAUSTED
+    414: 8,
+    415: 3,
+    429: 8,
+    431: 8,
+    500: 13,  # INTERNAL
+    503: 14,  # UNAVAILABLE
+    504: 4,
+}
+"""For each HTTP status, the number of the gRPC status that says the same."""
+
 RETRY_AFTER_SECONDS = 1  # on 429 and 503: by then a worker has reloaded or a queue has moved
 
 
 def http_status(error: TrivetError) -> int:
     """Return the status of `error`; one whose code is not in the catalogue is a defect of ours, hence 500."""
     return HTTP_STATUS.get(error.code, 500)
+
+
+def grpc_status(error: TrivetError) -> int:
+    """Return the number of the gRPC status of `error`."""
+    return GRPC_STATUS[http_status(error)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,7 +18,6 @@ from trivet.dataplane.protocol.messages import (
     RawBody,
     RawTensor,
     RowsRequest,
-    Scalar,
     Tensor,
 )
 from trivet.dataplane.protocol.parameters import check_parameters
@@ -134,6 +132,17 @@ def _decode_tensors(body: bytes, model: str) -> InferBody:
         for tensor in inputs:
             _check_elements(tensor.name, tensor.data)
     return request
+
+
+def check_request(request: InferRequest, model: str) -> None:
+    """Check what can be told of a request without a signature, in whatever message it came; raises `InvalidRequest`."""
+    if len(request.inputs) > MAX_INPUTS:
+        raise InvalidRequest(f"{len(request.inputs)} inputs; at most {MAX_INPUTS} are read.", code="TOO_MANY")
+    for tensor in request.inputs:
+        if tensor.parameters is not None:
+            check_parameters(tensor.parameters)
+    _check_envelope(request)
+    _check_outputs(request, model)
 
 
 def _check_tensor(tensor: Tensor, model: str) -> None:
@@ -251,7 +260,6 @@ def _check_envelope(request: InferRequest | RowsRequest) -> int:
     if request.parameters is not None:
         keys += 1 + len(request.parameters)
         check_parameters(request.parameters)
-        _refuse_base64(request.parameters)
     return keys
 
 
@@ -265,27 +273,19 @@ def _check_outputs(request: InferRequest, model: str) -> int:
         if output.parameters is not None:
             keys += 1 + len(output.parameters)
             check_parameters(output.parameters)
-            _refuse_base64(output.parameters)
+            if output.parameters.get("content_type") == "base64":
+                raise InvalidRequest(f"{model}: content_type 'base64' is for inputs.", code="BAD_PARAMETER")
     if len({output.name for output in outputs}) != len(outputs):
         raise InvalidRequest(f"{model}: an output is named twice.", code="DUPLICATE_OUTPUT")
     return keys
-
-
-def _refuse_base64(parameters: Mapping[str, Scalar]) -> None:
-    if parameters.get("content_type") == "base64":
-        raise InvalidRequest("content_type 'base64' is said of an input, of BYTES.", code="BAD_PARAMETER")
 
 
 def _check_elements(name: str, data: Any) -> None:
     for value in data or ():
         if isinstance(value, list):
             _check_elements(name, value)
-        elif isinstance(value, str | bytes) and len(_encoded(value)) > MAX_ELEMENT_BYTES:
+        elif isinstance(value, str) and len(value.encode()) > MAX_ELEMENT_BYTES:
             raise InvalidRequest(f"input {quoted(name)}: a text has over {MAX_ELEMENT_BYTES} bytes.", code="TOO_MANY")
-
-
-def _encoded(text: str | bytes) -> bytes:
-    return text.encode() if isinstance(text, str) else text
 
 
 def refuse_duplicate_keys(body: bytes, decoded: int) -> None:

@@ -117,6 +117,12 @@ def _in_their_places(rows: list[dict[str, Any]], problems: dict[int, InvalidRequ
     ]
 
 
+def answer_parameters(answer: Answer) -> dict[str, Any]:
+    """Return the parameters of `answer` by name, as every door gives them."""
+    named: dict[str, Any] = msgspec.to_builtins(_parameters(answer))
+    return named
+
+
 def encode_error(error: TrivetError, state: dict[str, Any]) -> bytes:
     """Return `{"error": text}`, with `errors` for rows, and with what a health answer adds in `state`."""
     body: dict[str, Any] = {"error": error.message, **state}

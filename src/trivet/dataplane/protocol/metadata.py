@@ -15,7 +15,6 @@ EXTENSIONS = [
     "binary_tensor_data",
     "classification",
     "model_configuration",
-    "model_repository",
     "parameters",
     "trivet_rows",
 ]  # what is offered by now, in protocol section 1's words

@@ -1,0 +1,77 @@
+"""The calls that only read: what REST says of the server and its models, as messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.json_format import ParseDict
+
+from trivet.core.errors import Unavailable
+from trivet.dataplane.frontends.descriptions import describe, health
+from trivet.dataplane.frontends.grpc.call import cut_name
+from trivet.dataplane.frontends.grpc.codec import Message
+from trivet.dataplane.frontends.grpc.descriptor import inference
+from trivet.dataplane.frontends.paths import Target
+from trivet.dataplane.plane import Plane
+from trivet.dataplane.protocol.messages import Caller
+
+Describe = Callable[[Plane, Caller, Message], Message]
+
+
+def server_live(plane: Plane) -> Message:
+    """Return that this worker answers."""
+    return inference.ServerLiveResponse(**health(plane, "live"))
+
+
+def server_ready(plane: Plane) -> Message:
+    """Return whether this worker is ready."""
+    return inference.ServerReadyResponse(ready=is_ready(plane))
+
+
+def is_ready(plane: Plane) -> bool:
+    """True when this worker is ready: it has a snapshot and a writable log, and is not draining."""
+    try:
+        health(plane, "ready")
+    except Unavailable:
+        return False
+    return True
+
+
+def model_ready(plane: Plane, caller: Caller, message: Message) -> Message:
+    """Return whether the model, or one version of it, would answer now."""
+    return inference.ModelReadyResponse(ready=is_model_ready(plane, caller, message.name, message.version))
+
+
+def is_model_ready(plane: Plane, caller: Caller, name: str, version: str = "") -> bool:
+    """True when the model would answer `caller` now; raises `NotFound` where it is none, or none of theirs."""
+    try:
+        describe(plane, caller, Target("model_ready", cut_name(name), version or None))
+    except Unavailable:
+        return False
+    return True
+
+
+def server_metadata(plane: Plane, caller: Caller, _message: Message) -> Message:
+    """Return name, release and extensions."""
+    return _filled(inference.ServerMetadataResponse(), describe(plane, caller, Target("server")))
+
+
+def model_metadata(plane: Plane, caller: Caller, message: Message) -> Message:
+    """Return a model's versions and tensors."""
+    return _filled(inference.ModelMetadataResponse(), _of_model(plane, caller, "metadata", message))
+
+
+def model_configuration(plane: Plane, caller: Caller, message: Message) -> Message:
+    """Return a version's configuration."""
+    return _filled(inference.ModelConfigResponse(), {"config": _of_model(plane, caller, "config", message)})
+
+
+def _of_model(plane: Plane, caller: Caller, kind: str, message: Message) -> Any:
+    return describe(plane, caller, Target(kind, cut_name(message.name), message.version or None))
+
+
+def _filled(message: Message, values: Any) -> Message:
+    """Fill `message` with what REST would say; the few things it has no field for are left out."""
+    ParseDict(values, message, ignore_unknown_fields=True)
+    return message
