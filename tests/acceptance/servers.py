@@ -79,7 +79,7 @@ class Output:
 class Server:
     """One `trivet serve` in a project of its own."""
 
-    def __init__(self, project: Path, *, workers: int = 2, **environment: str) -> None:
+    def __init__(self, project: Path, *, workers: int = 2, grpc: str | None = None, **environment: str) -> None:
         self.project = project
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -92,6 +92,7 @@ class Server:
             f"127.0.0.1:{self.port}",
             "--workers",
             str(workers),
+            *(["--grpc", grpc] if grpc else []),
         ]
         self.process = subprocess.Popen(
             command,
@@ -146,9 +147,9 @@ class Server:
 
 
 @contextmanager
-def serving(project: Path, *, workers: int = 2, **environment: str) -> Iterator[Server]:
+def serving(project: Path, *, workers: int = 2, grpc: str | None = None, **environment: str) -> Iterator[Server]:
     """Serve `project` for as long as the block runs."""
-    server = Server(project, workers=workers, **environment)
+    server = Server(project, workers=workers, grpc=grpc, **environment)
     try:
         server.wait_ready()
         yield server

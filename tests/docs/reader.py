@@ -16,13 +16,13 @@ from typing import Self
 from tests.acceptance.servers import DEADLINE_SECONDS, START_SECONDS, Output, clean_environment, free_port, wait_for
 from tests.docs.pages import REPOSITORY, Block, Command, blocks, commands, matches
 
-PORT = ":8000"  # what the pages say; each reader has a free one instead
+PORT, GRPC_PORT = ":8000", ":8001"  # what the pages say; each reader has free ones instead
 EVENTUALLY_SECONDS = 20.0
 COMMAND_SECONDS = 120
 LEASE_SECONDS = "3"  # how long a command waits for a process that went away: not five seconds, on each page
 PROMPT = f"PYTHONPATH={REPOSITORY} {sys.executable} -m tests.docs.prompt"
 SERVERS = {  # what runs until it is stopped, and how it is told its address
-    r"(python manage\.py )?trivet serve": " --bind 127.0.0.1{port} --workers 2",
+    r"(python manage\.py )?trivet serve( --grpc \S+)?": " --bind 127.0.0.1{port} --workers 2",
     r"uvicorn .*": " --port {number}",
     r"gunicorn .*": " --bind 127.0.0.1{port}",
     r"python manage\.py runserver": " 127.0.0.1{port} --noreload",
@@ -38,7 +38,7 @@ class Reader:
         self._place = folder  # where their shell is
         self._state = folder.with_name(f"{folder.name}.environment")
         self._state.touch()
-        self._port = f":{free_port()}"
+        self._port, self._grpc_port = f":{free_port()}", f":{free_port()}"
         self._server: Running | None = None
         self._beside: list[Running] = []
 
@@ -72,7 +72,8 @@ class Reader:
         for option, mode in (("file", "w"), ("append", "a")):
             if name := block.option(option):
                 with (self._place / name).open(mode, encoding="utf-8") as file:
-                    file.write(block.text if mode == "w" else f"\n{block.text}")
+                    text = self._with_ports(block.text)
+                    file.write(text if mode == "w" else f"\n{text}")
                 return
         raise AssertionError(f"{block}: which file is this? (or make it a pycon block)")
 
@@ -126,11 +127,11 @@ class Reader:
 
     def _prompt(self, block: Block) -> str:
         text = self.folder.with_name(f"{self.folder.name}.prompt")
-        text.write_text(block.text.replace(PORT, self._port), encoding="utf-8")
+        text.write_text(self._with_ports(block.text), encoding="utf-8")
         return self._type(Command(f"{PROMPT} {text}", ()), 0)
 
     def _problem(self, text: str, expected: tuple[str, ...], output: str, ended: tuple[int, int] = (0, 0)) -> str:
-        shown = output.replace(self._port, PORT)
+        shown = output.replace(self._port, PORT).replace(self._grpc_port, GRPC_PORT)
         if ended[0] != ended[1]:
             return f"`{text}` ended with {ended[0]}:\n{shown}"
         if not matches(expected, shown):
@@ -140,8 +141,11 @@ class Reader:
     def _script(self, command: str) -> str:
         """Return a script that remembers, as a shell does, what was exported and where it stood."""
         remember = f"export -p > {self._state}; printf '\\0%s' \"$PWD\""
-        typed = command.replace(PORT, self._port)
+        typed = self._with_ports(command)
         return f". {self._state}; cd {self._place}; {typed}\nstatus=$?; {remember}; exit $status"
+
+    def _with_ports(self, text: str) -> str:
+        return text.replace(PORT, self._port).replace(GRPC_PORT, self._grpc_port)
 
     def _environment(self) -> dict[str, str]:
         programs = Path(sys.executable).parent

@@ -11,6 +11,7 @@ from trivet.cli.verb import Verb
 
 DEMO_FOLDER = Path("var/demo")
 DEMO_BIND = "127.0.0.1:8000"
+GRPC_BIND = "127.0.0.1:8001"
 
 
 def add_common_options(parser: argparse.ArgumentParser, *, is_step: bool = False) -> None:
@@ -136,12 +137,22 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
 def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bind", metavar="HOST:PORT", help="default TRIVET_BIND, 127.0.0.1:8000")
     parser.add_argument("--workers", type=int, metavar="N", help="web workers; default one per core")
+    parser.add_argument("--grpc", metavar="HOST:PORT", help="serve gRPC there as well; default not at all")
+    parser.add_argument("--grpc-workers", type=int, default=1, metavar="N", help="gRPC workers; default 1")
 
 
 def _web_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bind", metavar="HOST:PORT", help="default TRIVET_BIND, 127.0.0.1:8000")
     parser.add_argument("--fd", type=int, metavar="N", help="a listening socket this process inherited, instead")
     parser.add_argument("--ready-fd", type=int, metavar="N", help="closed once requests are answered")
+    parser.add_argument(
+        "--supervisor", type=int, metavar="PID", help="the process that started this one; end when it ends"
+    )
+
+
+def _grpc_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bind", default=GRPC_BIND, metavar="HOST:PORT", help=f"default {GRPC_BIND}")
+    parser.add_argument("--ready-fd", type=int, metavar="N", help="closed once calls are answered")
     parser.add_argument(
         "--supervisor", type=int, metavar="PID", help="the process that started this one; end when it ends"
     )
@@ -190,6 +201,7 @@ VERBS = (
         find_project,
     ),
     Verb("web", "serve with one process, for containers", "processes:web", _web_arguments, find_project),
+    Verb("grpc", "serve gRPC with one process, for containers", "grpc:serve", _grpc_arguments, find_project),
     Verb("keeper", "ship the prediction log, for containers", "processes:keeper", _keeper_arguments, find_project),
     Verb("push", "compile a trained file, prove it, register it", "push:push", _push_arguments, find_project),
     Verb(

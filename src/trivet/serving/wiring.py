@@ -21,7 +21,6 @@ from trivet.dataplane.metrics.meter import Meter
 from trivet.dataplane.plane import Limits, Plane
 from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.spool import Spool
-from trivet.serving.loading import change_loading
 
 if TYPE_CHECKING:
     from trivet.dataplane.cache.shared import SharedCache
@@ -48,7 +47,6 @@ def build_plane(worker_id: str) -> Plane:
         allowed_hosts=_allowed_hosts(),
         release=trivet.__version__,
         meter=Meter(metrics_root(), worker_id),
-        change_loading=change_loading,
     )
 
 

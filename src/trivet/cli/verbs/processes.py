@@ -11,6 +11,7 @@ import time
 
 from trivet import conf
 from trivet.cli.verb import DONE, OUT_OF_REACH, Out
+from trivet.cli.verbs.grpc import grpc_children
 from trivet.control.registry.models import RegisteredModel
 from trivet.serving.keeper import Keeper
 from trivet.serving.supervisor import Child, Supervisor, die_with_parent
@@ -28,13 +29,16 @@ def serve(options: argparse.Namespace, out: Out) -> int:
     if listening is None:
         return OUT_OF_REACH
     workers = options.workers or conf.WORKERS()
-    children = serving_children(listening, workers)
+    grpc = grpc_children(options.grpc, options.grpc_workers, out)
+    if isinstance(grpc, int):
+        return grpc
+    *web, keeper = serving_children(listening, workers)
 
     def ready() -> None:
         out.say(f"ready in {time.monotonic() - started:.1f} s")
 
-    out.say(_table(bind, workers))
-    return Supervisor(children, on_ready=ready, on_end=listening.close).run()
+    out.say(_table(bind, workers, options.grpc, len(grpc)))
+    return Supervisor([*web, *grpc, keeper], on_ready=ready, on_end=listening.close).run()
 
 
 def serving_children(listening: socket.socket, workers: int) -> list[Child]:
@@ -54,11 +58,12 @@ def serving_children(listening: socket.socket, workers: int) -> list[Child]:
     return [*web, Child("keeper", [*base, "keeper", *supervisor])]
 
 
-def _table(bind: str, workers: int) -> str:
+def _table(bind: str, workers: int, grpc_bind: str | None, grpc_workers: int) -> str:
     url = conf.PUBLIC_URL() or f"http://{bind}"
     models = list(RegisteredModel.objects.values_list("name", flat=True)[:5])
     lines = [
         f"web      {workers} workers   {url}",
+        *([f"grpc     {grpc_workers} workers   {grpc_bind}"] if grpc_bind else []),
         "keeper   1 process",
         *(f"model    {name:<10}  POST {url}{conf.PREFIX()}v2/models/{name}/infer" for name in models),
     ]

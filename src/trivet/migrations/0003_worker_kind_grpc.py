@@ -1,0 +1,24 @@
+"""Name the gRPC worker among the kinds of process. Only a list of words changes, no column: code and migration in any order."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("trivet", "0002_routing")]
+
+    operations = [
+        migrations.AlterField(
+            model_name="worker",
+            name="kind",
+            field=models.CharField(
+                choices=[
+                    ("web", "web worker"),
+                    ("grpc", "gRPC worker"),
+                    ("keeper", "keeper"),
+                    ("process", "process that predicts"),
+                    ("shell", "shell"),
+                ],
+                max_length=16,
+            ),
+        ),
+    ]
