@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tests.unit.dataplane.world import GOOD_ROW, World, infer_body
-from trivet.dataplane.routing import rendezvous
+from trivet.dataplane.protocol.messages import InferRequest, RawTensor
+from trivet.dataplane.routing import choose, rendezvous
 
 KEYS = [f"customer-{i}" for i in range(4000)]
 ROWS = "/v2/models/churn/predict"
@@ -116,6 +117,16 @@ def test_the_value_of_sticky_by_is_the_key_on_every_path(world: World):
         assert asked(world, path=ROWS, body={"rows": [{**GOOD_ROW, "seats": seats}]}) == (version, "sticky")
 
 
+def test_bytes_are_the_same_key_as_json(world: World):
+    world.route({1: 50, 2: 50}, sticky_by="seats")
+    model = world.plane.table.models["churn"]
+    for seats in range(1, 30):
+        raw = InferRequest([RawTensor("seats", [1, 1], "INT64", seats.to_bytes(8, "little"))])
+        assert str(choose(model, None, raw)[0].entry.number) == asked(world, body=infer_body(seats=[seats]))[0]
+    for lying in (RawTensor("seats", [1, 1], "INT64", b"\0"), RawTensor("seats", [1, 1], "FP32", b"\0" * 4)):
+        assert choose(model, None, InferRequest([lying]))[1] == "split"
+
+
 def test_route_key_goes_before_sticky_by(world: World):
     world.route({1: 50, 2: 50}, sticky_by="seats")
     versions = {asked(world, route_key="ada", body=infer_body(seats=[n])) for n in range(1, 30)}
@@ -153,8 +164,6 @@ def test_a_version_or_alias_in_the_path_goes_before_any_key(world: World):
 
 
 def test_champion_in_the_path_never_reaches_a_canary(world: World):
-    from trivet.dataplane.routing import choose
-
     world.route({1: 51, 2: 49})
     model = world.plane.table.models["churn"]
     assert {choose(model, "champion")[0].entry.number for _ in range(10_000)} == {1}
