@@ -123,8 +123,8 @@ def test_bytes_are_the_same_key_as_json(world: World):
     for seats in range(1, 30):
         raw = InferRequest([RawTensor("seats", [1, 1], "INT64", seats.to_bytes(8, "little"))])
         assert str(choose(model, None, raw)[0].entry.number) == asked(world, body=infer_body(seats=[seats]))[0]
-    for lying in (RawTensor("seats", [1, 1], "INT64", b"\0"), RawTensor("seats", [1, 1], "FP32", b"\0" * 4)):
-        assert choose(model, None, InferRequest([lying]))[1] == "split"
+    lying = InferRequest([RawTensor("seats", [1, 1], "INT64", b"\0")])
+    assert choose(model, None, lying)[1] == "split"
 
 
 def test_route_key_goes_before_sticky_by(world: World):
