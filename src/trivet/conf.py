@@ -188,6 +188,12 @@ KEY_PEPPER_FALLBACKS = Setting(
     "TRIVET_KEY_PEPPER_FALLBACKS", _default_pepper_fallbacks, secrets, "Earlier peppers that still open their keys."
 )
 SPOOL_MB = Setting("TRIVET_SPOOL_MB", lambda: 2048, integer(64, 10_000_000), "Bound of the spool on disk, in MiB.")
+DURABILITY = Setting(
+    "TRIVET_DURABILITY",
+    lambda: "process",
+    choice("process", "power"),
+    "What an answer's record survives before the answer is sent: the death of every process, or the loss of power.",
+)
 LOG_INPUTS = Setting("TRIVET_LOG_INPUTS", lambda: 1.0, number(0, 1), "Share of predictions whose inputs are kept.")
 KEEPER = Setting("TRIVET_KEEPER", lambda: "auto", choice("auto", "external"), "'external': no other process ships.")
 LEASE_SECONDS = Setting(
@@ -233,6 +239,7 @@ SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     KEY_PEPPER,
     KEY_PEPPER_FALLBACKS,
     SPOOL_MB,
+    DURABILITY,
     LOG_INPUTS,
     KEEPER,
     LEASE_SECONDS,

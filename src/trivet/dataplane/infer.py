@@ -77,12 +77,14 @@ def infer(
     selector: str | None = None,
     request_id: str = "",
     deadline: float | None = None,
+    is_held: bool = False,
 ) -> Answer:
     """Answer `request`, and record the answer before returning it.
 
     `selector` is a version's number, an alias, or None for the routes to decide. `deadline` is an instant of
     `time.monotonic()` where the door knows it: a request that waited had its clock started by then. Blocks for as long as
-    the model runs. Raises `InvalidRequest`, `NotFound`, `Unavailable` or `DeadlineExceeded`; then nothing was recorded.
+    the model runs and, unless `is_held`, for the log to be on disk where that is asked for: then the door sends nothing before
+    the log is. Raises `InvalidRequest`, `NotFound`, `Unavailable` or `DeadlineExceeded`; then nothing was recorded.
     Thread-safe.
     """
     entered = now()
@@ -132,6 +134,8 @@ def infer(
         )
         if model.shadows and selector is None:
             _shadow(plane, entrance, request, answer, valid, door=door)
+        if plane.spool.commits is not None and not is_held:
+            plane.spool.commits.wait()
     answer.stations = (entered, valid.at_ns, ran, now())
     return classified(answer, request)
 

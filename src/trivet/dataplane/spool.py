@@ -7,7 +7,8 @@ means a dead worker. One record is one frame, written by one `pwrite`:
     magic b"TV" | length of the payload, uint32 | CRC-32 of the payload, uint32 | payload (msgpack)
 
 A frame whose magic, length or CRC is wrong ends the segment: nobody was told an answer from behind it. What was
-written survives the death of the process, for the page cache outlives it.
+written survives the death of the process, for the page cache outlives it. Whether it survives the loss of power is up
+to `commits`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trivet.core.errors import Unavailable
+from trivet.dataplane.group_commit import GroupCommit
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +43,22 @@ _PARTIAL = ".new"
 class Spool:
     """The writing side, one per process. Thread-safe; forget it after a fork, the parent owns its segment."""
 
-    def __init__(self, root: Path, worker: str, *, segment_bytes: int = SEGMENT_BYTES, limit_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        root: Path,
+        worker: str,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        limit_bytes: int = 0,
+        survives_power_loss: bool = False,
+    ) -> None:
         """Open the folder of `worker` under `root`; the first append makes the first segment.
 
-        `limit_bytes` bounds what all workers together may leave unshipped under `root`; 0 means no bound.
+        `limit_bytes` bounds what all workers together may leave unshipped under `root`; 0 means no bound. With
+        `survives_power_loss` an answer waits for `commits`, which is None without.
         """
+        self.commits = GroupCommit(self._sync) if survives_power_loss else None
+        self._left: list[int] = []  # descriptors of segments that are full, still to be synced and closed
         self.folder = root / worker
         self._root = root
         self._segment_bytes = segment_bytes
@@ -79,17 +92,22 @@ class Spool:
 
     def close(self) -> None:
         """Give the segment up; its lock is free from now on, so the keeper ships and removes it."""
+        if self.commits is not None:
+            self.commits.close()
         with self._lock:
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
-                self._descriptor = -1
+            self._leave()
+            left, self._left = self._left, []
+        for descriptor in left:
+            os.close(descriptor)
 
     def abandon_after_fork(self) -> None:
         """In a forked child: drop the inherited descriptor, so that the parent's lock is the parent's alone."""
         self._lock = threading.Lock()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self.commits = None if self.commits is None else GroupCommit(self._sync)
+        self._leave()
+        for descriptor in self._left:
+            os.close(descriptor)
+        self._left = []
 
     def _roll(self, size: int) -> None:
         if self._descriptor >= 0 and self._offset + size <= self._segment_bytes:
@@ -102,9 +120,36 @@ class Spool:
                 descriptor = self._make_segment(size)
         except OSError as error:
             raise _unwritable(error) from error
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+        self._leave()
         self._descriptor, self._offset = descriptor, 0
+
+    def _leave(self) -> None:
+        """Give up the present segment. Where its records are still to be synced, whoever syncs closes it after that."""
+        if self._descriptor < 0:
+            return
+        if self.commits is None:
+            os.close(self._descriptor)
+        else:
+            self._left.append(self._descriptor)
+        self._descriptor = -1
+
+    def _sync(self) -> None:
+        """Put on disk what was appended until now. One thread calls this, and nobody else closes what it syncs."""
+        with self._lock:
+            left, self._left = self._left, []
+            present = self._descriptor
+        try:
+            for descriptor in (*left, present):
+                if descriptor >= 0:
+                    os.fdatasync(descriptor)
+        except OSError as error:
+            with self._lock:
+                if self._descriptor == present:
+                    self._leave()  # what the kernel could not write it may have dropped: begin anew
+            raise _unwritable(error) from error
+        finally:
+            for descriptor in left:
+                os.close(descriptor)
 
     def _make_segment(self, size: int) -> int:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -116,6 +161,10 @@ class Spool:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             os.posix_fallocate(descriptor, 0, max(self._segment_bytes, size))
             partial.rename(path)
+            if self.commits is not None:
+                os.fsync(descriptor)
+                _sync_folder(self.folder)
+                _sync_folder(self._root)
         except OSError:
             os.close(descriptor)
             partial.unlink(missing_ok=True)
@@ -125,6 +174,15 @@ class Spool:
     def _refuse_beyond_limit(self) -> None:
         if self._limit_bytes and spool_bytes(self._root) + self._segment_bytes > self._limit_bytes:
             raise OSError(errno.EDQUOT, "the spool is at its bound (TRIVET_SPOOL_MB); is the keeper running?")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put on disk which files there are in `folder`."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _unwritable(error: OSError) -> Unavailable:

@@ -34,7 +34,12 @@ def build_plane(worker_id: str) -> Plane:
     make_private(spool_root())
     return Plane(
         reconciler=Reconciler([InlineEngine()], fetch_bundle, max_rows, build_cache()),
-        spool=Spool(spool_root(), worker_id, limit_bytes=conf.SPOOL_MB() * conf.MIB),
+        spool=Spool(
+            spool_root(),
+            worker_id,
+            limit_bytes=conf.SPOOL_MB() * conf.MIB,
+            survives_power_loss=conf.DURABILITY() == "power",
+        ),
         peppers=conf.peppers(),
         limits=Limits(
             max_body_bytes=conf.MAX_BODY_MB() * conf.MIB,

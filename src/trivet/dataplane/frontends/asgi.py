@@ -34,7 +34,9 @@ class ClientGone(Exception):
 async def answer(plane: Plane, scope: Scope, receive: Receive, send: Send, slow_lane: SlowLane) -> None:
     """Answer one request on a prediction path. Slow ones take the `slow_lane`, so that they do not hold the loop."""
     headers = read_headers(list(scope["headers"]))
-    exchange = Exchange(plane, scope["method"], scope["path"], headers, query=scope.get("query_string", b""))
+    exchange = Exchange(
+        plane, scope["method"], scope["path"], headers, query=scope.get("query_string", b""), holds=True
+    )
     if plane.lease.is_over and (refusal := await _catch_up(plane, scope["path"])):
         await _send(_closing(exchange.refuse(refusal)), send)
         return
@@ -54,6 +56,11 @@ async def answer(plane: Plane, scope: Scope, receive: Receive, send: Send, slow_
     response = exchange.receive(body)
     if response is None:
         response = await _in_turn(exchange, slow_lane) if exchange.is_slow else exchange.run()
+        if plane.spool.commits is not None:
+            try:
+                await plane.spool.commits.held()
+            except Unavailable as error:
+                response = exchange.refuse(error)
     await _send(response, send)
 
 

@@ -78,6 +78,7 @@ class Exchange:
         "_deadline",
         "_entrance",
         "_headers",
+        "_holds",
         "_json_length",
         "_method",
         "_path",
@@ -99,13 +100,18 @@ class Exchange:
         credentials: Caller | None = None,
         *,
         query: bytes = b"",
+        holds: bool = False,
     ) -> None:
-        """`headers` have lower-case names. `credentials` stand in for a key where a caller was authenticated elsewhere."""
+        """`headers` have lower-case names. `credentials` stand in for a key where a caller was authenticated elsewhere.
+
+        A door that `holds` sends no answer before `plane.spool.commits` says so, where there are such; else `run` waits.
+        """
         self._plane = plane
         self._method = method
         self._path = path
         self._headers = headers
         self._query = query
+        self._holds = holds
         self.credentials = credentials
         given = headers.get(b"x-request-id")
         self.request_id = given.decode("latin-1") if given and ID_PATTERN.fullmatch(given.decode("latin-1")) else ""
@@ -221,6 +227,7 @@ class Exchange:
             selector=target.selector,
             request_id=self.request_id,
             deadline=self._deadline,
+            is_held=self._holds,
         )
         if isinstance(request, RowsRequest):
             body, json_length = ROWS_DOORS[target.kind].encode(answer, request), None

@@ -164,7 +164,7 @@ class DirectProtocol(HttpToolsProtocol):
         ):
             self._take_the_long_road()
             return
-        self._exchange = exchange = Exchange(self._plane, "POST", path, headers, query=query)
+        self._exchange = exchange = Exchange(self._plane, "POST", path, headers, query=query, holds=True)
         self._refusal = exchange.begin()
         self._body = []
         self._since = self.loop.time()
@@ -190,8 +190,31 @@ class DirectProtocol(HttpToolsProtocol):
             return
         if response is None:
             response = exchange.run()
+            if self._plane.spool.commits is not None:
+                self._hold(exchange, response)
+                return
         self._drop_exchange()
         self._write(response, keep_alive=self.parser.should_keep_alive() and not self._plane.is_draining)
+
+    def _hold(self, exchange: Exchange, response: Response) -> None:
+        """Send the response once its record is on disk. What the client sends meanwhile queues as behind any other."""
+        cycle = _Held()
+        self._drop_exchange()
+        self.cycle = cycle  # type: ignore[assignment]  # of a cycle, what uvicorn asks while one is under way
+        cycle.keep_alive = self.parser.should_keep_alive() and not self._plane.is_draining
+
+        def release(error: Unavailable | None) -> None:
+            cycle.response_complete = True
+            if cycle.disconnected or self.transport.is_closing():
+                return
+            self._write(
+                response if error is None else exchange.refuse(error),
+                keep_alive=cycle.keep_alive and not self._plane.is_draining,
+            )
+            if cycle.keep_alive:
+                self.on_response_complete()
+
+        self._plane.spool.commits.hold(self.loop, release)  # type: ignore[union-attr]  # asked before
 
     # --- both roads ---------------------------------------------------------------------------------------------------
 
@@ -244,6 +267,16 @@ class DirectProtocol(HttpToolsProtocol):
     def _stop(self, text: str, code: str) -> None:
         self._head_error = TrivetError(text, code=code)
         raise self._head_error  # the parser turns it into its own error, and `send_400_response` answers
+
+
+class _Held:
+    """A response that waits to be sent, as uvicorn sees it: a cycle that is not complete."""
+
+    def __init__(self) -> None:
+        self.response_complete = False
+        self.keep_alive = True
+        self.disconnected = False
+        self.message_event = asyncio.Event()
 
 
 @lru_cache(maxsize=64)
