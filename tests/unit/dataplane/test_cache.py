@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 import time
 import unicodedata
@@ -48,6 +49,13 @@ def world(tmp_path, cache) -> World:
 def busy(tmp_path, cache) -> World:
     """A world whose model runs in threads."""
     return World(tmp_path, cache=cache, engine=Engine())
+
+
+@pytest.fixture
+def right(tmp_path) -> list[list]:
+    """What the model says of each age, without a cache."""
+    plain = World(tmp_path / "plain")
+    return [answer(plain, infer_body(age=[age]))[0] for age in range(50)]
 
 
 # --- what a caller sees -----------------------------------------------------------------------------------------------
@@ -243,6 +251,34 @@ def test_F21_who_waits_for_one_that_hangs_is_answered_within_the_time_that_is_le
         assert (status, found["parameters"]["cached"]) == (200, False)
         model.gate.set()
         assert first.result(DEADLINE)[0] == 200
+
+
+def test_F21_nobody_waits_for_another_where_no_time_would_be_left_to_run(busy):
+    model = busy.engine.loaded[0]
+    busy.plane.table.models["churn"].live[1].cache.admission.mean_run_ns = 8e9  # and a request has ten seconds
+    model.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(busy.ask)
+        assert model.has_begun.wait(DEADLINE)
+        model.run = lambda inputs, outputs, deadline: ByHand.run(model, inputs, outputs, deadline)
+        assert not answer(busy)[1]
+        assert not first.done()
+        model.gate.set()
+        assert first.result(DEADLINE)[0] == 200
+
+
+def test_under_eviction_and_contention_every_answer_is_the_models(tmp_path, right):
+    world = World(tmp_path, cache=a_cache(limit=20_000), engine=Engine())  # room for about twenty of the fifty
+
+    def ask(seed: int) -> list[bool]:
+        order = random.Random(seed)
+        return [answer(world, infer_body(age=[age]))[0] == right[age] for age in order.choices(range(50), k=150)]
+
+    with ThreadPoolExecutor(8) as pool:
+        for checked in pool.map(ask, range(8), timeout=DEADLINE * 3):
+            assert all(checked)
+    assert 50 < runs(world) < 1200  # some were dropped and run again, some were not
+    assert world.plane.reconciler.cache.memory.used_bytes <= 20_000
 
 
 def test_a_version_that_runs_inline_waits_for_nobody(world, cache):

@@ -8,6 +8,7 @@ from typing import Literal
 
 WINDOW = 512  # lookups that a judgement rests on
 ENOUGH_HITS = 32  # so many repeats settle it sooner: their rate is known to within a third
+LATEST_RUNS = 64  # that the mean is of, the older ones weighing ever less
 REST = 8 * WINDOW  # requests that pass unwatched after a no
 MARGIN = 2.0  # what opening must bring, as a multiple of its cost: keeping answers costs memory too
 SKETCH = 4096  # recent keys that a repeat is looked for among; 32 KiB
@@ -29,7 +30,8 @@ class Admission:
         self._sketch: array[int] | None = None
         self._lock = threading.Lock()
         self._resting = 0
-        self._mean_run_ns = 0.0
+        self.mean_run_ns = 0.0  # of the latest runs, 0 before the first
+        self._runs = 0
         self._forget()
 
     def turn(self) -> Turn:
@@ -53,25 +55,23 @@ class Admission:
 
     def judge(self, *, is_hit: bool, lookup_ns: int, run_ns: int | None) -> None:
         """Count one lookup, with what it cost and what the run cost, where there was one; decide when they are enough."""
-        if self._is_forced:
-            return
         with self._lock:
+            if run_ns is not None:
+                self._runs = min(self._runs + 1, LATEST_RUNS)
+                self.mean_run_ns += (run_ns - self.mean_run_ns) / self._runs
+            if self._is_forced:
+                return
             self._lookups += 1
             self._hits += is_hit
             self._lookup_ns += lookup_ns
-            if run_ns is not None:
-                self._runs += 1
-                self._run_ns += run_ns
             if self._lookups >= WINDOW or (not self.is_open and self._hits >= ENOUGH_HITS):
                 self._decide()
 
     def _decide(self) -> None:
-        if self._runs:
-            self._mean_run_ns = self._run_ns / self._runs
-        elif not self._mean_run_ns:  # all were hits so far, and nothing is known of what they saved
+        if not self._runs:  # all were hits so far, and nothing is known of what they saved
             self._forget()
             return
-        saved = self._mean_run_ns * self._hits / self._lookups
+        saved = self.mean_run_ns * self._hits / self._lookups
         cost = self._lookup_ns / self._lookups
         self.is_open = saved > cost * (1.0 if self.is_open else MARGIN)
         self._resting = 0 if self.is_open else REST
@@ -79,4 +79,4 @@ class Admission:
         self._forget()
 
     def _forget(self) -> None:
-        self._lookups = self._hits = self._lookup_ns = self._runs = self._run_ns = 0
+        self._lookups = self._hits = self._lookup_ns = 0

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 WORTH_US = 50.0  # an inline version whose row costs less is not watched: a request costs about as much around it
 MAX_VERSIONS = 256  # whose measurements are kept, also while they are not loaded
-PATIENCE_SECONDS = 5.0  # how long to wait for another's run, at most
-PATIENCE_SHARE = 0.5  # and at most this share of the time left, so that some is left to run the model oneself
+PATIENCE_SHARE = 0.5  # of the time left, which one waits for another's run: the rest is for a run of one's own
+PATIENCE_SECONDS = 60.0  # and no longer than this, where there is no deadline
 
 Result = Literal["hit", "miss", "shared", "bypass"]
 Run = Callable[[], list[np.ndarray]]
@@ -138,7 +138,7 @@ class VersionCache:
         if flight is None:
             return self._run_and_keep(key, inputs, run)
         if not is_mine:
-            flight.landed.wait(_patience(deadline))
+            flight.landed.wait(_patience(deadline, self.admission.mean_run_ns / 1e9))
             if flight.arrays is not None:
                 return _Found(flight.arrays, "hit")
             return self._run_and_keep(key, inputs, run)  # it failed, or takes long: nobody else's trouble becomes ours
@@ -188,6 +188,7 @@ def _timed(run: Run) -> tuple[list[np.ndarray], int]:
     return run(), time.perf_counter_ns() - started
 
 
-def _patience(deadline: float) -> float:
-    """Return how many seconds to wait for another's run."""
-    return min(PATIENCE_SECONDS, max(deadline - time.monotonic(), 0.0) * PATIENCE_SHARE)
+def _patience(deadline: float, run_seconds: float) -> float:
+    """Return how many seconds to wait for another's run: none where a run of one's own would come too late after it."""
+    share = max(deadline - time.monotonic(), 0.0) * PATIENCE_SHARE
+    return min(share, PATIENCE_SECONDS) if run_seconds < share else 0.0
