@@ -96,6 +96,17 @@ def choice(*words: str) -> Reader[str]:
     return read
 
 
+def names(*known: str) -> Reader[tuple[str, ...]]:
+    """Accept a list of names from `known`."""
+
+    def read(value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple) or not all(name in known for name in value):
+            raise ValueError(f"a list of {' or '.join(repr(word) for word in known)}")
+        return tuple(value)
+
+    return read
+
+
 def folder(value: Any) -> Path:
     """Accept a path as text or `Path`, made absolute."""
     if not isinstance(value, str | Path) or not str(value):
@@ -226,6 +237,12 @@ SHARED_CACHE = Setting(
     "Alias of a Redis in `CACHES` through which processes share answers.",
 )
 
+METRICS_ALIASES = Setting[tuple[str, ...]](
+    "TRIVET_METRICS_ALIASES", tuple, names("triton"), "Whose names `/metrics` uses as well: 'triton' adds `nv_*`."
+)
+ACCESS_LOG = Setting("TRIVET_ACCESS_LOG", lambda: False, boolean, "True logs a line for each prediction asked for.")
+TRACING = Setting("TRIVET_TRACING", lambda: False, boolean, "True makes OpenTelemetry spans of each prediction.")
+
 SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     HOME,
     BIND,
@@ -248,6 +265,9 @@ SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     CACHE,
     CACHE_MB,
     SHARED_CACHE,
+    METRICS_ALIASES,
+    ACCESS_LOG,
+    TRACING,
 )
 SECRETS = (KEY_PEPPER, KEY_PEPPER_FALLBACKS)  # never repeated in a message
 

@@ -51,6 +51,7 @@ class Entrance(msgspec.Struct):
     model: LiveModel
     generation: int
     version: int = 0
+    traceparent: str = ""  # the caller's place in its own trace
 
 
 def enter(plane: Plane, credentials: str | Caller | None, model_name: str, verb: str) -> Entrance:
@@ -357,6 +358,7 @@ def record_of(
         fallback_from=answer.fallback_from or 0,
         entity_keys=valid.entity_keys,
         places=valid.places,
+        traceparent=entrance.traceparent,
     )
 
 

@@ -14,6 +14,7 @@ from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.shadows import Shadows
 from trivet.dataplane.spool import Spool
 from trivet.dataplane.table import EMPTY_TABLE, Table
+from trivet.dataplane.witness import Witness
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Plane:
     allowed_hosts: tuple[str, ...] = ("*",)
     release: str = "0"
     meter: Meter = field(default_factory=Meter)
+    witnesses: tuple[Witness, ...] = ()
+    metrics_aliases: tuple[str, ...] = ()  # other products whose names are told as well: "triton"
     table: Table = EMPTY_TABLE
     lease: Lease = field(default_factory=Lease)
     shadows: Shadows = field(default_factory=Shadows)

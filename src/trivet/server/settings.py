@@ -105,6 +105,9 @@ globals().update(
             "TRIVET_CACHE": str,
             "TRIVET_CACHE_MB": int,
             "TRIVET_SHARED_CACHE": str,
+            "TRIVET_METRICS_ALIASES": tuple,
+            "TRIVET_ACCESS_LOG": bool,
+            "TRIVET_TRACING": bool,
         }
     )
 )

@@ -13,9 +13,11 @@ from trivet.core.errors import InvalidRequest, TrivetError, quoted
 from trivet.core.names import system_user
 from trivet.dataplane.authentication import trusted
 from trivet.dataplane.infer import enter, infer
+from trivet.dataplane.metrics.exposition import OK
 from trivet.dataplane.metrics.meter import now
 from trivet.dataplane.protocol.encode import answer_rows
 from trivet.dataplane.protocol.messages import Answer, RowsRequest
+from trivet.dataplane.witness import Passage
 from trivet.serving.prediction import Prediction
 from trivet.serving.process import this_process
 
@@ -67,7 +69,11 @@ def _predict(model: str, rows: Iterable[Any], user: Any) -> list[Prediction]:
         plane.count_refusal(error, name, version, DOOR, began)
         raise
     predictions = _predictions(answer, features, (now() - began) / 1e6)
-    plane.meter.answered(answer, DOOR, began, now())
+    ended = now()
+    plane.meter.answered(answer, DOOR, began, ended)
+    for witness in plane.witnesses:
+        passage = Passage(DOOR, name, answer.version, OK, began, ended, answer.prediction_id, "", answer)
+        witness.see(passage)
     return predictions
 
 

@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 import trivet
 from trivet import conf
 from trivet.control.registry.storage import fetch_bundle, make_private
+from trivet.dataplane.access_log import AccessLog
 from trivet.dataplane.cache.key import keyed_hash
 from trivet.dataplane.cache.prediction_cache import PredictionCache
 from trivet.dataplane.engines.inline import InlineEngine
@@ -21,6 +22,7 @@ from trivet.dataplane.metrics.meter import Meter
 from trivet.dataplane.plane import Limits, Plane
 from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.spool import Spool
+from trivet.dataplane.witness import Witness
 
 if TYPE_CHECKING:
     from trivet.dataplane.cache.shared import SharedCache
@@ -52,6 +54,8 @@ def build_plane(worker_id: str) -> Plane:
         allowed_hosts=_allowed_hosts(),
         release=trivet.__version__,
         meter=Meter(metrics_root(), worker_id),
+        metrics_aliases=conf.METRICS_ALIASES(),
+        witnesses=_witnesses(),
     )
 
 
@@ -85,6 +89,15 @@ def _shared_cache(secret: bytes) -> SharedCache | None:
 def spool_root() -> Path:
     """Return the folder under which each worker of this machine has its own."""
     return conf.HOME() / "spool"
+
+
+def _witnesses() -> tuple[Witness, ...]:
+    witnesses: list[Witness] = [AccessLog()] if conf.ACCESS_LOG() else []
+    if conf.TRACING():
+        from trivet.dataplane.tracing import Tracing
+
+        witnesses.append(Tracing())
+    return tuple(witnesses)
 
 
 def metrics_root() -> Path:

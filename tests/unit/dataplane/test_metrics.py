@@ -233,7 +233,7 @@ def scrape(world: World, **options: object) -> dict[tuple[str, ...], float]:
     assert dict(response.headers)[b"content-type"] == b"text/plain; version=0.0.4; charset=utf-8"
     samples = {}
     for family in text_string_to_metric_families(response.body.decode()):
-        assert family.documentation
+        assert family.documentation or family.name.startswith("nv_")
         for sample in family.samples:
             samples[sample.name, *sample.labels.values()] = sample.value
     return samples
@@ -320,3 +320,22 @@ def test_what_a_label_holds_is_escaped(root: Path):
     meter.count("trivet_auth_failures_total", 'a"b\\c\nd')
     (family,) = text_string_to_metric_families(Exposition(meter.read(), ()).text().decode())
     assert family.samples[0].labels == {"reason": 'a"b\\c\nd'}
+
+
+def test_tritons_names_are_told_where_they_are_asked_for(tmp_path: Path):
+    plain = seeing_all(World(tmp_path / "plain"))
+    plain.ask()
+    assert not [key for key in scrape(plain) if key[0].startswith("nv_")]
+    world = seeing_all(World(tmp_path / "aliased", metrics_aliases=("triton",)))
+    for _ in range(3):
+        world.ask(body=infer_body(age=[1.0, 2.0], city=["Lyon", "Oslo"], seats=[1, 2]))
+    world.engine.loaded[0].broken = True
+    world.ask()
+    world.ask(path="/v2/models/made-up/infer")
+    samples = {key: value for key, value in scrape(world).items() if key[0].startswith("nv_")}
+    assert samples["nv_inference_request_success", "churn", "1"] == 3
+    assert samples["nv_inference_count", "churn", "1"] == 6
+    assert samples["nv_inference_exec_count", "churn", "1"] == 3
+    assert samples["nv_inference_request_failure", "churn", "1", "BACKEND"] == 1
+    assert samples["nv_inference_request_duration_us", "churn", "1"] > 0
+    assert {key[1] for key in samples} == {"churn"}

@@ -26,7 +26,8 @@ from trivet.dataplane.frontends.paths import METHODS, Target, parse_path
 from trivet.dataplane.frontends.scrape import scrape
 from trivet.dataplane.frontends.slow_lane import is_slow
 from trivet.dataplane.infer import Entrance, enter, infer
-from trivet.dataplane.metrics.exposition import CONTENT_TYPE as METRICS_TYPE
+from trivet.dataplane.metrics.exposition import CONTENT_TYPE as METRICS_TYPE, OK
+from trivet.dataplane.metrics.families import UNKNOWN
 from trivet.dataplane.metrics.meter import now
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.catalogue import RETRY_AFTER_SECONDS, http_status
@@ -39,8 +40,9 @@ from trivet.dataplane.protocol.compression import (
 )
 from trivet.dataplane.protocol.decode import ID_PATTERN, decode_infer, decode_mixed
 from trivet.dataplane.protocol.encode import encode_error, encode_tensors
-from trivet.dataplane.protocol.messages import Caller, InferRequest, RowsRequest
+from trivet.dataplane.protocol.messages import Answer, Caller, InferRequest, RowsRequest
 from trivet.dataplane.protocol.metadata import encode
+from trivet.dataplane.witness import Passage
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ Headers = dict[bytes, bytes]
 BINARY = b"application/octet-stream"
 READ_AS_JSON = frozenset({"", "application/json", "application/octet-stream", "application/x-www-form-urlencoded"})
 _LENGTH = re.compile(rb"[0-9]{1,10}")
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
 _HOST = re.compile(r"(?P<name>[a-z0-9.-]+|\[[a-f0-9:.]+\])(:[0-9]+)?")
 _ALWAYS = (
     (b"cache-control", b"no-store"),
@@ -157,8 +160,11 @@ class Exchange:
         if status == 500:
             logger.error("event=internal_error code=%s path=%s", error.code, self._path)
             error = TrivetError("internal error; the server's log has it.")
-        version = self._entrance.version if hasattr(self, "_entrance") else 0
-        self._plane.count_refusal(error, self._target.model, version, DOORS.get(self._target.kind, ""), self._began)
+        door, version = DOORS.get(self._target.kind, ""), self._entrance.version if hasattr(self, "_entrance") else 0
+        self._plane.count_refusal(error, self._target.model, version, door, self._began)
+        if self._plane.witnesses and door:
+            self.request_id = self.request_id or new_prediction_id()
+            self._be_seen(version, error.code, now())
         headers = [(b"trivet-error", error.code.encode())]
         if status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
@@ -188,6 +194,8 @@ class Exchange:
             raise TrivetError(f"{self._method} is not offered on this path.", code="METHOD")
         if target.kind == "infer" or target.kind in ROWS_DOORS:
             self._entrance = enter(self._plane, self.credentials or presented_key(headers), target.model, "predict")
+            if b"traceparent" in headers:
+                self._entrance.traceparent = _traceparent(headers)
             if target.kind == "predict" and _is_csv(headers.get(b"content-type", b"")):
                 self._target = target._replace(kind="predict_csv")
             self._json_length = _check_media(headers, self._target.kind)
@@ -233,10 +241,13 @@ class Exchange:
             body, json_length = ROWS_DOORS[target.kind].encode(answer, request), None
         else:
             body, json_length = encode_tensors(answer, request)
-        self._plane.meter.answered(answer, door, self._began, now(), waited)
+        ended = now()
+        self._plane.meter.answered(answer, door, self._began, ended, waited)
         prediction_id = answer.prediction_id.encode()
         if not self.request_id:
             self.request_id = answer.prediction_id
+        if self._plane.witnesses:
+            self._be_seen(answer.version, OK, ended, answer, waited)
         headers = [(b"trivet-prediction-id", prediction_id), (b"trivet-model-version", b"%d" % answer.version)]
         if rows and rows.suffix:
             name = f"{answer.model}-{answer.version}.{rows.suffix}"
@@ -258,6 +269,15 @@ class Exchange:
             response.headers[0] = (b"content-type", METRICS_TYPE)
             return response
         return self._response(200, encode(describe(plane, caller, target)))
+
+    def _be_seen(self, version: int, code: str, ended: int, answer: Answer | None = None, waited: int = 0) -> None:
+        """Show the request, which is over, to whoever wants to see it."""
+        target, began, traceparent = self._target, self._began, _traceparent(self._headers)
+        model = target.model if target.model in self._plane.table.models else UNKNOWN
+        door = DOORS[target.kind]
+        passage = Passage(door, model, version, code, began, ended, self.request_id, traceparent, answer, waited)
+        for witness in self._plane.witnesses:
+            witness.see(passage)
 
     def _check_host(self, host: bytes) -> None:
         if not _is_allowed_host(host, self._plane.allowed_hosts):
@@ -346,6 +366,12 @@ def presented_key(headers: Headers) -> str | None:
             raise Unauthenticated("two different API keys were sent.", reason="conflicting")
         key = header.strip()
     return key.decode("latin-1") if key is not None else None
+
+
+def _traceparent(headers: Headers) -> str:
+    """Return the caller's place in its own trace; empty for none, and for what is none."""
+    given = headers.get(b"traceparent", b"").decode("latin-1")
+    return given if _TRACEPARENT.fullmatch(given) else ""
 
 
 @lru_cache(maxsize=256)

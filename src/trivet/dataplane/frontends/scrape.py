@@ -6,6 +6,7 @@ from trivet.core.errors import PermissionDenied, Unauthenticated
 from trivet.core.snapshot import ANY_MODEL, NO_VERBS
 from trivet.dataplane.authentication import ANONYMOUS
 from trivet.dataplane.metrics.exposition import Exposition
+from trivet.dataplane.metrics.triton import ALIAS, triton_text
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.messages import Caller
 
@@ -19,4 +20,6 @@ def scrape(plane: Plane, caller: Caller) -> bytes:
         raise Unauthenticated("an API key is required: send it as 'Authorization: Bearer <key>'.")
     if "view" not in caller.verbs.get(ANY_MODEL, NO_VERBS):
         raise PermissionDenied("the metrics tell of every model; this key may not view all of them (--model '*').")
-    return Exposition(plane.meter.read(), plane.table.models).text()
+    counts, models = plane.meter.read(), plane.table.models
+    text = Exposition(counts, models).text()
+    return text + triton_text(counts, models) if ALIAS in plane.metrics_aliases else text

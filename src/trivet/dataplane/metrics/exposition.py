@@ -75,7 +75,7 @@ class Exposition:
         name = family.name
         for labels, value in sorted(self._values[name].items()):
             if self._is_told(family, labels):
-                yield f"{name}{_braces(family.labels, labels)} {_number(value)}"
+                yield f"{name}{braces(family.labels, labels)} {_number(value)}"
         for labels, histogram in sorted(self._histograms.get(name, {}).items()):
             if self._is_told(family, labels):
                 yield from _of_histogram(family, labels, histogram)
@@ -156,12 +156,13 @@ _TAKE: Mapping[str, Callable[[Exposition, list[str], list[int]], None]] = {
 def _of_histogram(family: Family, labels: Labels, histogram: _Histogram) -> Iterable[str]:
     counts = list(accumulate(histogram.buckets))
     for bound, count in zip([*_SECONDS, "+Inf"], counts, strict=True):
-        yield f"{family.name}_bucket{_braces((*family.labels, 'le'), (*labels, bound))} {count}"
-    yield f"{family.name}_sum{_braces(family.labels, labels)} {_number(histogram.ns / 1e9)}"
-    yield f"{family.name}_count{_braces(family.labels, labels)} {counts[-1]}"
+        yield f"{family.name}_bucket{braces((*family.labels, 'le'), (*labels, bound))} {count}"
+    yield f"{family.name}_sum{braces(family.labels, labels)} {_number(histogram.ns / 1e9)}"
+    yield f"{family.name}_count{braces(family.labels, labels)} {counts[-1]}"
 
 
-def _braces(names: Labels, values: Labels) -> str:
+def braces(names: Labels, values: Labels) -> str:
+    """Return labels as they stand behind a name."""
     if not names:
         return ""
     return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in zip(names, values, strict=True)) + "}"
