@@ -16,7 +16,7 @@ from trivet.console import form, snippets
 from trivet.console.answer import Answer
 from trivet.console.charts import Bars, bars
 from trivet.console.figures import Moment, between, count, duration, moment, percent
-from trivet.console.samples import made_up_row, recorded_rows
+from trivet.console.samples import recorded_rows
 from trivet.console.traffic import MINUTES, requests_a_minute
 from trivet.console.words import (
     ROUTES,
@@ -32,6 +32,7 @@ from trivet.console.words import (
 from trivet.control.predictions.models import Prediction
 from trivet.control.registry.models import CHAMPION, Event, ModelVersion, RegisteredModel
 from trivet.core.decisions import PROBABILITIES
+from trivet.core.examples import made_up_row
 from trivet.core.names import MODEL_NAME, VERSION_NUMBER
 from trivet.core.signature import Input, Output, Signature
 

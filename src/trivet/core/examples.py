@@ -20,6 +20,33 @@ def fields_of(signature: Signature, recorded: Mapping[str, Any]) -> dict[str, An
     return fields
 
 
+class _Line(msgspec.Struct):
+    inputs: dict[str, Any]  # a value, or a list of them, as the signature says
+
+
+def row_of_sample(signature: Signature, line: bytes) -> dict[str, Any] | None:
+    """Return the row that a line of a bundle's sample records, by the names of its fields; None where it is none."""
+    try:
+        return fields_of(signature, msgspec.json.decode(line, type=_Line).inputs)
+    except (msgspec.DecodeError, KeyError, ValueError):  # no JSON; an input without a value, or with as many as fields
+        return None
+
+
+def made_up_row(signature: Signature) -> dict[str, Any]:
+    """Return a row that fits the signature, for where none was recorded: the middle of each range, first categories."""
+    return {name: _made_up(tensor) for tensor in signature.inputs for name in tensor.field_names}
+
+
+def _made_up(tensor: Input) -> Any:
+    if tensor.datatype == "BOOL":
+        return False
+    if tensor.datatype == "BYTES":
+        return tensor.categories[0] if tensor.categories else "text"
+    low, high = tensor.low or 0.0, tensor.high if tensor.high is not None else tensor.low or 0.0
+    middle = (low + high) / 2
+    return middle if tensor.datatype.startswith("FP") else round(middle)
+
+
 def infer_body(signature: Signature, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the body of an `/infer` request for one row by its fields' names."""
     return {"inputs": [_tensor(spec, fields) for spec in signature.inputs]}

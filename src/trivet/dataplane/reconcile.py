@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from trivet.core.constants import CONSTANT_RUNTIME, NO_VERSION, Constant, constant_digest
 from trivet.core.errors import BundleError, TrivetError
+from trivet.core.examples import row_of_sample
 from trivet.core.signature import Signature
 from trivet.core.snapshot import KeyEntry, ModelEntry, Snapshot, VersionEntry
 from trivet.dataplane.cache.prediction_cache import PredictionCache
@@ -21,6 +22,7 @@ from trivet.dataplane.protocol.messages import Caller
 from trivet.dataplane.table import LiveModel, LiveVersion, Table
 from trivet.dataplane.validation.plan import Plan
 from trivet.model.bundle.bundle import Bundle
+from trivet.model.bundle.sample import SAMPLE_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -130,11 +132,12 @@ class Reconciler:
             loaded = self._engine_for(bundle).load(bundle)
             signature = bundle.signature
             plan = Plan(signature, self._max_rows, bundle.manifest.packs)
+            example = row_of_sample(signature, bundle.files.get(SAMPLE_NAME, b"").partition(b"\n")[0]) or {}
         else:
-            loaded, plan, signature = found.loaded, found.plan, found.plan.signature
+            loaded, plan, signature, example = found.loaded, found.plan, found.plan.signature, found.example
         outputs = {output.name: output for output in signature.outputs}
         cache = None if self.cache is None else self.cache.of_version(entry.digest, signature, loaded)
-        live = LiveVersion(entry, loaded, plan, outputs, list(outputs), cache)
+        live = LiveVersion(entry, loaded, plan, outputs, list(outputs), cache, example)
         self._loaded.setdefault(entry.digest, live)
         return live
 

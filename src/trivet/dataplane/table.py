@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from trivet.core.signature import Output
 from trivet.core.snapshot import ModelEntry, Snapshot, VersionEntry
@@ -24,6 +25,7 @@ class LiveVersion:
     outputs: dict[str, Output]
     output_names: list[str]
     cache: VersionCache | None = None  # None: every request runs the model
+    example: dict[str, Any] = field(default_factory=dict)  # a row that works, by the names of its fields
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ import pytest
 from trivet.console import figures, form, words
 from trivet.console.answer import explained
 from trivet.console.charts import bars, shares
-from trivet.console.samples import made_up_row
 from trivet.console.snippets import snippets
 from trivet.console.traffic import requests_a_minute
 from trivet.core.errors import InvalidRequest, InvalidRows, Unavailable
+from trivet.core.examples import made_up_row
 from trivet.core.signature import Input, Output, Signature
 
 NOW = datetime(2026, 5, 4, 12, 30, 20, tzinfo=UTC)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trivet.core.errors import Unauthenticated, Unavailable
+from trivet.core.examples import made_up_row
 from trivet.core.snapshot import ANY_MODEL
 from trivet.dataplane.authentication import ANONYMOUS, authorise
 from trivet.dataplane.frontends.paths import Target
@@ -13,6 +14,7 @@ from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol import metadata
 from trivet.dataplane.protocol.configuration import configuration
 from trivet.dataplane.protocol.messages import Caller
+from trivet.dataplane.protocol.openapi import document
 from trivet.dataplane.routing import choose
 from trivet.dataplane.table import LiveModel
 
@@ -74,9 +76,18 @@ def _configuration(plane: Plane, model: LiveModel, selector: str | None) -> Any:
     return configuration(model.entry, selector, plane.limits.max_rows)
 
 
+def _openapi(plane: Plane, model: LiveModel, selector: str | None) -> Any:
+    version = metadata.described(model.entry, selector)
+    live = model.live.get(version.number)
+    fields = (live.example if live else None) or made_up_row(version.signature)
+    found = document(model.name, version.number, version.signature, fields, max_rows=plane.limits.max_rows, at=selector)
+    return found | {"servers": [{"url": plane.prefix.rstrip("/") or "/"}]}
+
+
 _OF_SERVER: dict[str, Callable[[Plane, Caller], Any]] = {"server": _server, "models": _models}
 _OF_MODEL: dict[str, Callable[[Plane, LiveModel, str | None], Any]] = {
     "metadata": _metadata,
     "model_ready": _ready,
     "config": _configuration,
+    "openapi": _openapi,
 }

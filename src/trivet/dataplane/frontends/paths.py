@@ -33,6 +33,7 @@ _OF_MODEL: dict[tuple[str, ...], dict[tuple[str, ...], str]] = {
         (): "metadata",
         ("ready",): "model_ready",
         ("config",): "config",
+        ("openapi.json",): "openapi",
         ("infer",): "infer",
         ("predict",): "predict",
     },
@@ -48,6 +49,7 @@ METHODS = {
     "metadata": READ,
     "model_ready": READ,
     "config": READ,
+    "openapi": READ,
     "infer": ("POST",),
     "predict": ("POST",),
     "predict_csv": ("POST",),  # the same path, told apart by the media type

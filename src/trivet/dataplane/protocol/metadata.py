@@ -17,6 +17,7 @@ EXTENSIONS = [
     "model_configuration",
     "parameters",
     "trivet_rows",
+    "trivet_openapi",
 ]  # what is offered by now, in protocol section 1's words
 PLATFORMS = {"onnx": "onnx_onnxv1"}
 

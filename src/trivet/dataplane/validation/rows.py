@@ -49,6 +49,8 @@ def _tensors(plan: Plan, rows: Sequence[dict[str, Any]]) -> list[Tensor]:
             if not (spec.nullable or spec.optional):
                 raise InvalidRequest("a field is missing", code="MISSING_INPUT") from None
             values = [row.get(name) for row in rows for name in names]
+        if values and type(values[0]) is list:  # else it would be read as a nested tensor; further down it is refused
+            raise InvalidRequest("a field holds a list", code="BAD_ELEMENT")
         tensors.append(
             Tensor(spec.name, [len(rows), *(max(d, len(names)) for d in spec.shape[1:])], spec.datatype, values)
         )
@@ -115,6 +117,13 @@ def _field_problem(spec: Input, name: str, row: dict[str, Any], number: int, mod
     if name not in row and not (spec.nullable or spec.optional):
         return InvalidRequest(
             f"{model}: row {number}: {quoted(name)} is missing.", code="MISSING_INPUT", field=name, row=number
+        )
+    if type(row.get(name)) is list:
+        return InvalidRequest(
+            f"{model}: row {number}: {quoted(name)} is a list; a field holds one value.",
+            code="BAD_ELEMENT",
+            field=name,
+            row=number,
         )
     alone = msgspec.structs.replace(spec, name=name, shape=(-1, 1), columns=None)
     plan = Plan(Signature(inputs=(alone,), outputs=()), max_rows=1)
