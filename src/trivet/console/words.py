@@ -126,6 +126,8 @@ def event(action: str, version: int | None, after: Mapping[str, Any]) -> str:
         "promote": _("promoted version %(version)s"),
         "roll_back": _("rolled back to version %(version)s"),
         "set_routes": _("shared the traffic: %(shares)s"),
+        "load": _("had version %(version)s loaded") if version else _("had it loaded again"),
+        "unload": _("had version %(version)s unloaded") if version else _("had it unloaded"),
         "set_alias": _("moved an alias to version %(version)s") if version else _("removed an alias"),
         "set_anonymous": _("opened it to callers without a key")
         if after.get("anonymous")

@@ -43,6 +43,7 @@ class PredictionRecord(msgspec.Struct, frozen=True, array_like=True):
     shadow_of: str = ""  # of kind "shadow": the prediction that was answered meanwhile; it has the inputs
     entity_keys: list[str] | None = None  # one per row, in place of `entity_key`
     places: list[int] | None = None  # of the rows among those asked, where some did not fit and are not here
+    parameters: dict[str, Any] | None = None  # as the caller sent them
     traceparent: str = ""  # W3C Trace Context, as the caller sent it
 
 

@@ -9,7 +9,6 @@ Where the routed version fails, the model's fallback chain is asked in its place
 from __future__ import annotations
 
 import hashlib
-import math
 import random
 import time
 from collections.abc import Iterable, Sequence
@@ -19,17 +18,17 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from trivet.core.datatypes import NUMPY_DTYPES
 from trivet.core.errors import DeadlineExceeded, InvalidRequest, TrivetError, Unavailable, did_you_mean, quoted
 from trivet.core.ids import new_prediction_id
 from trivet.core.records import SHADOW, PredictionRecord, encode_record
-from trivet.core.signature import Output, enumerate_names
+from trivet.core.signature import enumerate_names
 from trivet.dataplane.admission import admit
 from trivet.dataplane.authentication import authenticate, authorise
 from trivet.dataplane.cache.prediction_cache import Recalled
 from trivet.dataplane.deadline import deadline_of, too_late
 from trivet.dataplane.lease import now_ns
 from trivet.dataplane.metrics.meter import now
+from trivet.dataplane.outputs import check_fit, check_made, check_size, output_tensors, without_rows
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.messages import Answer, Caller, InferRequest, OutputTensor, RowsRequest
 from trivet.dataplane.protocol.outputs import check_outputs, classified
@@ -41,7 +40,6 @@ from trivet.dataplane.validation.plan import Validated
 from trivet.dataplane.validation.tensors import validate
 
 Told = tuple[Validated, Sequence[np.ndarray], list[OutputTensor], bool]  # the last: remembered, not run
-FEW = 64  # up to this many numbers, adding them in Python is cheaper than in NumPy
 
 
 class Entrance(msgspec.Struct):
@@ -151,16 +149,22 @@ def _ask(
     else:
         valid = validate(version.plan, request.inputs, model.name)
         wanted = _wanted(version, request, model.name)
+    if valid.rows > 1 and request.parameters and request.parameters.get("entity_key"):
+        raise InvalidRequest(f"{model.name}: an entity_key is for one row.", code="BAD_PARAMETER")
+    if valid.rows * version.plan.answer_row_bytes > plane.limits.max_answer_bytes:
+        check_size(version.plan, wanted, valid.rows, plane.limits.max_answer_bytes)
     valid.at_ns = now()
     arrays: Sequence[np.ndarray]
     cached = False
     if not valid.rows:
-        arrays = _no_rows(version, wanted)
+        arrays = without_rows(version.outputs, wanted)
     elif version.cache is None:
         arrays = version.loaded.run(valid.feed, wanted, until)
     else:
         arrays, cached = _recall(plane, version, request, valid, wanted, model=model.name, until=until)
-    outputs = _outputs(version, wanted, arrays, valid.rows, plane.limits.max_answer_bytes)
+    if not version.plan.knows_answer_size:
+        check_made(arrays, plane.limits.max_answer_bytes)
+    outputs = output_tensors(version.outputs, wanted, arrays, valid.rows)
     return valid, arrays, outputs, cached
 
 
@@ -220,7 +224,7 @@ def _recall(
     def run() -> list[np.ndarray]:
         arrays = version.loaded.run(valid.feed, wanted, until)
         for name, array in zip(wanted, arrays, strict=True):
-            _check_fit(version.outputs[name], array, valid.rows)  # raises: what does not fit is not kept
+            check_fit(version.outputs[name], array, valid.rows)  # raises: what does not fit is not kept
         return arrays
 
     assert version.cache is not None  # noqa: S101  (`_ask` looked)
@@ -231,41 +235,6 @@ def _recall(
     if found.result is not None:
         plane.meter.looked_up(model, version.entry.number, found.result, found.lookup_ns)
     return found.arrays, found.is_remembered
-
-
-def _outputs(
-    version: LiveVersion, wanted: list[str], arrays: Sequence[np.ndarray], rows: int, max_answer_bytes: int
-) -> list[OutputTensor]:
-    outputs = version.outputs
-    return [_output(outputs[name], array, rows, max_answer_bytes) for name, array in zip(wanted, arrays, strict=True)]
-
-
-def _output(declared: Output, array: np.ndarray, rows: int, max_answer_bytes: int) -> OutputTensor:
-    _check_fit(declared, array, rows)
-    if array.nbytes > max_answer_bytes:
-        raise InvalidRequest("the answer is over 64 MiB; ask for fewer rows.", code="ANSWER_TOO_LARGE")
-    data = array.ravel().tolist()
-    tensor = OutputTensor(declared.name, list(array.shape), declared.datatype, data)
-    if array.dtype.kind == "f" and not (math.isfinite(sum(data)) if len(data) < FEW else np.isfinite(array).all()):
-        _mark_non_finite(tensor, array)
-    return tensor
-
-
-def _check_fit(declared: Output, array: np.ndarray, rows: int) -> None:
-    if array.ndim != len(declared.shape) or (declared.shape[0] == -1 and len(array) != rows):
-        raise Unavailable("the model answered against its signature.", code="MODEL_FAILED")
-
-
-def _mark_non_finite(tensor: OutputTensor, array: np.ndarray) -> None:
-    nan, infinite = int(np.isnan(array).sum()), int(np.isinf(array).sum())
-    counts: dict[str, Any] = {name: count for name, count in (("nan", nan), ("inf", infinite)) if count}
-    tensor.parameters = counts or None
-    tensor.data = [value if math.isfinite(value) else None for value in tensor.data]
-
-
-def _no_rows(version: LiveVersion, wanted: list[str]) -> list[np.ndarray]:
-    declared = [version.outputs[name] for name in wanted]
-    return [np.empty((0, *(max(d, 0) for d in o.shape[1:])), NUMPY_DTYPES[o.datatype]) for o in declared]
 
 
 def _shadow(
@@ -358,6 +327,7 @@ def record_of(
         fallback_from=answer.fallback_from or 0,
         entity_keys=valid.entity_keys,
         places=valid.places,
+        parameters=request.parameters,
         traceparent=entrance.traceparent,
     )
 

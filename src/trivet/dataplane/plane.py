@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from trivet.core.errors import PermissionDenied, TrivetError, Unauthenticated
+from trivet.core.errors import PermissionDenied, TrivetError, Unauthenticated, Unavailable
 from trivet.core.snapshot import Snapshot
 from trivet.dataplane.lease import Lease
 from trivet.dataplane.metrics.families import UNKNOWN
@@ -29,6 +30,20 @@ class Limits:
     log_inputs: float = 1.0  # share of predictions whose inputs are kept
 
 
+@dataclass(frozen=True)
+class LoadingChange:
+    """A caller's wish to have a version loaded or unloaded; without a version, all that the model's traffic needs."""
+
+    model: str
+    version: int | None
+    is_load: bool
+    actor: str
+
+
+def _nobody_to_ask(_change: LoadingChange) -> None:
+    raise Unavailable("this process cannot change what is loaded.", code="MANAGEMENT_AWAY")
+
+
 @dataclass
 class Plane:
     """Everything the corridor reads. `table` is swapped by one assignment; requests keep the one they began with."""
@@ -48,6 +63,8 @@ class Plane:
     shadows: Shadows = field(default_factory=Shadows)
     is_draining: bool = False  # not ready, and each answer closes its connection
     is_closed: bool = False  # nothing is answered any more
+    change_loading: Callable[[LoadingChange], None] = _nobody_to_ask  # returns once every worker has followed; blocks
+    coming: Snapshot | None = None  # while it is being loaded
     _following: threading.Lock = field(default_factory=threading.Lock)
 
     def follow(self, snapshot: Snapshot, *, even_older: bool = False) -> None:
@@ -58,10 +75,13 @@ class Plane:
         with self._following:
             if snapshot.generation < self.table.snapshot.generation and not even_older:
                 return
-            before = self.table
-            self.table = self.reconciler.follow(snapshot, before)
-            self._count_loaded(before)
-            self.reconciler.release_unused(self.table)
+            before, self.coming = self.table, snapshot
+            try:
+                self.table = self.reconciler.follow(snapshot, before)
+                self._count_loaded(before)
+                self.reconciler.release_unused(self.table)
+            finally:
+                self.coming = None
 
     def count_refusal(self, error: TrivetError, model: str, version: int, door: str, began: int) -> None:
         """Count a request that got `error`: for `model` where there is one of that name, made-up names together.

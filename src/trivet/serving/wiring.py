@@ -23,6 +23,7 @@ from trivet.dataplane.plane import Limits, Plane
 from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.spool import Spool
 from trivet.dataplane.witness import Witness
+from trivet.serving.loading import change_loading
 
 if TYPE_CHECKING:
     from trivet.dataplane.cache.shared import SharedCache
@@ -54,6 +55,7 @@ def build_plane(worker_id: str) -> Plane:
         allowed_hosts=_allowed_hosts(),
         release=trivet.__version__,
         meter=Meter(metrics_root(), worker_id),
+        change_loading=change_loading,
         metrics_aliases=conf.METRICS_ALIASES(),
         witnesses=_witnesses(),
     )

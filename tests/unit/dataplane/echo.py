@@ -72,8 +72,8 @@ class EchoWorld(World):
 
     def code(self, body: dict | bytes, **options: Any) -> str:
         """Return the error code of a request that is refused, "" for one that is answered."""
-        status, _, headers = self.ask(body=body, **options)
-        return headers.get("trivet-error", "") if status != 200 else ""
+        response = self.send(body=body, **options)
+        return header(response, "trivet-error") or "" if response.status != 200 else ""
 
     def mixed(self, body: dict, *tensors: bytes, length: object = None, **headers: str) -> Response:
         """Send `body` as JSON and `tensors` behind it."""
@@ -90,7 +90,7 @@ def column(name: str, datatype: str, **rules: Any) -> Input:
 
 def tensor(name: str, datatype: str, data: Any, shape: Sequence[int] | None = None, **parameters: Any) -> dict:
     """Return a tensor of a JSON body."""
-    made = {"name": name, "datatype": datatype, "shape": list(shape or [len(data), 1]), "data": data}
+    made = {"name": name, "datatype": datatype, "shape": list([len(data), 1] if shape is None else shape), "data": data}
     return made | ({"parameters": parameters} if parameters else {})
 
 

@@ -6,6 +6,7 @@ import json
 import random
 import threading
 import time
+import tracemalloc
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 
@@ -30,7 +31,7 @@ from trivet.core.signature import Input, Output, Signature
 from trivet.core.snapshot import KeyEntry, ModelEntry, Route, Snapshot, VersionEntry
 from trivet.dataplane.cache.admission import ENOUGH_HITS, REST, WINDOW, Admission
 from trivet.dataplane.cache.key import canonical, keyed_hash
-from trivet.dataplane.cache.memory import ENTRY_BYTES, Memory, frozen
+from trivet.dataplane.cache.memory import ARRAY_BYTES, ENTRY_BYTES, Memory, frozen
 from trivet.dataplane.cache.prediction_cache import MAX_VERSIONS, WORTH_US, PredictionCache
 from trivet.model.bundle.bundle import Bundle
 
@@ -130,6 +131,12 @@ def test_a_scrape_tells_hits_from_misses(world):
     totals = world.plane.meter.totals()["churn", 1]
     assert (totals.success.count, totals.cache_hit.count, totals.cache_miss.count) == (3, 2, 1)
     assert (totals.inference_count, totals.execution_count) == (1, 1)
+
+
+def test_the_configuration_says_whether_answers_may_be_remembered(tmp_path, world):
+    asked = {"method": "GET", "path": "/v2/models/churn/config"}
+    plain = World(tmp_path / "plain")
+    assert [w.ask(**asked)[1]["response_cache"] for w in (world, plain)] == [{"enable": True}, {"enable": False}]
 
 
 def test_the_parameter_cache_is_true_or_false(world):
@@ -546,7 +553,21 @@ def test_the_memory_keeps_to_its_bound_and_drops_the_longest_unused():
     assert memory.get(b"0", b"asked") is not None
     assert memory.get(b"1", b"asked") is None
     assert memory.get(b"999", b"asked") is not None
-    assert len(memory) == memory.used_bytes // (ENTRY_BYTES + 5 + 8)
+    assert len(memory) == memory.used_bytes // (ENTRY_BYTES + 5 + ARRAY_BYTES + 8)
+
+
+def test_the_memory_weighs_what_it_holds_about_right():
+    memory = Memory(64 * 1024 * 1024)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(2000):
+            inputs = b"%0200d" % number
+            memory.put(b"%016d" % number, inputs, frozen([np.zeros((1, 2)), np.array(["stays"], dtype=object)]))
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert 0.8 < memory.used_bytes / taken < 1.25
 
 
 def test_one_answer_does_not_drive_out_all_others():
@@ -561,7 +582,7 @@ def test_an_answer_that_is_put_twice_weighs_once():
     memory = Memory(64 * 1024)
     for _ in range(3):
         memory.put(b"key", b"asked", an_answer())
-    assert memory.used_bytes == ENTRY_BYTES + 5 + 8
+    assert memory.used_bytes == ENTRY_BYTES + 5 + ARRAY_BYTES + 8
 
 
 def test_nobody_can_write_into_what_is_remembered():

@@ -89,6 +89,9 @@ class RegisteredModel(models.Model):
         null=True,
         help_text=_("Who answers where the routed version fails: versions and aliases, at the end perhaps a constant."),
     )
+    unloaded = models.BooleanField(
+        default=False, db_default=False, help_text=_("Answers 503 until it is loaded again; its routes stay.")
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -161,6 +164,9 @@ class ModelVersion(models.Model):
     sandbox = models.CharField(max_length=32, blank=True, help_text=_("Level at which that file was opened."))
     parity = models.JSONField(default=dict, blank=True)
     cost_us_per_row = models.FloatField(null=True, help_text=_("Measured by the probe, in microseconds."))
+    keep_loaded = models.BooleanField(
+        null=True, help_text=_("Loaded or not, as somebody said; null: as its model's traffic needs. Traffic prevails.")
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = ModelVersionQuerySet.as_manager()

@@ -140,7 +140,7 @@ def _read_shares(
     return shares
 
 
-_VERSION_FIELDS = ("model_id", "number", "digest", "runtime", "signature")
+_VERSION_FIELDS = ("model_id", "number", "digest", "runtime", "signature", "keep_loaded")
 
 
 def _model_entry(
@@ -153,14 +153,14 @@ def _model_entry(
     chain = [aliases.get(step, 0) if isinstance(step, str) else step for step in model.fallback or ()]
     fallback = tuple(number for number in chain if isinstance(number, int) and number)  # an alias may point nowhere
     constant = next((step for step in chain if isinstance(step, dict)), None)
-    needed = {route.version for route in routes} | set(aliases.values()) | {model.previous_champion, *fallback}
+    needed = {route.version for route in routes} | set(aliases.values()) | set(fallback)
     entries = {
         version.number: snapshot.VersionEntry(
             number=version.number,
             digest=version.digest,
             runtime=version.runtime,
             signature=version.read_signature(),
-            keep_loaded=version.number in needed,
+            keep_loaded=_is_kept(model, version, needed),
         )
         for version in versions
     }
@@ -175,6 +175,15 @@ def _model_entry(
         fallback=fallback,
         constant=constant,
     )
+
+
+def _is_kept(model: RegisteredModel, version: ModelVersion, needed: set[int]) -> bool:
+    """True for what the model's traffic needs and a rollback would, unless it is unloaded; besides, for what somebody wants."""
+    if version.number in needed and not model.unloaded:
+        return True
+    if version.keep_loaded is not None:
+        return version.keep_loaded
+    return version.number == model.previous_champion and not model.unloaded
 
 
 def _read_keys(database: str, ids: set[str] | None = None) -> dict[str, snapshot.KeyEntry]:

@@ -73,7 +73,8 @@ def _ready(_plane: Plane, model: LiveModel, selector: str | None) -> Any:
 
 
 def _configuration(plane: Plane, model: LiveModel, selector: str | None) -> Any:
-    return configuration(model.entry, selector, plane.limits.max_rows)
+    cached = [number for number, version in model.live.items() if version.cache is not None]
+    return configuration(model.entry, selector, plane.limits.max_rows, cached=cached)
 
 
 def _openapi(plane: Plane, model: LiveModel, selector: str | None) -> Any:

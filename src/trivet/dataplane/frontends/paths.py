@@ -27,6 +27,7 @@ _SERVER = {
     ("v2", "models"): Target("models"),
     ("v1", "models"): Target("models"),
     ("metrics",): Target("metrics"),
+    ("v2", "repository", "index"): Target("index"),
 }
 _OF_MODEL: dict[tuple[str, ...], dict[tuple[str, ...], str]] = {
     ("v2", "models"): {
@@ -39,6 +40,7 @@ _OF_MODEL: dict[tuple[str, ...], dict[tuple[str, ...], str]] = {
     },
     ("v1", "models"): {(): "model_ready", (":predict",): "v1_predict"},
 }
+_OF_REPOSITORY: dict[tuple[str, ...], str] = {("load",): "load", ("unload",): "unload"}
 READ = ("GET", "HEAD")
 METHODS = {
     "server": READ,
@@ -54,6 +56,9 @@ METHODS = {
     "predict": ("POST",),
     "predict_csv": ("POST",),  # the same path, told apart by the media type
     "v1_predict": ("POST",),
+    "index": ("POST",),
+    "load": ("POST",),
+    "unload": ("POST",),
 }
 
 
@@ -77,8 +82,11 @@ def parse_path(path: str, prefix: str = "/") -> Target | None:
     if segments[0] == "v1":  # KServe V1 writes its verbs behind the last segment: churn:predict
         name, colon, verb = segments[-1].partition(":")
         segments = (*segments[:-1], name, colon + verb) if colon else segments
-    kinds = _OF_MODEL.get(segments[:2])
-    if kinds is None or len(segments) < 3:
+    if segments[:3] == ("v2", "repository", "models"):
+        kinds, segments = _OF_REPOSITORY, segments[1:]
+    else:
+        kinds = _OF_MODEL.get(segments[:2], {})
+    if len(segments) < 3:
         return None
     model, rest = segments[2], segments[3:]
     if not _MODEL.fullmatch(model) or model in RESERVED_MODEL_NAMES:

@@ -23,6 +23,7 @@ from trivet.dataplane.deadline import deadline_of
 from trivet.dataplane.frontends.descriptions import PUBLIC, describe, health
 from trivet.dataplane.frontends.doors import DOORS, JSON, ROWS_DOORS
 from trivet.dataplane.frontends.paths import METHODS, Target, parse_path
+from trivet.dataplane.frontends.repository import KINDS, RepositoryCall
 from trivet.dataplane.frontends.scrape import scrape
 from trivet.dataplane.frontends.slow_lane import is_slow
 from trivet.dataplane.infer import Entrance, enter, infer
@@ -78,6 +79,7 @@ class Exchange:
 
     __slots__ = (
         "_began",
+        "_call",
         "_deadline",
         "_entrance",
         "_headers",
@@ -122,6 +124,7 @@ class Exchange:
         self._entrance: Entrance
         self._request: InferRequest | RowsRequest
         self._json_length: int | None = None
+        self._call: RepositoryCall | None = None
         self._deadline: float | None = None
         self._began = 0  # when the whole body was there, nanoseconds of `now`
         self._waits_since = 0  # for a thread
@@ -152,6 +155,8 @@ class Exchange:
     @property
     def is_slow(self) -> bool:
         """True when `run` may take longer than an event loop should be held."""
+        if self._call is not None:
+            return self._call.is_slow
         return is_slow(self._entrance, self._request, self._plane.limits)
 
     def refuse(self, error: TrivetError) -> Response:
@@ -200,6 +205,10 @@ class Exchange:
                 self._target = target._replace(kind="predict_csv")
             self._json_length = _check_media(headers, self._target.kind)
             return None
+        if target.kind in KINDS:
+            self._call = RepositoryCall(self._plane, self._caller(), target)
+            _check_media(headers, target.kind)
+            return None
         return self._read_only(target)
 
     def _receive(self, body: bytes) -> None:
@@ -209,7 +218,9 @@ class Exchange:
         if encoding := self._headers.get(b"content-encoding"):
             body = _inflated(body, encoding, self.max_body_bytes)
         target = self._target
-        if target.kind != "infer":
+        if self._call is not None:
+            self._call.receive(body)
+        elif target.kind != "infer":
             max_rows = self._plane.limits.max_rows
             self._request = ROWS_DOORS[target.kind].decode(body, target.model, self._query, max_rows)
         elif self._json_length is None:
@@ -218,11 +229,15 @@ class Exchange:
             self._request = decode_mixed(body, self._json_length, target.model)
 
     def _start_clock(self) -> None:
+        if self._call is not None:
+            return  # it waits for the registry, whose leases have a bound of their own
         seconds = self._plane.limits.deadline_seconds
         self._waits_since = now()
         self._deadline = deadline_of(self._request.parameters, seconds, self._waits_since / 1e9)
 
     def _run(self) -> Response:
+        if self._call is not None:
+            return self._response(200, encode(self._call.run()))
         request, target = self._request, self._target
         rows = ROWS_DOORS.get(target.kind)
         door = DOORS[target.kind]
@@ -261,14 +276,16 @@ class Exchange:
         plane = self._plane
         if target.kind in PUBLIC:
             return self._response(200, encode(health(plane, target.kind)))
+        caller = self._caller()
+        if target.kind == "metrics":
+            return self._response(200, scrape(plane, caller), media=METRICS_TYPE)
+        return self._response(200, encode(describe(plane, caller, target)))
+
+    def _caller(self) -> Caller:
+        plane = self._plane
         if plane.lease.is_over:
             plane.lease.catch_up()
-        caller = self.credentials or authenticate(plane.table, plane.peppers, presented_key(self._headers))
-        if target.kind == "metrics":
-            response = self._response(200, scrape(plane, caller))
-            response.headers[0] = (b"content-type", METRICS_TYPE)
-            return response
-        return self._response(200, encode(describe(plane, caller, target)))
+        return self.credentials or authenticate(plane.table, plane.peppers, presented_key(self._headers))
 
     def _be_seen(self, version: int, code: str, ended: int, answer: Answer | None = None, waited: int = 0) -> None:
         """Show the request, which is over, to whoever wants to see it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from trivet.core.signature import Input, Output
@@ -10,11 +10,13 @@ from trivet.core.snapshot import ModelEntry
 from trivet.dataplane.protocol.metadata import described, platform_of
 
 
-def configuration(entry: ModelEntry, selector: str | None, max_rows: int) -> dict[str, Any]:
+def configuration(
+    entry: ModelEntry, selector: str | None, max_rows: int, *, cached: Collection[int] = ()
+) -> dict[str, Any]:
     """Return the configuration of the version that `selector` names, else of the champion.
 
     Where rows are free, `max_batch_size` is how many a request may have and the shapes leave them out; else it is 0.
-    Raises `NotFound` for a version or alias outside the snapshot.
+    `cached` are the versions whose answers may be remembered. Raises `NotFound` for a version or alias outside the snapshot.
     """
     version = described(entry, selector)
     signature = version.signature
@@ -29,7 +31,7 @@ def configuration(entry: ModelEntry, selector: str | None, max_rows: int) -> dic
         "output": _tensors(signature.outputs, places),
         "instance_group": [{"name": f"{entry.name}_0", "count": 1, "kind": "KIND_CPU"}],
         "dynamic_batching": {"max_queue_delay_microseconds": 0},
-        "response_cache": {"enable": False},
+        "response_cache": {"enable": version.number in cached},
         "parameters": {"digest": {"string_value": version.digest}},
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,6 +19,7 @@ from trivet.dataplane.protocol.messages import (
     RawBody,
     RawTensor,
     RowsRequest,
+    Scalar,
     Tensor,
 )
 from trivet.dataplane.protocol.parameters import check_parameters
@@ -260,6 +262,7 @@ def _check_envelope(request: InferRequest | RowsRequest) -> int:
     if request.parameters is not None:
         keys += 1 + len(request.parameters)
         check_parameters(request.parameters)
+        _refuse_base64(request.parameters)
     return keys
 
 
@@ -273,19 +276,27 @@ def _check_outputs(request: InferRequest, model: str) -> int:
         if output.parameters is not None:
             keys += 1 + len(output.parameters)
             check_parameters(output.parameters)
-            if output.parameters.get("content_type") == "base64":
-                raise InvalidRequest(f"{model}: content_type 'base64' is for inputs.", code="BAD_PARAMETER")
+            _refuse_base64(output.parameters)
     if len({output.name for output in outputs}) != len(outputs):
         raise InvalidRequest(f"{model}: an output is named twice.", code="DUPLICATE_OUTPUT")
     return keys
+
+
+def _refuse_base64(parameters: Mapping[str, Scalar]) -> None:
+    if parameters.get("content_type") == "base64":
+        raise InvalidRequest("content_type 'base64' is said of an input, of BYTES.", code="BAD_PARAMETER")
 
 
 def _check_elements(name: str, data: Any) -> None:
     for value in data or ():
         if isinstance(value, list):
             _check_elements(name, value)
-        elif isinstance(value, str) and len(value.encode()) > MAX_ELEMENT_BYTES:
+        elif isinstance(value, str | bytes) and len(_encoded(value)) > MAX_ELEMENT_BYTES:
             raise InvalidRequest(f"input {quoted(name)}: a text has over {MAX_ELEMENT_BYTES} bytes.", code="TOO_MANY")
+
+
+def _encoded(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
 
 
 def refuse_duplicate_keys(body: bytes, decoded: int) -> None:

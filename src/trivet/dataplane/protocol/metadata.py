@@ -15,6 +15,7 @@ EXTENSIONS = [
     "binary_tensor_data",
     "classification",
     "model_configuration",
+    "model_repository",
     "parameters",
     "trivet_rows",
     "trivet_openapi",

@@ -11,6 +11,7 @@ MAX_PARAMETERS = 64
 MAX_KEY = 64  # characters
 MAX_TEXT = 1024
 MAX_CALLERS_KEY = 128  # characters of `route_key` and `entity_key`
+LEAST_INTEGER, LARGEST_INTEGER = -(2**63), 2**64 - 1  # what a record can hold
 
 _BOOL, _INTEGER, _DURATION = "true or false", "a whole number", "a whole number of microseconds"
 _TEXT = f"a string of at most {MAX_CALLERS_KEY} characters"
@@ -43,6 +44,8 @@ def check_parameters(parameters: Mapping[str, Scalar]) -> None:
             )
         if value is None:
             continue
+        if isinstance(value, int) and not LEAST_INTEGER <= value <= LARGEST_INTEGER:
+            raise InvalidRequest(f"parameter {quoted(key)} has over 64 bits.", code="BAD_PARAMETER")
         if (kind := _KINDS.get(key)) is not None:
             if not _is(kind, value):
                 raise InvalidRequest(f"parameter {quoted(key)} is {quoted(value)}; it is {kind}.", code="BAD_PARAMETER")

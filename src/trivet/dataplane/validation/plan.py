@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trivet.core.datatypes import ACCEPTED, FLOATS, FP32_MAX, INTEGER_BOUNDS, NO_JSON, NUMPY_DTYPES
+from trivet.core.datatypes import ACCEPTED, FLOATS, FP32_MAX, INTEGER_BOUNDS, NO_JSON, NUMPY_DTYPES, WIRE_DTYPES
 from trivet.core.errors import InvalidRequest
-from trivet.core.signature import Input, Signature
+from trivet.core.signature import Input, Output, Signature
 from trivet.model.bundle.packing import Pack
 
 _FP64_MAX = sys.float_info.max
@@ -115,6 +115,9 @@ class Plan:
     field_names: tuple[str, ...] = field(init=False)  # what a row may name
     is_plain: bool = field(init=False)  # a table whose usual rows need no closer look
     quick: list[tuple[Any, ...]] = field(init=False)  # of each check, what such a row is held against
+    bytes_per_row: dict[str, int | None] = field(init=False)  # of each output; None where the signature does not tell
+    answer_row_bytes: int = field(init=False)  # of all whose size is known
+    knows_answer_size: bool = field(init=False)
     is_binary_only: bool = field(init=False)  # an output cannot be given as JSON
 
     def __post_init__(self) -> None:
@@ -131,9 +134,23 @@ class Plan:
         quick = [(c.name, c.datatype, c.kinds, *c.unremarkable, c.known, c.missing) for c in checks]
         set_once(self, "quick", quick)
         set_once(self, "is_plain", all(check.is_plain for check in checks))
+        sizes = {output.name: _bytes_per_row(output) for output in self.signature.outputs}
+        set_once(self, "bytes_per_row", sizes)
+        set_once(self, "answer_row_bytes", sum(size or 0 for size in sizes.values()))
+        set_once(self, "knows_answer_size", None not in sizes.values())
         set_once(self, "is_binary_only", any(output.datatype in NO_JSON for output in self.signature.outputs))
         set_once(self, "field_names", self.signature.field_names)
         set_once(self, "others", [place for place, check in enumerate(checks) if not check.is_column])
+
+
+def _bytes_per_row(output: Output) -> int | None:
+    """Return the size of a row of `output`, of a label that of its longest class; None where it may be any."""
+    if -1 in output.shape[1:] or output.shape[:1] != (-1,):
+        return None
+    elements = math.prod(output.shape[1:])
+    if output.datatype != "BYTES":
+        return elements * WIRE_DTYPES[output.datatype].itemsize
+    return elements * max(map(len, output.classes)) if output.classes else None
 
 
 def _group(checks: list[Check], places: list[int], pack: str) -> Group:

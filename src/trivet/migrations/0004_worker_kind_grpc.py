@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("trivet", "0002_routing")]
+    dependencies = [("trivet", "0003_loading")]
 
     operations = [
         migrations.AlterField(
