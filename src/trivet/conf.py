@@ -28,6 +28,7 @@ MIB = 1024 * 1024
 FOLDER_NAME = ".trivet"
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 REDIS_OPTIONS = ("db", "username", "password")  # of a CACHES entry, beside what its URL says
+MODEL_WORKERS = "trivet.serving.model_workers.worker_engine"
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,17 @@ def _location(alias: str) -> str:
     return str(places[0]) if places else ""
 
 
+def engines(value: Any) -> dict[str, dict[str, Any]]:
+    """Accept one entry `default` with a BACKEND, and OPTIONS by name."""
+    entry = value.get("default") if isinstance(value, dict) and len(value) == 1 else None
+    if not isinstance(entry, dict) or not entry.keys() <= {"BACKEND", "OPTIONS"}:
+        raise ValueError("one entry 'default' with a BACKEND and OPTIONS")
+    backend, options = entry.get("BACKEND", MODEL_WORKERS), entry.get("OPTIONS", {})
+    if not (isinstance(backend, str) and isinstance(options, dict)):
+        raise ValueError("one entry 'default' with a BACKEND, which is a text, and OPTIONS, which are named")  # noqa: TRY004
+    return {"default": {"BACKEND": backend, "OPTIONS": options}}
+
+
 def _is_web_url(text: str) -> bool:
     parts = urlsplit(text)
     return parts.scheme in {"http", "https"} and bool(parts.netloc)
@@ -216,6 +228,21 @@ DEADLINE_SECONDS = Setting(
     number(0.001, 3600),
     "How long a request may take, in seconds; beyond it the answer is 504.",
 )
+QUEUE_LENGTH = Setting(
+    "TRIVET_QUEUE_LENGTH",
+    lambda: 256,
+    integer(1, 10_000),
+    "Requests of one model that may wait for a model worker; the web workers share them.",
+)
+WORKER_MEMORY_MB = Setting(
+    "TRIVET_WORKER_MEMORY_MB", lambda: 2048, integer(128, 1_000_000), "Memory of one model worker, in MiB."
+)
+ENGINES = Setting(
+    "TRIVET_ENGINES",
+    lambda: {"default": {"BACKEND": MODEL_WORKERS, "OPTIONS": {}}},
+    engines,
+    "Where versions run that may not run inline: a BACKEND and its OPTIONS, as `default`.",
+)
 INLINE_LIMIT_MS = Setting(
     "TRIVET_INLINE_LIMIT_MS",
     lambda: 2.0,
@@ -261,6 +288,9 @@ SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     KEEPER,
     LEASE_SECONDS,
     DEADLINE_SECONDS,
+    QUEUE_LENGTH,
+    WORKER_MEMORY_MB,
+    ENGINES,
     INLINE_LIMIT_MS,
     CACHE,
     CACHE_MB,

@@ -202,6 +202,13 @@ VERBS = (
     ),
     Verb("web", "serve with one process, for containers", "processes:web", _web_arguments, find_project),
     Verb("grpc", "serve gRPC with one process, for containers", "grpc:serve", _grpc_arguments, find_project),
+    Verb(
+        "model-workers",
+        "run models that have processes of their own, for containers",
+        "processes:model_workers",
+        _no_arguments,
+        find_project,
+    ),
     Verb("keeper", "ship the prediction log, for containers", "processes:keeper", _keeper_arguments, find_project),
     Verb("push", "compile a trained file, prove it, register it", "push:push", _push_arguments, find_project),
     Verb(

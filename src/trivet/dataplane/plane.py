@@ -26,6 +26,7 @@ class Limits:
     max_rows: int = 1024
     max_answer_bytes: int = 64 * 1024 * 1024
     deadline_seconds: float = 10.0  # by then a request is answered, or told that it will not be
+    queue_length: int = 256  # requests of one model that wait here for another process
     inline_limit_us: float = 2000.0  # a request that costs more is not run on an event loop
     log_inputs: float = 1.0  # share of predictions whose inputs are kept
 

@@ -7,6 +7,7 @@ kept beside it for readiness and metadata to tell.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -169,7 +170,10 @@ def _callers(keys: dict[str, KeyEntry], before: Table) -> dict[str, Caller]:
 
 
 def _slowest(live: dict[int, LiveVersion]) -> float:
-    return max((version.loaded.cost_us_per_row for version in live.values()), default=0.0)
+    versions = [version.loaded for version in live.values()]
+    if not all(version.runs_inline for version in versions):
+        return math.inf  # it waits for another process: nothing of this model runs on an event loop
+    return max((version.cost_us_per_row for version in versions), default=0.0)
 
 
 def _shares(entry: ModelEntry, live: dict[int, LiveVersion]) -> tuple[tuple[int, LiveVersion], ...]:

@@ -36,7 +36,7 @@ class LiveModel:
     live: dict[int, LiveVersion]
     routed: tuple[tuple[int, LiveVersion], ...]  # cumulative share in percent, version; empty when nothing is routed
     failed: dict[int, str] = field(default_factory=dict)
-    slowest_us: float = 0.0  # a row, of the slowest version loaded
+    slowest_us: float = 0.0  # a row, of the slowest version loaded; infinite where one runs in another process
     shadows: tuple[tuple[int, LiveVersion], ...] = ()  # percent of the requests, version that runs them too
     fallback: tuple[LiveVersion, ...] = ()  # who answers where the routed version fails, in this order
 

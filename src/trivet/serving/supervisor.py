@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import select
 import signal
+import socket
 import subprocess
 import time
 from collections import deque
@@ -70,6 +72,8 @@ class Child:
     signals_ready: bool = False
     run: Run | None = None
     successor: Run | None = None  # while it is being replaced
+    starts_for: socket.socket | None = None  # started once somebody connects to it; until then as good as ready
+    environment: dict[str, str] | None = None  # None: this process's own
     start_after: float = 0.0
     was_ready: bool = False
     failures: int = 0  # in a row, before being ready
@@ -77,7 +81,13 @@ class Child:
 
     @property
     def is_ready(self) -> bool:
-        return self.run is not None and self.run.is_ready
+        if self.run is None:
+            return self.starts_for is not None
+        return self.run.is_ready
+
+    @property
+    def is_asked_for(self) -> bool:
+        return self.starts_for is None or bool(select.select([self.starts_for], [], [], 0)[0])
 
 
 class Supervisor:
@@ -142,7 +152,7 @@ class Supervisor:
                 "event=process_died process=%s status=%d restart_in=%.2f", child.name, run.process.returncode, wait
             )
             child.run, child.start_after = None, time.monotonic() + wait
-        if time.monotonic() >= child.start_after:
+        if time.monotonic() >= child.start_after and child.is_asked_for:
             child.run = self._start(child)
 
     def _note_death(self, child: Child, run: Run) -> float:
@@ -163,7 +173,9 @@ class Supervisor:
             os.set_blocking(reading, False)
             command += ["--ready-fd", str(writing)]
             descriptors.append(writing)
-        process = subprocess.Popen(command, pass_fds=descriptors, start_new_session=True)  # noqa: S603  (our own verbs)
+        process = subprocess.Popen(  # noqa: S603  (our own verbs)
+            command, pass_fds=descriptors, env=child.environment, start_new_session=True
+        )
         if writing is not None:
             os.close(writing)
         return Run(process, reading)
@@ -193,7 +205,10 @@ class Supervisor:
         if not self._to_roll:
             if self._roll_is_wanted:
                 self._roll_is_wanted = False
-                self._to_roll = list(self._children)
+                self._to_roll = [child for child in self._children if child.starts_for is None]
+                for child in self._children:  # it replaces what it owns, one after the other, and stays itself
+                    if child.starts_for is not None and child.run is not None:
+                        child.run.process.send_signal(signal.SIGHUP)
                 logger.warning("event=roll_begun processes=%d", len(self._to_roll))
             return
         child = self._to_roll[0]

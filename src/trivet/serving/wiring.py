@@ -24,6 +24,7 @@ from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.spool import Spool
 from trivet.dataplane.witness import Witness
 from trivet.serving.loading import change_loading
+from trivet.serving.model_workers import engine_from_settings, queue_share
 
 if TYPE_CHECKING:
     from trivet.dataplane.cache.shared import SharedCache
@@ -36,7 +37,7 @@ def build_plane(worker_id: str) -> Plane:
     max_rows = conf.MAX_ROWS()
     make_private(spool_root())
     return Plane(
-        reconciler=Reconciler([InlineEngine()], fetch_bundle, max_rows, build_cache()),
+        reconciler=Reconciler([InlineEngine(), engine_from_settings()], fetch_bundle, max_rows, build_cache()),
         spool=Spool(
             spool_root(),
             worker_id,
@@ -48,6 +49,7 @@ def build_plane(worker_id: str) -> Plane:
             max_body_bytes=conf.MAX_BODY_MB() * conf.MIB,
             max_rows=max_rows,
             deadline_seconds=conf.DEADLINE_SECONDS(),
+            queue_length=queue_share(),
             inline_limit_us=conf.INLINE_LIMIT_MS() * 1000,
             log_inputs=conf.LOG_INPUTS(),
         ),

@@ -1,4 +1,4 @@
-"""Verbs that run: serve, web, keeper."""
+"""Verbs that run: serve, web, model-workers, keeper."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from trivet.cli.verb import DONE, OUT_OF_REACH, Out
 from trivet.cli.verbs.grpc import grpc_children
 from trivet.control.registry.models import RegisteredModel
 from trivet.serving.keeper import Keeper
+from trivet.serving.model_workers import Control, open_control, owner_child, run_owner
 from trivet.serving.supervisor import Child, Supervisor, die_with_parent
 from trivet.serving.web import open_listening_socket, run_web_worker
 from trivet.serving.wiring import spool_root
@@ -32,17 +33,24 @@ def serve(options: argparse.Namespace, out: Out) -> int:
     grpc = grpc_children(options.grpc, options.grpc_workers, out)
     if isinstance(grpc, int):
         return grpc
-    *web, keeper = serving_children(listening, workers)
+    control = open_control()
+    *others, keeper = serving_children(listening, workers, control)
 
     def ready() -> None:
         out.say(f"ready in {time.monotonic() - started:.1f} s")
 
     out.say(_table(bind, workers, options.grpc, len(grpc)))
-    return Supervisor([*web, *grpc, keeper], on_ready=ready, on_end=listening.close).run()
+    try:
+        return Supervisor([*others, *grpc, keeper], on_ready=ready, on_end=listening.close).run()
+    finally:
+        if control is not None:
+            control.close()
 
 
-def serving_children(listening: socket.socket, workers: int) -> list[Child]:
-    """Return the processes of one machine: web workers on one listening socket, then the keeper."""
+def serving_children(listening: socket.socket, workers: int, control: Control | None = None) -> list[Child]:
+    """Return the processes of one machine: web workers on one listening socket, model workers once somebody asks for
+    them on `control`, then the keeper.
+    """
     base = [sys.executable, "-m", "trivet"]
     supervisor = ["--supervisor", str(os.getpid())]
     descriptor = str(listening.fileno())
@@ -55,7 +63,8 @@ def serving_children(listening: socket.socket, workers: int) -> list[Child]:
         )
         for number in range(workers)
     ]
-    return [*web, Child("keeper", [*base, "keeper", *supervisor])]
+    owner = [owner_child(control, os.getpid())] if control is not None else []
+    return [*web, *owner, Child("keeper", [*base, "keeper", *supervisor])]
 
 
 def _table(bind: str, workers: int, grpc_bind: str | None, grpc_workers: int) -> str:
@@ -88,6 +97,16 @@ def web(options: argparse.Namespace, out: Out) -> int:
             out.say("ready")
 
     return run_web_worker(listening, on_ready=ready, ships=options.supervisor is None)
+
+
+def model_workers(_options: argparse.Namespace, out: Out) -> int:
+    """Run model workers for the web workers of this TRIVET_HOME until SIGTERM."""
+    control = open_control()
+    if control is not None:
+        out.say("ready")
+        run_owner(control)
+    out.problem("another process of this TRIVET_HOME runs the model workers already.")
+    return OUT_OF_REACH
 
 
 def listen(bind: str, out: Out) -> socket.socket | None:

@@ -27,6 +27,9 @@ class LoadedVersion(ABC):
         `Unavailable` when the model fails or its queue is full, `DeadlineExceeded` when the answer would be late.
         """
 
+    def ensure_ready(self) -> None:  # noqa: B027  (what is loaded inline is ready)
+        """Raise `Unavailable` when a request would not be answered now, though the version is loaded."""
+
     @abstractmethod
     def unload(self) -> None:
         """Release the version; requests that already run it are finished first."""

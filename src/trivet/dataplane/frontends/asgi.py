@@ -81,7 +81,7 @@ async def _in_turn(exchange: Exchange, slow_lane: SlowLane) -> Response:
     if refusal := exchange.start_clock():
         return refusal
     try:
-        return await slow_lane.run(exchange.run)
+        return await slow_lane.run(exchange.run, exchange.lane)
     except Unavailable as error:
         return exchange.refuse(error)
 

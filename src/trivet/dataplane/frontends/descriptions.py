@@ -68,7 +68,8 @@ def _metadata(_plane: Plane, model: LiveModel, selector: str | None) -> Any:
 
 
 def _ready(_plane: Plane, model: LiveModel, selector: str | None) -> Any:
-    choose(model, selector)  # raises when it would not answer now
+    version, _ = choose(model, selector)  # raises when it would not answer now
+    version.loaded.ensure_ready()
     return {"name": model.name, "ready": True}
 
 

@@ -25,7 +25,7 @@ from trivet.dataplane.frontends.doors import DOORS, JSON, ROWS_DOORS
 from trivet.dataplane.frontends.paths import METHODS, Target, parse_path
 from trivet.dataplane.frontends.repository import KINDS, RepositoryCall
 from trivet.dataplane.frontends.scrape import scrape
-from trivet.dataplane.frontends.slow_lane import is_slow
+from trivet.dataplane.frontends.slow_lane import Lane, is_slow, lane_of
 from trivet.dataplane.infer import Entrance, enter, infer
 from trivet.dataplane.metrics.exposition import CONTENT_TYPE as METRICS_TYPE, OK
 from trivet.dataplane.metrics.families import UNKNOWN
@@ -158,6 +158,11 @@ class Exchange:
         if self._call is not None:
             return self._call.is_slow
         return is_slow(self._entrance, self._request, self._plane.limits)
+
+    @property
+    def lane(self) -> Lane:
+        """Where a slow `run` waits."""
+        return lane_of(self._entrance, self._plane.limits) if hasattr(self, "_entrance") else Lane()
 
     def refuse(self, error: TrivetError) -> Response:
         """Return the response for `error`: its catalogue status, its text, and nothing else."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from trivet.core.errors import Unavailable
 from trivet.dataplane.infer import Entrance
@@ -18,23 +19,70 @@ SLOW_WAITING = 60  # beyond these, 503
 Result = TypeVar("Result")
 
 
+class Lane(NamedTuple):
+    """Which queue a slow prediction waits in, and how many threads it has there; the one without a name is shared."""
+
+    name: str = ""
+    threads: int = 0
+
+
 class SlowLane:
-    """Threads for predictions that would hold the loop, and a bound on how many may wait for one."""
+    """Threads for predictions that would hold the loop, and a bound on how many may wait for one.
+
+    What runs in this process shares a few. A model that runs in another process has threads of its own, one for each
+    request that may wait: all they do is wait, and no model waits behind another. Not thread-safe: the loop owns it.
+    """
 
     def __init__(self, threads: int = SLOW_THREADS, waiting: int = SLOW_WAITING) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="trivet-slow")
+        self._shared = _Threads(threads, waiting)
+        self._own: dict[str, _Threads] = {}
+
+    async def run(self, work: Callable[[], Result], lane: Lane = Lane()) -> Result:  # noqa: B008  (a value)
+        """Return what `work` returns; raises `Unavailable` where too many are waiting. Cancelled, it leaves its place."""
+        threads = self._threads_of(lane)
+        threads.enter()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(threads.pool, work)
+        finally:
+            threads.leave()
+
+    def submit(self, work: Callable[[], Result], lane: Lane, done: Callable[[Result], None]) -> None:
+        """Have `work` done, then `done` called with its result on this loop. Raises `Unavailable` where too many wait."""
+        threads = self._threads_of(lane)
+        threads.enter()
+        loop = asyncio.get_running_loop()
+
+        def finish(result: Result) -> None:
+            threads.leave()
+            done(result)
+
+        def begin() -> None:
+            loop.call_soon_threadsafe(finish, work())
+
+        threads.pool.submit(begin)
+
+    def _threads_of(self, lane: Lane) -> _Threads:
+        if not lane.name:
+            return self._shared
+        threads = self._own.get(lane.name)
+        if threads is None:
+            threads = self._own[lane.name] = _Threads(lane.threads, 0)
+        return threads
+
+
+class _Threads:
+    def __init__(self, threads: int, waiting: int) -> None:
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="trivet-slow")
         self._most = threads + waiting
         self._under_way = 0
 
-    async def run(self, work: Callable[[], Result]) -> Result:
-        """Return what `work` returns; raises `Unavailable` where too many are waiting. Cancelled, it leaves its place."""
+    def enter(self) -> None:
         if self._under_way >= self._most:
             raise Unavailable("too many slow predictions are waiting; ask again.", code="QUEUE_FULL")
         self._under_way += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        finally:
-            self._under_way -= 1
+
+    def leave(self) -> None:
+        self._under_way -= 1
 
 
 def is_slow(entrance: Entrance, request: InferRequest | RowsRequest, limits: Limits) -> bool:
@@ -45,3 +93,9 @@ def is_slow(entrance: Entrance, request: InferRequest | RowsRequest, limits: Lim
         shape = request.inputs[0].shape if request.inputs else None
         rows = shape[0] if shape else 1
     return entrance.model.slowest_us * rows > limits.inline_limit_us
+
+
+def lane_of(entrance: Entrance, limits: Limits) -> Lane:
+    """Return where a slow request of this entrance's model waits."""
+    model = entrance.model
+    return Lane(model.name, limits.queue_length) if model.slowest_us == math.inf else Lane()

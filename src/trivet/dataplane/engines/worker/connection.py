@@ -1,0 +1,65 @@
+"""One connection to one model worker, from the side that asks. It carries one request at a time; a late answer ends it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TypeVar
+
+from trivet.dataplane.engines.worker.frames import BadFrame, Hello, Inbox, Told
+from trivet.dataplane.engines.worker.sockets import connect_to
+
+T = TypeVar("T")
+
+READ_BYTES = 64 * 1024
+CONNECT_SECONDS = 2.0
+
+
+class Connection:
+    """Not thread-safe: whoever holds it asks alone."""
+
+    def __init__(self, path: Path, digest: str, deadline: float) -> None:
+        """Connect; raises `OSError` when nobody answers there, `BadFrame` when it is not the bundle `digest`."""
+        seconds = min(CONNECT_SECONDS, deadline - time.monotonic())
+        if seconds <= 0:
+            raise TimeoutError
+        self._socket = connect_to(path, seconds)
+        try:
+            hello, _ = self._read(Inbox(Hello), time.monotonic() + seconds)
+            if hello.digest != digest:
+                raise BadFrame("another bundle answers there.")
+        except BaseException:
+            self._socket.close()
+            raise
+        self.number: int = hello.connection
+        self._inbox = Inbox(Told)
+
+    def ask(self, frame: bytes, deadline: float) -> tuple[Told, bytearray]:
+        """Send one request and return its answer.
+
+        Raises `TimeoutError` at the deadline, `OSError` when the model worker went away, `BadFrame` for what is no
+        answer; after any of them the connection is of no use.
+        """
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        self._socket.settimeout(remaining)
+        self._socket.sendall(frame)
+        return self._read(self._inbox, deadline)
+
+    def close(self) -> None:
+        """End it; the model worker drops what it has queued of it."""
+        self._socket.close()
+
+    def _read(self, inbox: Inbox[T], deadline: float) -> tuple[T, bytearray]:
+        while True:
+            data = self._socket.recv(min(max(inbox.missing, READ_BYTES), 16 * READ_BYTES))
+            if not data:
+                raise ConnectionResetError("the model worker went away")
+            complete = inbox.feed(data)
+            if complete is not None:
+                return complete
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError
+            self._socket.settimeout(remaining)

@@ -1,0 +1,358 @@
+"""The worker engine: versions that run in model workers, shared with every other process of this machine that asks."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from trivet.core.errors import BundleError, DeadlineExceeded, TrivetError, Unavailable
+from trivet.dataplane.engines.base import Engine, LoadedVersion
+from trivet.dataplane.engines.worker.balancer import Backend, Balancer
+from trivet.dataplane.engines.worker.connection import Connection
+from trivet.dataplane.engines.worker.control import (
+    Message,
+    Missing,
+    Options,
+    Reader,
+    Release,
+    State,
+    Want,
+    encode_message,
+)
+from trivet.dataplane.engines.worker.frames import Ask, BadFrame, Contract, Part, Told, encode_frame
+from trivet.dataplane.engines.worker.sockets import connect_to
+from trivet.model.bundle.bundle import Bundle, write_bundle
+
+logger = logging.getLogger(__name__)
+
+CONTROL_NAME = "control.sock"
+LOAD_SECONDS = 75.0  # a little longer than the owner gives a model worker
+GRACE_SECONDS = 5.0  # for the owner to appear, after this process has started to ask
+RECONNECT_SECONDS = 0.1
+ATTEMPTS = 6  # of one request: one that shared a run with whatever killed a model worker runs twice, no oftener
+RETURN_SECONDS = 2.0  # how long a request waits for a model worker to come back
+PATIENCE_SECONDS = (
+    1.0  # an answer later than this, and than 20 usual ones, is the model worker's fault and not its caller's
+)
+PATIENCE_RUNS = 20
+
+
+class _Call(NamedTuple):
+    """One request, ready to be sent, as often as it takes."""
+
+    outputs: list[str]
+    parts: list[Part]
+    encoded: list[bytes]
+    rows: int
+    deadline: float
+
+
+class WorkerVersion(LoadedVersion):
+    """One version in model workers. Thread-safe; `run` blocks its thread."""
+
+    runs_inline = False
+
+    def __init__(
+        self, bundle: Bundle, options: Options, max_answer_bytes: int, on_unload: Callable[[WorkerVersion], None]
+    ) -> None:
+        self.bundle: Bundle | None = bundle  # until an instance has loaded it
+        self.digest = bundle.digest
+        self.options = options
+        self.restarts: dict[str, int] = {}  # of its instances, by reason
+        self.rss_bytes = 0
+        self.executions = 0  # answers
+        self._contract = Contract(bundle.signature, bundle.manifest.packs)
+        self._max_answer_bytes = max_answer_bytes
+        self._on_unload = on_unload
+        self._balancer = Balancer(bundle.digest)
+        self._under_way = 0
+        self._counting = threading.Lock()
+        self._known = threading.Event()  # something was heard of it
+        self._failure = ""
+
+    def run(
+        self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], deadline: float = math.inf
+    ) -> list[np.ndarray]:
+        deadline = min(deadline, time.monotonic() + self.options.deadline_seconds)
+        with self._counting:
+            if self._under_way >= self.options.queue_length:
+                raise Unavailable(f"over {self.options.queue_length} requests wait; ask again.", code="QUEUE_FULL")
+            self._under_way += 1
+        try:
+            parts, encoded = self._contract.encode_inputs(inputs)
+            rows = parts[0].shape[0] if self._contract.has_rows else 1
+            return self._run(_Call(list(outputs), parts, encoded, rows, deadline))
+        finally:
+            with self._counting:
+                self._under_way -= 1
+
+    def ensure_ready(self) -> None:
+        if not self._balancer.answers():
+            raise self._unavailable()
+
+    def unload(self) -> None:
+        self._on_unload(self)
+        self._balancer.follow(())
+
+    @property
+    def queue_depth(self) -> int:
+        """Requests of this process that wait for an answer."""
+        return self._under_way
+
+    @property
+    def is_breaker_open(self) -> bool:
+        """True when no instance is there that may be asked."""
+        return self._balancer.is_open
+
+    # --- one request ----------------------------------------------------------------------------------------------
+
+    def _run(self, call: _Call) -> list[np.ndarray]:
+        backend: Backend | None = None
+        times_suspected = 0
+        for _ in range(ATTEMPTS):
+            chosen = self._balancer.choose(min(call.deadline, time.monotonic() + RETURN_SECONDS), backend)
+            if chosen is None:
+                if time.monotonic() >= call.deadline:
+                    raise _too_late()
+                raise self._unavailable()
+            backend, number = chosen
+            answer = self._ask(backend, number, call, is_alone=times_suspected > 0)
+            if isinstance(answer, tuple):
+                return self._read(backend, number, call, *answer)
+            times_suspected += answer
+            if times_suspected > 1:
+                break
+        raise Unavailable("the model's process ended while it ran this request.", code="MODEL_FAILED")
+
+    def _ask(self, backend: Backend, number: int, call: _Call, *, is_alone: bool) -> tuple[Told, bytearray] | bool:
+        """Return the answer; or, when the instance went away, whether this request was running then."""
+        frame = encode_frame(Ask(call.deadline, call.outputs, call.parts, is_alone), call.encoded)
+        connection: Connection | None = None
+        started = time.monotonic()
+        try:
+            connection = backend.connection(call.deadline)
+            answer = connection.ask(frame, call.deadline)
+        except TimeoutError:
+            patience = max(PATIENCE_SECONDS, PATIENCE_RUNS * backend.usual_seconds)
+            self._balancer.ended(backend, number, is_failure=time.monotonic() - started > patience, is_gone=False)
+            _close(connection)
+            raise _too_late() from None
+        except BadFrame as error:
+            self._distrust(backend, number, error)
+            _close(connection)
+            raise Unavailable("the model's process answered what nobody asked.", code="MODEL_FAILED") from error
+        except OSError:
+            was_running = connection is not None and backend.was_running(connection)
+            self._balancer.ended(backend, number, is_failure=was_running, is_gone=True)
+            _close(connection)
+            if time.monotonic() >= call.deadline:
+                raise _too_late() from None
+            return was_running
+        backend.give_back(connection)
+        return answer
+
+    def _read(self, backend: Backend, number: int, call: _Call, told: Told, data: bytearray) -> list[np.ndarray]:
+        if not told.code:
+            try:
+                arrays = self._contract.decode_outputs(
+                    call.outputs, told.parts, data, call.rows, self._max_answer_bytes
+                )
+            except BadFrame as error:
+                self._distrust(backend, number, error)
+                raise Unavailable("the model answered against its signature.", code="MODEL_FAILED") from error
+            self._balancer.succeeded(backend, number)
+            self.executions += 1
+            return arrays
+        self._balancer.ended(backend, number, is_failure=False, is_gone=False)
+        if told.code == "DEADLINE":
+            raise _too_late()
+        if told.code == "QUEUE_FULL":
+            raise Unavailable("too many requests wait for this model; ask again.", code="QUEUE_FULL")
+        raise Unavailable("the model failed on this request.", code="MODEL_FAILED")
+
+    def _distrust(self, backend: Backend, number: int, error: BadFrame) -> None:
+        logger.error("event=model_worker_distrusted digest=%s error=%s", self.digest[:12], error)
+        self._balancer.ended(backend, number, is_failure=True, is_gone=False)
+
+    def _unavailable(self) -> Unavailable:
+        why = self._failure or "it ended and is being started again"
+        return Unavailable(f"no model worker answers for this version: {why}. Ask again.", code="MODEL_FAILED")
+
+    # --- what the owner says --------------------------------------------------------------------------------------
+
+    def hear(self, state: State) -> None:
+        """Take in how the version is."""
+        self._failure = state.reason
+        self.restarts = state.restarts
+        self.rss_bytes = state.rss_bytes
+        self.cost_us_per_row = state.cost_us_per_row
+        self._balancer.follow(state.peers)
+        if state.peers or state.is_failed:
+            self._known.set()
+
+    def lose(self, reason: str) -> None:
+        """Take in that the owner is away: so are its model workers."""
+        self._failure = reason
+        self._balancer.follow(())
+
+    def wait_loaded(self, until: float) -> None:
+        """Return once an instance answers; raises `BundleError` when none can, or none has by `until`."""
+        while not self._known.wait(0.05):
+            if self._failure:
+                raise BundleError(self._failure)
+            if time.monotonic() > until:
+                raise BundleError("its model worker did not start in time.")
+        if self._failure:
+            raise BundleError(f"bundle {self.digest[:12]}…: {self._failure}.")
+        self.bundle = None  # the model workers have it
+
+
+class WorkerEngine(Engine):
+    """Runs in model workers whatever may not run inline."""
+
+    def __init__(
+        self,
+        folder: Path,
+        fetch: Callable[[str], Bundle],
+        options: Options | None = None,
+        *,
+        max_answer_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        """`folder` is the private one in which the owner of this machine's model workers listens.
+
+        `fetch` returns a bundle again, by its digest, for an owner that was started anew.
+        """
+        self._options = options or Options()
+        self._max_answer_bytes = max_answer_bytes
+        self._link = _Link(folder / CONTROL_NAME, fetch)
+
+    def accepts(self, bundle: Bundle) -> bool:  # noqa: ARG002  (what no runtime is installed for fails when it is loaded)
+        """True for every bundle: ask the inline engine first."""
+        return True
+
+    def load(self, bundle: Bundle) -> LoadedVersion:
+        """Return once an instance has loaded `bundle`, which may take as long as its runtime's libraries do."""
+        version = WorkerVersion(bundle, self._options, self._max_answer_bytes, self._link.remove)
+        self._link.add(version)
+        try:
+            version.wait_loaded(time.monotonic() + LOAD_SECONDS)
+        except BundleError:
+            version.unload()
+            raise
+        return version
+
+
+class _Link:
+    """The connection of this process to the owner: says what is wanted, hears how it is. One thread reads."""
+
+    def __init__(self, path: Path, fetch: Callable[[str], Bundle]) -> None:
+        self._path = path
+        self._fetch = fetch
+        self._versions: dict[str, WorkerVersion] = {}
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+
+    def add(self, version: WorkerVersion) -> None:
+        """Want `version` from now on, also of an owner that comes later."""
+        with self._lock:
+            self._versions[version.digest] = version
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._follow, name="trivet-model-workers", daemon=True)
+                self._thread.start()
+            elif self._socket is not None:
+                self._send(Want(version.digest, version.options))
+
+    def remove(self, version: WorkerVersion) -> None:
+        """Want it no more."""
+        with self._lock:
+            if self._versions.get(version.digest) is version:
+                del self._versions[version.digest]
+                self._send(Release(version.digest))
+
+    def _send(self, message: Message) -> None:
+        if self._socket is not None:
+            try:
+                self._socket.sendall(encode_message(message))
+            except OSError:
+                logger.info("event=model_workers_away")  # the reading thread notices as well, and connects again
+
+    def _follow(self) -> None:
+        began = time.monotonic()
+        while True:
+            try:
+                connected = connect_to(self._path, 1.0)
+            except OSError:
+                if time.monotonic() - began > GRACE_SECONDS:
+                    self._tell_away()
+                time.sleep(RECONNECT_SECONDS)
+                continue
+            connected.settimeout(None)
+            with self._lock:
+                self._socket = connected
+                for version in self._versions.values():
+                    self._send(Want(version.digest, version.options))
+            try:
+                self._listen(connected)
+            except (OSError, TrivetError) as error:
+                logger.warning("event=model_workers_away error=%s", error)
+            with self._lock:
+                self._socket = None
+                for version in self._versions.values():
+                    version.lose("")
+            connected.close()
+            began = time.monotonic()
+            time.sleep(RECONNECT_SECONDS)
+
+    def _tell_away(self) -> None:
+        reason = "no model workers run here: start them with `trivet serve`, or alone with `trivet model-workers`"
+        with self._lock:
+            for version in self._versions.values():
+                version.lose(reason)
+
+    def _listen(self, connected: socket.socket) -> None:
+        reader = Reader()
+        while data := connected.recv(65536):
+            for message in reader.feed(data):
+                with self._lock:
+                    version = self._versions.get(message.digest)
+                if version is None:
+                    continue
+                if isinstance(message, State):
+                    version.hear(message)
+                elif isinstance(message, Missing):
+                    self._provide(version, Path(message.folder))
+
+    def _provide(self, version: WorkerVersion, folder: Path) -> None:
+        """Write the bundle where the owner looks for it, whole or not at all, and ask again."""
+        bundle = version.bundle or self._fetch(version.digest)
+        scratch = folder.with_name(f".{folder.name}-{os.getpid()}-{threading.get_ident()}")
+        try:
+            write_bundle(bundle, scratch)
+            scratch.rename(folder)
+        except OSError as error:
+            if not folder.exists():  # or another process was faster
+                logger.error("event=bundle_not_written error=%s", error)  # noqa: TRY400
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        with self._lock:
+            self._send(Want(version.digest, version.options))
+
+
+def _close(connection: Connection | None) -> None:
+    if connection is not None:
+        connection.close()
+
+
+def _too_late() -> DeadlineExceeded:
+    return DeadlineExceeded("no answer before the deadline. Send fewer rows at a time, or allow more time.")

@@ -1,0 +1,324 @@
+"""A model worker: one fresh process, one bundle, one socket. `python -m trivet.dataplane.engines.worker.instance ORDER`
+
+It has no Django, no database, no environment but what finds the installed code, and one thread of ours. While a run is
+under way the kernel's own timer is armed: whatever the run does, at its bound the process ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from trivet.core.errors import BundleError, TrivetError
+from trivet.dataplane.engines.warming import warm
+from trivet.dataplane.engines.worker.batching import Batcher, Waiting, joined, parted
+from trivet.dataplane.engines.worker.control import Options
+from trivet.dataplane.engines.worker.frames import Ask, BadFrame, Contract, Hello, Inbox, Told, encode_frame
+from trivet.dataplane.engines.worker.parent import end_with
+from trivet.dataplane.engines.worker.runs import RunsWritten
+from trivet.dataplane.engines.worker.sockets import listen_on
+from trivet.model.bundle.bundle import Bundle, read_bundle
+from trivet.model.runtimes.base import Runtime, runtime_class
+
+logger = logging.getLogger(__name__)
+
+READ_BYTES = 256 * 1024
+READS_AT_ONCE = 16  # of one connection, before the others have their turn
+IDLE_SECONDS = 0.5
+LEAVE_SECONDS = 10.0  # after SIGTERM, while somebody still asks
+QUIET_SECONDS = 0.3  # after SIGTERM, this long without a request means that nobody asks any more
+HOPELESS_SECONDS = 1.0  # a run that nobody waits for any more may still take this long,
+HOPELESS_RUNS = 20  # or this many times as long as usual, before it is ended
+PR_SET_NO_NEW_PRIVS = 38  # prctl(2)
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model worker is told on its command line."""
+
+    folder: str
+    digest: str
+    socket: str
+    runs: str
+    report: int  # descriptor
+    owner: int  # process id
+    options: Options
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What it says once: that it answers, or why it cannot."""
+
+    reason: str = ""
+    cost_us_per_row: float = 0.0
+
+
+class Connection:
+    """One caller's socket: bytes in until they are a request, bytes out until the caller has taken them."""
+
+    def __init__(self, number: int, connected: socket.socket) -> None:
+        self.number = number
+        self.socket = connected
+        self.inbox = Inbox(Ask)
+        self.outbox = bytearray()
+
+
+class Service:
+    """Answers on one listening socket until `leave`. One thread: what arrives during a run is read after it."""
+
+    def __init__(
+        self, runtime: Runtime, bundle: Bundle, listening: socket.socket, runs: RunsWritten, options: Options
+    ) -> None:
+        self._runtime = runtime
+        self._digest = bundle.digest
+        self._contract = Contract(bundle.signature, bundle.manifest.packs)
+        self._listening = listening
+        self._runs = runs
+        self._options = options
+        self._batcher = Batcher(
+            max_rows=options.max_batch_size,
+            max_delay_seconds=options.max_batch_delay_ms / 1000,
+            splits=runtime.supports_batching and self._contract.splits,
+        )
+        self._connections: dict[int, Connection] = {}  # by descriptor
+        self._count = 0
+        self._poll = select.epoll()
+        self._poll.register(listening.fileno(), select.EPOLLIN)
+        self._usual_seconds = 0.0
+        self._leaving_since: float | None = None
+        self._last_request = time.monotonic()
+
+    def leave(self) -> None:
+        """Take no new callers, answer those there are, then return from `serve`."""
+        if self._leaving_since is None:
+            self._leaving_since = time.monotonic()
+
+    def serve(self) -> None:
+        """Answer until told to leave."""
+        while not self._may_leave():
+            self._gather(IDLE_SECONDS if self._leaving_since is None else QUIET_SECONDS / 4)
+            while self._batcher:
+                if patience := self._batcher.patience():
+                    self._gather(patience)
+                self._answer(self._batcher.take())
+                self._gather(0)
+
+    def _may_leave(self) -> bool:
+        if self._leaving_since is None:
+            return False
+        now = time.monotonic()
+        is_quiet = now - max(self._last_request, self._leaving_since) > QUIET_SECONDS
+        is_sending = any(connection.outbox for connection in self._connections.values())
+        return (is_quiet and not is_sending) or now - self._leaving_since > LEAVE_SECONDS
+
+    # --- in and out -----------------------------------------------------------------------------------------------
+
+    def _gather(self, seconds: float) -> None:
+        """Read what has arrived; wait up to `seconds` for something to arrive."""
+        for descriptor, events in self._poll.poll(seconds):
+            if descriptor == self._listening.fileno():
+                self._accept()
+                continue
+            connection = self._connections.get(descriptor)
+            if connection is None:
+                continue
+            if events & select.EPOLLOUT:
+                self._send(connection, b"")
+            if events & ~select.EPOLLOUT:
+                self._read(connection)
+
+    def _accept(self) -> None:
+        try:
+            connected, _ = self._listening.accept()
+        except OSError:
+            return
+        connected.setblocking(False)
+        self._count = self._count % 0xFFFFFFFF + 1
+        connection = Connection(self._count, connected)
+        self._connections[connected.fileno()] = connection
+        self._poll.register(connected.fileno(), select.EPOLLIN)
+        self._send(connection, encode_frame(Hello(self._digest, connection.number)))
+
+    def _read(self, connection: Connection) -> None:
+        try:
+            for _ in range(READS_AT_ONCE):
+                data = connection.socket.recv(READ_BYTES)
+                if not data:
+                    self._close(connection)
+                    return
+                complete = connection.inbox.feed(data)
+                if complete is not None:
+                    self._take_in(connection, *complete)
+                    return
+                if len(data) < READ_BYTES:
+                    return
+        except BlockingIOError:
+            return
+        except (OSError, BadFrame) as error:
+            logger.warning("event=caller_dropped error=%s", error)
+            self._close(connection)
+
+    def _take_in(self, connection: Connection, ask: Ask, data: bytearray) -> None:
+        self._last_request = now = time.monotonic()
+        if len(self._batcher) >= self._options.queue_length:
+            self._refuse(connection, "QUEUE_FULL")
+            return
+        feed, rows = self._contract.decode_inputs(ask.parts, data)
+        if not ask.outputs or not self._contract.outputs.keys() >= set(ask.outputs):
+            raise BadFrame("the outputs are not the model's.")
+        self._batcher.add(Waiting(ask, feed, rows, connection, now))
+
+    def _send(self, connection: Connection, data: bytes) -> None:
+        """Send what the caller takes now; the rest follows as it takes more."""
+        pending = connection.outbox + data if connection.outbox else data
+        try:
+            sent = connection.socket.send(pending)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._close(connection)
+            return
+        had = bool(connection.outbox)
+        connection.outbox = bytearray(pending[sent:])
+        if had != bool(connection.outbox):
+            wanted = select.EPOLLIN | (select.EPOLLOUT if connection.outbox else 0)
+            self._poll.modify(connection.socket.fileno(), wanted)
+
+    def _close(self, connection: Connection) -> None:
+        if self._connections.pop(connection.socket.fileno(), None) is not None:
+            self._poll.unregister(connection.socket.fileno())
+            connection.socket.close()
+            self._batcher.drop(connection)
+
+    # --- runs -----------------------------------------------------------------------------------------------------
+
+    def _answer(self, batch: list[Waiting]) -> None:
+        """Run `batch` and answer each of its requests; those whose deadline is over are told so without a run."""
+        now = time.monotonic()
+        timely = [one for one in batch if one.ask.deadline > now]
+        for one in batch:
+            if one.ask.deadline <= now:
+                self._refuse(one.sender, "DEADLINE")
+        if timely:
+            self._run(timely)
+
+    def _run(self, batch: list[Waiting]) -> None:
+        """Run `batch` as one; where that fails, its halves, until the requests that fail stand alone."""
+        started = time.monotonic()
+        rows = sum(one.rows for one in batch)
+        outputs = batch[0].ask.outputs
+        self._runs.begin([one.sender.number for one in batch])
+        signal.setitimer(signal.ITIMER_REAL, self._bound(batch, started))
+        try:
+            arrays = self._runtime.run(joined(batch), outputs)
+            self._check(outputs, arrays, rows)
+        except Exception as error:  # noqa: BLE001  (whatever a model raises is that model's failure)
+            arrays = None
+            problem = error.message if isinstance(error, BadFrame) else type(error).__name__
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self._runs.end()
+        if arrays is None:
+            self._separate(batch, problem)
+            return
+        for one, part in zip(batch, parted(batch, arrays), strict=True):
+            self._tell(one, outputs, part, started, rows)
+        seconds = time.monotonic() - started
+        self._usual_seconds += 0.1 * (seconds - self._usual_seconds)
+        self._batcher.costs.note(rows, seconds)
+
+    def _separate(self, batch: list[Waiting], problem: str) -> None:
+        if len(batch) == 1:
+            logger.warning("event=model_failed digest=%s error=%s", self._digest[:12], problem)
+            self._refuse(batch[0].sender, "MODEL_FAILED")
+            return
+        middle = len(batch) // 2
+        self._answer(batch[:middle])
+        self._answer(batch[middle:])
+
+    def _bound(self, batch: list[Waiting], now: float) -> float:
+        """Return how long a run may take: until nobody waits for it and it takes far longer than usual, or the deadline."""
+        wanted = max(one.ask.deadline for one in batch) - now
+        hopeless = max(HOPELESS_SECONDS, HOPELESS_RUNS * self._usual_seconds)
+        return max(min(self._options.deadline_seconds, max(wanted, hopeless)), 0.001)
+
+    def _check(self, outputs: Sequence[str], arrays: Sequence[np.ndarray], rows: int) -> None:
+        if len(arrays) != len(outputs):
+            raise BadFrame("the runtime gave another number of outputs than were asked for.")
+        for name, array in zip(outputs, arrays, strict=True):
+            self._contract.check_output(name, array, rows)
+
+    def _tell(
+        self, one: Waiting, outputs: Sequence[str], arrays: Sequence[np.ndarray], started: float, rows: int
+    ) -> None:
+        try:
+            parts, encoded = self._contract.encode_outputs(outputs, arrays)
+        except BadFrame as error:
+            self._separate([one], error.message)
+            return
+        queue_us, run_us = int((started - one.arrived) * 1e6), int((time.monotonic() - started) * 1e6)
+        self._send(one.sender, encode_frame(Told("", parts, queue_us, run_us, rows), encoded))
+
+    def _refuse(self, connection: Connection, code: str) -> None:
+        self._send(connection, encode_frame(Told(code, [])))
+
+
+def main(order: Order) -> int:
+    """Load the bundle, say so, answer; return the exit code."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel ends the process: no handler has to find its turn
+    _confine(order)
+    with os.fdopen(order.report, "wb") as report:
+        try:
+            bundle = read_bundle(Path(order.folder), order.digest)
+            runtime = runtime_class(bundle.manifest.runtime).load(bundle)
+            cost = warm(runtime, bundle)
+            runs = RunsWritten(Path(order.runs))
+            listening = listen_on(Path(order.socket))
+        except TrivetError as error:
+            report.write(msgspec.msgpack.encode(Report(reason=error.message)))
+            return 1
+        except Exception as error:
+            logger.exception("event=model_worker_failed digest=%s", order.digest[:12])
+            reason = f"{type(error).__name__} while its runtime loaded it; the log has more"
+            report.write(msgspec.msgpack.encode(Report(reason=reason)))
+            return 1
+        service = Service(runtime, bundle, listening, runs, order.options)
+        signal.signal(signal.SIGTERM, lambda *_: service.leave())
+        gc.collect()
+        gc.freeze()  # what was loaded stays: collections need not look at it again
+        report.write(msgspec.msgpack.encode(Report(cost_us_per_row=cost)))
+    service.serve()
+    runtime.close()
+    return 0
+
+
+def _confine(order: Order) -> None:
+    """End with the owner, gain nothing, use no more memory than allowed, leave no core file."""
+    end_with(order.owner, signal.SIGKILL)
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (order.options.memory_bytes, order.options.memory_bytes))
+
+
+def _read_order(text: str) -> Order:
+    try:
+        return msgspec.json.decode(text, type=Order)
+    except msgspec.DecodeError as error:
+        raise BundleError(f"a model worker's order cannot be read: {error}") from None
+
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
+    sys.exit(main(_read_order(sys.argv[1])))

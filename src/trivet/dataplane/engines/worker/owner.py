@@ -1,0 +1,457 @@
+"""The owner of this machine's model workers: starts them for whoever wants a version, watches them, replaces them.
+
+`python -m trivet.dataplane.engines.worker.owner FOLDER DESCRIPTOR [PID]`. It has no Django, no database and runs no model:
+a web worker names a digest and leaves the bundle in a private folder, and the model worker checks it when it reads it.
+A version runs for as long as a connection that wants it is open, and a few seconds longer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from trivet.core.errors import TrivetError
+from trivet.dataplane.engines.worker.control import (
+    Message,
+    Missing,
+    Options,
+    Peer,
+    Reader,
+    Release,
+    State,
+    Want,
+    encode_message,
+)
+from trivet.dataplane.engines.worker.instance import Order, Report
+from trivet.dataplane.engines.worker.parent import end_with
+from trivet.model.bundle.manifest import MANIFEST_NAME
+
+logger = logging.getLogger(__name__)
+
+WATCH_SECONDS = 0.25  # between looks at memory and at what is due
+LOAD_SECONDS = 60.0  # a bundle that is not loaded by then has failed
+LINGER_SECONDS = 5.0  # a version nobody wants any more is kept this long: web workers restart
+LEAVE_SECONDS = 12.0  # from SIGTERM to SIGKILL of one model worker; its own bound is 10
+DRAIN_SECONDS = 20.0  # from our own SIGTERM, while web workers still finish
+BACK_OFF_SECONDS = (0.0, 0.2, 0.5, 1.0)  # after one, two ... deaths within RESTART_WINDOW
+RESTART_WINDOW, MOST_RESTARTS = 60.0, 5  # seconds, and deaths of one instance's place within them
+WORN = 0.75  # share of its memory beyond which an instance is replaced before it fails
+STOPPED_SECONDS = 1.0  # a process that somebody stopped is no help
+PAGE = os.sysconf("SC_PAGE_SIZE")
+KEPT_ENVIRONMENT = (
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "LD_LIBRARY_PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+)  # where the code is; no secrets
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+HEX = frozenset("0123456789abcdef")
+
+
+@dataclass(eq=False)
+class Instance:
+    """One model worker: `peer` once it answers. A worn one answers until another stands ready."""
+
+    place: int
+    process: subprocess.Popen[bytes]
+    started: float
+    report: int  # descriptor, -1 once read
+    died: int  # descriptor that becomes readable when the process ends
+    socket: str
+    runs: str
+    heard: bytes = b""
+    peer: Peer | None = None
+    is_worn: bool = False
+    leaves_at: float | None = None  # when it is killed, once it was asked to leave
+    stopped_since: float | None = None
+    killed_for: str = ""
+    rss_bytes: int = 0
+
+
+@dataclass(eq=False)
+class Group:
+    """The instances of one version, and who wants them."""
+
+    digest: str
+    folder: Path
+    options: Options
+    wanted_by: set[Caller] = field(default_factory=set)
+    instances: list[Instance] = field(default_factory=list)
+    deaths: dict[int, deque[float]] = field(default_factory=dict)  # by place
+    restarts: Counter[str] = field(default_factory=Counter)
+    failure: str = ""  # why the last one could not load
+    unwanted_since: float | None = None
+    cost_us_per_row: float = 0.0
+
+    def wear_out(self) -> None:
+        """Have every instance that answers replaced, each once another stands ready."""
+        for one in self.instances:
+            one.is_worn = one.is_worn or one.peer is not None
+
+    @property
+    def peers(self) -> list[Peer]:
+        return [one.peer for one in self.instances if one.peer is not None and one.leaves_at is None]
+
+    @property
+    def rss_bytes(self) -> int:
+        return sum(one.rss_bytes for one in self.instances)
+
+
+@dataclass(eq=False)
+class Caller:
+    """One connection that wants versions."""
+
+    socket: socket.socket
+    reader: Reader = field(default_factory=Reader)
+
+
+class Owner:
+    """Everything the process holds. One thread; `run` returns when told to end."""
+
+    def __init__(self, folder: Path, listening: socket.socket) -> None:
+        """Work in `folder`, which is private, and serve callers on `listening`."""
+        self._folder = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._folder.mkdir(mode=0o700)
+        self._listening = listening
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listening, selectors.EVENT_READ, self._accept)
+        self._groups: dict[str, Group] = {}
+        self._callers: set[Caller] = set()
+        self._serial = 0
+        self._ending_since: float | None = None
+        self._must_end = False
+
+    def end(self) -> None:
+        """End once the callers are gone; at the second time, now."""
+        self._must_end = self._ending_since is not None
+        self._ending_since = self._ending_since or time.monotonic()
+
+    def renew(self) -> None:
+        """Replace every instance, each once another stands ready."""
+        for group in self._groups.values():
+            group.wear_out()
+
+    def run(self) -> None:
+        """Start, watch and replace until told to end; then end every instance."""
+        watched = 0.0
+        try:
+            while not self._is_over():
+                for key, _ in self._selector.select(WATCH_SECONDS):
+                    key.data()
+                now = time.monotonic()
+                if now - watched >= WATCH_SECONDS:
+                    self._watch(now)
+                    watched = now
+                self._replace(now)
+        finally:
+            for group in self._groups.values():
+                for one in group.instances:
+                    one.process.kill()
+                    one.process.wait()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _is_over(self) -> bool:
+        if self._ending_since is None:
+            return False
+        return self._must_end or not self._callers or time.monotonic() - self._ending_since > DRAIN_SECONDS
+
+    # --- callers --------------------------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        try:
+            connected, _ = self._listening.accept()
+        except OSError:
+            return
+        connected.settimeout(1.0)  # for sending: a caller that takes no message of a few bytes is gone
+        caller = Caller(connected)
+        self._callers.add(caller)
+        self._selector.register(connected, selectors.EVENT_READ, lambda: self._hear(caller))
+
+    def _hear(self, caller: Caller) -> None:
+        try:
+            data = caller.socket.recv(65536)
+            messages = list(caller.reader.feed(data)) if data else None
+        except (OSError, TrivetError):
+            messages = None
+        if messages is None:
+            self._forget(caller)
+            return
+        for message in messages:
+            if isinstance(message, Want):
+                self._want(caller, message)
+            elif isinstance(message, Release) and (group := self._groups.get(message.digest)):
+                group.wanted_by.discard(caller)
+
+    def _forget(self, caller: Caller) -> None:
+        if caller in self._callers:
+            self._callers.discard(caller)
+            self._selector.unregister(caller.socket)
+            caller.socket.close()
+        for group in self._groups.values():
+            group.wanted_by.discard(caller)
+
+    def _tell(self, caller: Caller, message: Message) -> None:
+        try:
+            caller.socket.sendall(encode_message(message))
+        except OSError:
+            self._forget(caller)
+
+    def _want(self, caller: Caller, want: Want) -> None:
+        if len(want.digest) != 64 or not HEX.issuperset(want.digest):
+            self._forget(caller)
+            return
+        folder = self._folder / want.digest
+        group = self._groups.get(want.digest)
+        if group is None:
+            group = self._groups[want.digest] = Group(want.digest, folder, want.options)
+        elif group.options != want.options:  # of a web worker that was started after the settings had changed
+            group.options = want.options
+            group.wear_out()
+        group.wanted_by.add(caller)
+        group.unwanted_since = None
+        if not (folder / MANIFEST_NAME).exists():
+            self._tell(caller, Missing(want.digest, str(folder)))
+        else:
+            self._tell(caller, self._state(group))
+
+    def _announce(self, group: Group) -> None:
+        state = self._state(group)
+        for caller in list(group.wanted_by):
+            self._tell(caller, state)
+
+    def _state(self, group: Group) -> State:
+        peers = group.peers
+        is_failed = not peers and bool(group.failure)
+        return State(
+            digest=group.digest,
+            is_failed=is_failed,
+            reason=group.failure if is_failed else "",
+            peers=peers,
+            restarts=dict(group.restarts),
+            rss_bytes=group.rss_bytes,
+            cost_us_per_row=group.cost_us_per_row,
+        )
+
+    # --- instances ------------------------------------------------------------------------------------------------
+
+    def _replace(self, now: float) -> None:
+        """Start what is missing, let go of what nobody wants."""
+        for group in list(self._groups.values()):
+            if group.wanted_by:
+                if (group.folder / MANIFEST_NAME).exists():
+                    self._fill(group, now)
+            elif group.unwanted_since is None:
+                group.unwanted_since = now
+            elif now - group.unwanted_since > LINGER_SECONDS:
+                self._let_go(group, now)
+
+    def _fill(self, group: Group, now: float) -> None:
+        serving = {one.place for one in group.instances if not one.is_worn and one.leaves_at is None}
+        for place in range(group.options.instances):
+            if place not in serving and now >= self._due(group, place, now):
+                self._start(group, place, now)
+
+    def _due(self, group: Group, place: int, now: float) -> float:
+        """Return when another instance may start at `place`: at once, then later and later, five times a minute."""
+        deaths = group.deaths.get(place)
+        if not deaths:
+            return now
+        while deaths and now - deaths[0] > RESTART_WINDOW:
+            deaths.popleft()
+        if not deaths:
+            return now
+        if len(deaths) >= MOST_RESTARTS:
+            return deaths[0] + RESTART_WINDOW
+        return deaths[-1] + BACK_OFF_SECONDS[min(len(deaths), len(BACK_OFF_SECONDS)) - 1]
+
+    def _let_go(self, group: Group, now: float) -> None:
+        for one in group.instances:
+            self._ask_to_leave(one, now)
+        if not group.instances:
+            del self._groups[group.digest]
+            shutil.rmtree(group.folder, ignore_errors=True)
+
+    def _ask_to_leave(self, one: Instance, now: float) -> None:
+        if one.leaves_at is None:
+            one.leaves_at = now + LEAVE_SECONDS
+            if one.peer is None:
+                one.process.kill()
+            else:
+                one.process.terminate()
+
+    def _start(self, group: Group, place: int, now: float) -> None:
+        self._serial += 1
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        order = Order(
+            folder=str(group.folder),
+            digest=group.digest,
+            socket=str(self._folder / f"{self._serial}.sock"),
+            runs=str(self._folder / f"{self._serial}.runs"),
+            report=writing,
+            owner=os.getpid(),
+            options=group.options,
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "trivet.dataplane.engines.worker.instance",
+            msgspec.json.encode(order).decode(),
+        ]
+        kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+        process = subprocess.Popen(  # noqa: S603  (our own module; nothing of a bundle is in the command)
+            command,
+            pass_fds=(writing,),
+            env=kept | ONE_THREAD,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        os.close(writing)
+        died = os.pidfd_open(process.pid)
+        one = Instance(place, process, now, reading, died, order.socket, order.runs)
+        group.instances.append(one)
+        self._selector.register(reading, selectors.EVENT_READ, lambda: self._listen(group, one))
+        self._selector.register(died, selectors.EVENT_READ, lambda: self._bury(group, one))
+
+    def _listen(self, group: Group, one: Instance) -> None:
+        """Read what an instance reports once: that it answers, or why it does not."""
+        if one.report < 0:
+            return
+        data = os.read(one.report, 65536)
+        one.heard += data
+        if data:
+            return
+        self._selector.unregister(one.report)
+        os.close(one.report)
+        one.report = -1
+        try:
+            report = msgspec.msgpack.decode(one.heard, type=Report)
+        except msgspec.DecodeError:
+            return  # it died before it could say anything: `_bury` finds the words
+        if report.reason:
+            group.failure = report.reason
+            return
+        group.failure = ""
+        group.cost_us_per_row = report.cost_us_per_row
+        one.peer = Peer(place=one.place, socket=one.socket, runs=one.runs, pid=one.process.pid)
+        logger.info("event=model_worker_ready digest=%s place=%d pid=%d", group.digest[:12], one.place, one.process.pid)
+        for other in group.instances:
+            if other.is_worn and other.place == one.place:
+                self._ask_to_leave(other, time.monotonic())
+        self._announce(group)
+
+    def _bury(self, group: Group, one: Instance) -> None:
+        """Take note of an instance's end."""
+        if one not in group.instances:
+            return
+        status = one.process.wait()
+        self._listen(group, one)
+        if one.report >= 0:
+            self._selector.unregister(one.report)
+            os.close(one.report)
+        self._selector.unregister(one.died)
+        os.close(one.died)
+        group.instances.remove(one)
+        for path in (one.socket, one.runs):
+            Path(path).unlink(missing_ok=True)
+        if one.leaves_at is None:
+            now = time.monotonic()
+            reason = one.killed_for or ("hang" if status == -signal.SIGALRM else "crash")
+            group.restarts[reason] += 1
+            group.deaths.setdefault(one.place, deque()).append(now)
+            if one.peer is None and not group.failure:
+                group.failure = _last_words(status, reason)
+            if one.peer is not None and len(group.deaths[one.place]) >= MOST_RESTARTS:
+                group.failure = f"its model worker ended {MOST_RESTARTS} times within {RESTART_WINDOW:.0f} s; it rests"
+            logger.warning(
+                "event=model_worker_died digest=%s place=%d reason=%s status=%d",
+                group.digest[:12],
+                one.place,
+                reason,
+                status,
+            )
+        elif one.is_worn:
+            group.restarts[one.killed_for or "drain"] += 1
+        self._announce(group)
+
+    # --- watching -------------------------------------------------------------------------------------------------
+
+    def _watch(self, now: float) -> None:
+        for group in self._groups.values():
+            for one in group.instances:
+                if one.leaves_at is not None and now > one.leaves_at:
+                    one.process.kill()
+                elif one.peer is None and now - one.started > LOAD_SECONDS:
+                    self._kill(one, "hang")
+                else:
+                    self._look_at(group, one, now)
+
+    def _look_at(self, group: Group, one: Instance, now: float) -> None:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            one.rss_bytes = int(Path(f"/proc/{one.process.pid}/statm").read_text().split()[1]) * PAGE
+            state = Path(f"/proc/{one.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+            one.stopped_since = (one.stopped_since or now) if state in "Tt" else None
+        if one.stopped_since is not None and now - one.stopped_since > STOPPED_SECONDS:
+            self._kill(one, "hang")
+        elif one.rss_bytes > group.options.memory_bytes:
+            self._kill(one, "memory")
+        elif one.rss_bytes > WORN * group.options.memory_bytes and one.peer is not None and not one.is_worn:
+            one.is_worn, one.killed_for = True, "memory"
+            logger.warning("event=model_worker_worn digest=%s rss_mib=%d", group.digest[:12], one.rss_bytes >> 20)
+
+    def _kill(self, one: Instance, reason: str) -> None:
+        one.killed_for = reason
+        one.process.kill()
+
+
+def _last_words(status: int, reason: str) -> str:
+    if reason == "hang":
+        return f"it was not loaded within {LOAD_SECONDS:.0f} s"
+    ended = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+    return f"its model worker ended with {ended} while loading it"
+
+
+def clean(folder: Path) -> None:
+    """Remove what owners left behind that are no more."""
+    for entry in folder.iterdir():
+        pid = entry.name.partition("-")[0]
+        if entry.is_dir() and pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def main(folder: str, descriptor: str, supervisor: str = "") -> int:
+    """Own the model workers of one folder until SIGTERM, or until the process `supervisor` ends; return the exit code."""
+    listening = socket.socket(fileno=int(descriptor))
+    listening.setblocking(False)
+    clean(Path(folder))
+    owner = Owner(Path(folder), listening)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: owner.end())
+    signal.signal(signal.SIGHUP, lambda *_: owner.renew())
+    if supervisor:
+        end_with(int(supervisor), signal.SIGTERM)
+    owner.run()
+    return 0
+
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(levelname)s %(name)s %(message)s", level=logging.INFO)
+    sys.exit(main(*sys.argv[1:]))

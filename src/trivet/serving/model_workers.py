@@ -1,0 +1,131 @@
+"""Model workers of this machine: the engine that asks for them, and the process that owns them, from the settings."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from trivet import conf
+from trivet.control.registry.storage import fetch_bundle, make_private
+from trivet.dataplane.engines.base import Engine
+from trivet.dataplane.engines.worker.control import Options
+from trivet.dataplane.engines.worker.engine import CONTROL_NAME, WorkerEngine
+from trivet.dataplane.engines.worker.owner import KEPT_ENVIRONMENT
+from trivet.dataplane.engines.worker.sockets import listen_on
+from trivet.serving.supervisor import Child
+
+FOLDER_NAME = "run"
+LOCK_NAME = "model-workers.lock"
+DEFAULT_INSTANCES = 1
+MOST_INSTANCES, MOST_ROWS, MOST_DELAY_MS = 64, 1024, 1000.0
+
+
+def engine_from_settings() -> Engine:
+    """Return the engine of TRIVET_ENGINES. Raises `ImproperlyConfigured` when it cannot be made."""
+    entry = conf.ENGINES()["default"]
+    try:
+        engine = import_string(entry["BACKEND"])(**entry["OPTIONS"])
+    except (ImportError, TypeError, ValueError) as error:
+        raise ImproperlyConfigured(f"TRIVET_ENGINES: {error}") from error
+    if not isinstance(engine, Engine):
+        raise ImproperlyConfigured(f"TRIVET_ENGINES: {entry['BACKEND']} makes no engine.")
+    return engine
+
+
+def worker_engine(
+    *, instances: int = DEFAULT_INSTANCES, max_batch_size: int = 64, max_batch_delay_ms: float = 2.0
+) -> WorkerEngine:
+    """Return the engine that runs versions in model workers: `instances` processes for each version.
+
+    Requests that wait at the same time share a run of up to `max_batch_size` rows where that is measured to pay, and
+    wait for one another at most `max_batch_delay_ms`.
+    """
+    _check("instances", instances, 1, MOST_INSTANCES)
+    _check("max_batch_size", max_batch_size, 1, MOST_ROWS)
+    _check("max_batch_delay_ms", max_batch_delay_ms, 0, MOST_DELAY_MS)
+    options = Options(
+        instances=instances,
+        memory_bytes=conf.WORKER_MEMORY_MB() * conf.MIB,
+        deadline_seconds=conf.DEADLINE_SECONDS(),
+        queue_length=queue_share(),
+        max_batch_size=max_batch_size,
+        max_batch_delay_ms=max_batch_delay_ms,
+    )
+    return WorkerEngine(run_folder(), fetch_bundle, options)
+
+
+def queue_share() -> int:
+    """Return how many requests of one model may wait in one web worker: an equal share of TRIVET_QUEUE_LENGTH."""
+    return -(-conf.QUEUE_LENGTH() // conf.WORKERS())
+
+
+def run_folder() -> Path:
+    """Return the private folder of sockets."""
+    return conf.HOME() / FOLDER_NAME
+
+
+@dataclass(frozen=True)
+class Control:
+    """A socket on which model workers are asked for, and the descriptor of the lock that makes it the only one."""
+
+    socket: socket.socket
+    lock: int
+
+    def close(self) -> None:
+        """Leave nothing behind, so that the next process of this TRIVET_HOME may have it."""
+        (run_folder() / CONTROL_NAME).unlink(missing_ok=True)
+        self.socket.close()
+        os.close(self.lock)
+
+
+def open_control() -> Control | None:
+    """Return the control of this TRIVET_HOME's model workers, or None when another process has it."""
+    make_private(run_folder())
+    lock = os.open(run_folder() / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return Control(listen_on(run_folder() / CONTROL_NAME), lock)
+
+
+def owner_child(control: Control, supervisor: int) -> Child:
+    """Return the owner of the model workers as a process that is started once somebody asks for one."""
+    return Child(
+        "model workers",
+        [*_command(control), str(supervisor)],
+        pass_descriptors=(control.socket.fileno(),),
+        starts_for=control.socket,
+        environment=_environment(),
+    )
+
+
+def run_owner(control: Control) -> NoReturn:
+    """Become the owner of the model workers."""
+    for descriptor in (control.socket.fileno(), control.lock):
+        os.set_inheritable(descriptor, True)
+    os.execve(sys.executable, _command(control), _environment())  # noqa: S606  (our own module)
+
+
+def _command(control: Control) -> list[str]:
+    module = "trivet.dataplane.engines.worker.owner"
+    return [sys.executable, "-m", module, str(run_folder()), str(control.socket.fileno())]
+
+
+def _environment() -> dict[str, str]:
+    """Return what the owner needs to find the installed code: no secret of the site's goes there."""
+    return {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+
+
+def _check(name: str, value: Any, low: float, high: float) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{name} must be a number from {low:g} to {high:g}")
