@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from trivet.core.errors import PermissionDenied, TrivetError, Unauthenticated, Unavailable
 from trivet.core.snapshot import Snapshot
 from trivet.dataplane.lease import Lease
+from trivet.dataplane.metrics.backlog import Backlog
 from trivet.dataplane.metrics.families import UNKNOWN
 from trivet.dataplane.metrics.meter import Meter, now
 from trivet.dataplane.reconcile import Reconciler
@@ -57,6 +58,7 @@ class Plane:
     allowed_hosts: tuple[str, ...] = ("*",)
     release: str = "0"
     meter: Meter = field(default_factory=Meter)
+    backlog: Backlog = field(default_factory=Backlog)
     witnesses: tuple[Witness, ...] = ()
     metrics_aliases: tuple[str, ...] = ()  # other products whose names are told as well: "triton"
     table: Table = EMPTY_TABLE

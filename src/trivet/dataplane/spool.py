@@ -36,6 +36,7 @@ HEADER = struct.Struct("<2sII")
 SEGMENT_BYTES = 16 * 1024 * 1024
 MAX_RECORD_BYTES = 1024 * 1024
 SUFFIX = ".seg"
+MARK = ".shipped"
 ABANDONED_SECONDS = 60  # a segment half made this long ago was not finished by its worker, which died
 _PARTIAL = ".new"
 
@@ -60,7 +61,7 @@ class Spool:
         self.commits = GroupCommit(self._sync) if survives_power_loss else None
         self._left: list[int] = []  # descriptors of segments that are full, still to be synced and closed
         self.folder = root / worker
-        self._root = root
+        self.root = root
         self._segment_bytes = segment_bytes
         self._limit_bytes = limit_bytes
         self._lock = threading.Lock()
@@ -164,7 +165,7 @@ class Spool:
             if self.commits is not None:
                 os.fsync(descriptor)
                 _sync_folder(self.folder)
-                _sync_folder(self._root)
+                _sync_folder(self.root)
         except OSError:
             os.close(descriptor)
             partial.unlink(missing_ok=True)
@@ -172,7 +173,7 @@ class Spool:
         return descriptor
 
     def _refuse_beyond_limit(self) -> None:
-        if self._limit_bytes and spool_bytes(self._root) + self._segment_bytes > self._limit_bytes:
+        if self._limit_bytes and spool_bytes(self.root) + self._segment_bytes > self._limit_bytes:
             raise OSError(errno.EDQUOT, "the spool is at its bound (TRIVET_SPOOL_MB); is the keeper running?")
 
 
@@ -222,8 +223,25 @@ class Segment:
         except FileNotFoundError:
             return
 
+    def mark_shipped(self, offset: int) -> None:
+        """Note, for whoever wants to know what waits, that all before `offset` is in the log. The log itself decides."""
+        descriptor = os.open(self.path.with_suffix(MARK), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(descriptor, offset.to_bytes(8, "little"), 0)
+        finally:
+            os.close(descriptor)
+
+    @property
+    def shipped(self) -> int:
+        """The offset that was marked last; 0 for none."""
+        try:
+            return int.from_bytes(self.path.with_suffix(MARK).read_bytes(), "little")
+        except FileNotFoundError:
+            return 0
+
     def remove(self) -> None:
         """Delete the segment, and its worker's folder once that is empty."""
+        self.path.with_suffix(MARK).unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # its worker has more segments
             self.path.parent.rmdir()

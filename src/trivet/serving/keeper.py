@@ -118,6 +118,7 @@ class Keeper:
         offset = self._offsets.get(place)
         if offset is None:
             offset = shipped_offset(*place)
+            segment.mark_shipped(offset)
         shipped = 0
         may_rest = spool_bytes(self._spool) < self._hurry_bytes
         for batch in _batches(self._records(segment, offset)):
@@ -125,6 +126,7 @@ class Keeper:
             offset = batch[-1][1]
             ship([record for record, _ in batch if record is not None], cursor=(*place, offset))
             self._offsets[place] = offset
+            segment.mark_shipped(offset)
             shipped += len(batch)
             if may_rest:
                 self._stopping.wait(REST * (time.monotonic() - started))

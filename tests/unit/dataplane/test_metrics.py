@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from trivet.dataplane.metrics.exposition import Exposition
 from trivet.dataplane.metrics.families import BOUNDS_NS, bucket
 from trivet.dataplane.metrics.meter import Meter
 from trivet.dataplane.metrics.totals import Duration, Totals
+from trivet.dataplane.spool import segments
 
 
 @pytest.fixture
@@ -339,3 +341,33 @@ def test_tritons_names_are_told_where_they_are_asked_for(tmp_path: Path):
     assert samples["nv_inference_request_failure", "churn", "1", "BACKEND"] == 1
     assert samples["nv_inference_request_duration_us", "churn", "1"] > 0
     assert {key[1] for key in samples} == {"churn"}
+
+
+def test_an_age_is_that_of_the_process_furthest_behind(root: Path):
+    one, other = Meter(root, "a"), Meter(root, "b")
+    one.gauge("trivet_snapshot_age_seconds", value=time.monotonic_ns())
+    other.gauge("trivet_snapshot_age_seconds", value=time.monotonic_ns() - 7_000_000_000)
+    ((family),) = text_string_to_metric_families(Exposition(one.read(), ()).text().decode())
+    assert 7 <= family.samples[0].value < 67
+
+
+def test_a_scrape_tells_what_waits_for_the_keeper(watched: World):
+    names = ("trivet_spool_unshipped_records", "trivet_spool_oldest_seconds")
+    assert [scrape(watched)[name,] for name in names] == [0, 0]
+    for _ in range(5):
+        watched.ask()
+    samples = scrape(watched)
+    assert samples["trivet_spool_unshipped_records",] == 5
+    assert 0 < samples["trivet_spool_oldest_seconds",] < 60
+    assert samples["trivet_spool_bytes",] == 4 * 1024 * 1024
+    (segment,) = segments(watched.spool_root)
+    offsets = [offset for _, offset in segment.payloads(0)]
+    segment.mark_shipped(offsets[2])
+    assert scrape(watched)["trivet_spool_unshipped_records",] == 2
+    watched.ask()
+    assert scrape(watched)["trivet_spool_unshipped_records",] == 3
+    segment.mark_shipped(offsets[-1])
+    watched.plane.spool.close()
+    segment.remove()
+    assert [scrape(watched)[name,] for name in names] == [0, 0]
+    assert not list(watched.spool_root.iterdir())
