@@ -13,7 +13,14 @@ from trivet.core.datatypes import ACCEPTED, FP32_MAX, INTEGER_BOUNDS, MAX_ELEMEN
 from trivet.core.examples import infer_body
 from trivet.core.signature import Input, Output, Signature
 from trivet.dataplane.protocol.catalogue import HTTP_STATUS
-from trivet.dataplane.protocol.parameters import MAX_CALLERS_KEY, MAX_KEY, MAX_PARAMETERS, MAX_TEXT
+from trivet.dataplane.protocol.parameters import (
+    LARGEST_INTEGER,
+    LEAST_INTEGER,
+    MAX_CALLERS_KEY,
+    MAX_KEY,
+    MAX_PARAMETERS,
+    MAX_TEXT,
+)
 
 VERSION = "3.1.0"
 JSON = "application/json"
@@ -235,7 +242,8 @@ def _schemas(signature: Signature, max_rows: int) -> dict[str, Schema]:
 
 def _parameters(extra: Mapping[str, Schema], *never: str) -> Schema:
     text = {"type": ["string", "null"], "maxLength": MAX_CALLERS_KEY}
-    flag, integer = {"type": ["boolean", "null"]}, {"type": ["integer", "null"]}
+    within_64_bits = {"minimum": LEAST_INTEGER, "maximum": LARGEST_INTEGER}
+    flag, integer = {"type": ["boolean", "null"]}, {"type": ["integer", "null"], **within_64_bits}
     refused = "|".join(["headers$", "sequence_", "triton_", "shared_memory_", *(f"{name}$" for name in never)])
     return {
         "type": ["object", "null"],
@@ -253,7 +261,11 @@ def _parameters(extra: Mapping[str, Schema], *never: str) -> Schema:
         },
         "propertyNames": {"pattern": f"^(?!{refused})", "maxLength": MAX_KEY},
         "maxProperties": MAX_PARAMETERS,
-        "additionalProperties": {"type": ["string", "number", "boolean", "null"], "maxLength": MAX_TEXT},
+        "additionalProperties": {
+            "type": ["string", "number", "boolean", "null"],
+            "maxLength": MAX_TEXT,
+            **within_64_bits,
+        },
     }
 
 
