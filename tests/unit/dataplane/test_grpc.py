@@ -22,6 +22,8 @@ from trivet.dataplane.frontends.grpc.descriptor import INFERENCE, inference
 from trivet.dataplane.frontends.grpc.server import MAX_METADATA, MESSAGE_OVERHEAD
 from trivet.dataplane.plane import Limits
 from trivet.dataplane.protocol.catalogue import GRPC_STATUS, HTTP_STATUS
+from trivet.dataplane.spool import Spool
+from trivet.dataplane.witness import Passage, Witness
 
 Code = grpc.StatusCode
 
@@ -144,6 +146,32 @@ def test_a_request_id_is_kept_and_another_is_made_where_it_is_none(door: Door):
     asked = [*door.metadata, ("x-request-id", "no id at all")]
     answer, trailing = door.call("ModelInfer", request(), metadata=asked)
     assert trailing["x-request-id"] == answer.parameters["prediction_id"].string_param
+
+
+def test_whoever_watches_is_shown_each_call_once_it_is_over(door: Door):
+    seen: list[Passage] = []
+
+    class Watching(Witness):
+        def see(self, passage: Passage) -> None:
+            seen.append(passage)
+
+    door.world.plane.witnesses = (Watching(),)
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    door.ask("ModelInfer", request(), metadata=[*door.metadata, ("traceparent", trace)])
+    refused(door, request(model="nobody"))
+    assert [(p.door, p.model, p.version, p.code) for p in seen] == [
+        ("grpc", "churn", 1, "OK"),
+        ("grpc", "_unknown", 0, "UNKNOWN_MODEL"),
+    ]
+    assert seen[0].traceparent == door.world.records()[0].traceparent == trace
+
+
+def test_an_answer_waits_for_the_disk_where_power_must_lose_nothing(tmp_path: Path):
+    world = World(tmp_path)
+    world.plane.spool = Spool(tmp_path / "spool", "durable", survives_power_loss=True)
+    with Door(world) as door:
+        door.ask("ModelInfer", request())
+    assert len(world.records()) == 1
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------
@@ -474,6 +502,29 @@ def test_descriptions_say_what_rest_says(door: Door):
     with pytest.raises(grpc.RpcError) as raised:
         door.ask("ServerMetadata", metadata=[])
     assert raised.value.code() == Code.UNAUTHENTICATED
+
+
+def test_the_repository_is_listed_loaded_and_unloaded_as_by_rest(door: Door):
+    door.world.route({1: 100}, verbs={"promote", "predict"})
+    asked: list = []
+    door.world.plane.change_loading = asked.append
+    listed = door.ask("RepositoryIndex").models
+    _, told, _ = door.world.ask(path="/v2/repository/index", body=b"")
+    assert [(m.name, m.version, m.state, m.reason) for m in listed] == [tuple(entry.values()) for entry in told]
+    unload = inference.RepositoryModelUnloadRequest(model_name="churn")
+    unload.parameters["unload_dependents"].bool_param = False  # as tritonclient sends it
+    door.ask("RepositoryModelUnload", unload)
+    door.ask("RepositoryModelLoad", inference.RepositoryModelLoadRequest(model_name="churn"))
+    assert [(change.model, change.is_load) for change in asked] == [("churn", False), ("churn", True)]
+    load = inference.RepositoryModelLoadRequest(model_name="churn")
+    load.parameters["file:1/model.onnx"].bytes_param = b"x"
+    with pytest.raises(grpc.RpcError) as raised:
+        door.ask("RepositoryModelLoad", load)
+    assert raised.value.code() == Code.INVALID_ARGUMENT
+    door.world.route({1: 100})
+    with pytest.raises(grpc.RpcError) as raised:
+        door.ask("RepositoryModelUnload", unload)
+    assert raised.value.code() == Code.PERMISSION_DENIED
 
 
 def test_what_is_not_offered_is_unimplemented(door: Door):

@@ -205,7 +205,7 @@ class Exchange:
         if target.kind == "infer" or target.kind in ROWS_DOORS:
             self._entrance = enter(self._plane, self.credentials or presented_key(headers), target.model, "predict")
             if b"traceparent" in headers:
-                self._entrance.traceparent = _traceparent(headers)
+                self._entrance.traceparent = presented_traceparent(headers)
             if target.kind == "predict" and _is_csv(headers.get(b"content-type", b"")):
                 self._target = target._replace(kind="predict_csv")
             self._json_length = _check_media(headers, self._target.kind)
@@ -294,7 +294,7 @@ class Exchange:
 
     def _be_seen(self, version: int, code: str, ended: int, answer: Answer | None = None, waited: int = 0) -> None:
         """Show the request, which is over, to whoever wants to see it."""
-        target, began, traceparent = self._target, self._began, _traceparent(self._headers)
+        target, began, traceparent = self._target, self._began, presented_traceparent(self._headers)
         model = target.model if target.model in self._plane.table.models else UNKNOWN
         door = DOORS[target.kind]
         passage = Passage(door, model, version, code, began, ended, self.request_id, traceparent, answer, waited)
@@ -390,7 +390,7 @@ def presented_key(headers: Headers) -> str | None:
     return key.decode("latin-1") if key is not None else None
 
 
-def _traceparent(headers: Headers) -> str:
+def presented_traceparent(headers: Headers) -> str:
     """Return the caller's place in its own trace; empty for none, and for what is none."""
     given = headers.get(b"traceparent", b"").decode("latin-1")
     return given if _TRACEPARENT.fullmatch(given) else ""

@@ -16,14 +16,17 @@ from trivet.dataplane.authentication import authenticate
 from trivet.dataplane.deadline import deadline_of
 from trivet.dataplane.frontends.grpc.codec import Message, read_request, write_answer
 from trivet.dataplane.frontends.grpc.descriptor import inference
-from trivet.dataplane.frontends.rest import REPEATED, presented_key, read_headers
-from trivet.dataplane.frontends.slow_lane import is_slow
+from trivet.dataplane.frontends.rest import REPEATED, presented_key, presented_traceparent, read_headers
+from trivet.dataplane.frontends.slow_lane import Lane, is_slow, lane_of
 from trivet.dataplane.infer import Entrance, enter, infer
+from trivet.dataplane.metrics.exposition import OK
+from trivet.dataplane.metrics.families import UNKNOWN
 from trivet.dataplane.metrics.meter import now
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.catalogue import grpc_status
 from trivet.dataplane.protocol.decode import ID_PATTERN
-from trivet.dataplane.protocol.messages import Caller
+from trivet.dataplane.protocol.messages import Answer, Caller
+from trivet.dataplane.witness import Passage
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +71,7 @@ class Call:
     def enter(self, caller: Caller) -> Entrance:
         """Return the entrance of `caller` to the model that was asked; raises what the corridor's `enter` raises."""
         self._entrance = entrance = enter(self.plane, caller, self._model, "predict")
+        entrance.traceparent = presented_traceparent(self._headers)
         return entrance
 
     @property
@@ -90,7 +94,19 @@ class Call:
             error = InternalError("internal error; the server's log has it.")
         version = self._entrance.version if self._entrance else 0
         self.plane.count_refusal(error, self._model, version, self.door, self._began)
+        if self.plane.witnesses and self.door:
+            self.request_id = self.request_id or new_prediction_id()
+            self.be_seen(version, error.code, now())
         return Refusal(STATUSES[status], error.message, error.code, [("trivet-error", error.code), *self.trailing])
+
+    def be_seen(self, version: int, code: str, ended: int, answer: Answer | None = None, waited: int = 0) -> None:
+        """Show what was asked, which is over, to whoever wants to see it."""
+        model = self._model if self._model in self.plane.table.models else UNKNOWN
+        traceparent = presented_traceparent(self._headers)
+        request_id = self.request_id or (answer.prediction_id if answer else "")
+        passage = Passage(DOOR, model, version, code, self._began, ended, request_id, traceparent, answer, waited)
+        for witness in self.plane.witnesses:
+            witness.see(passage)
 
     @property
     def trailing(self) -> Metadata:
@@ -119,6 +135,11 @@ class Prediction:
         """True when `run` may take longer than an event loop should be held: say `wait` before it does."""
         return is_slow(self._entrance, self._request, self._call.plane.limits)
 
+    @property
+    def lane(self) -> Lane:
+        """Where it waits for a thread."""
+        return lane_of(self._entrance, self._call.plane.limits)
+
     def wait(self) -> None:
         """Note that it waits for a thread from now on."""
         self._waits_since = now()
@@ -126,7 +147,7 @@ class Prediction:
     def run(self) -> Message:
         """Predict, record, and return the ModelInferResponse; `trailing` is then the metadata its call ends with.
 
-        Raises what `infer` raises.
+        Nothing is sent of it before `spool.commits` says so, where there are such. Raises what `infer` raises.
         """
         call = self._call
         waited = now() - self._waits_since if self._waits_since else 0
@@ -138,6 +159,7 @@ class Prediction:
             selector=self._selector,
             request_id=call.request_id,
             deadline=self._deadline,
+            is_held=True,
         )
         self.trailing = [
             ("trivet-prediction-id", answer.prediction_id),
@@ -145,7 +167,10 @@ class Prediction:
             ("x-request-id", call.request_id or answer.prediction_id),
         ]
         message = write_answer(answer, is_raw=self._is_raw)
-        call.plane.meter.answered(answer, DOOR, call.began, now(), waited)
+        ended = now()
+        call.plane.meter.answered(answer, DOOR, call.began, ended, waited)
+        if call.plane.witnesses:
+            call.be_seen(answer.version, OK, ended, answer, waited)
         return message
 
 

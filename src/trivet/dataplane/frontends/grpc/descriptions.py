@@ -1,4 +1,4 @@
-"""The calls that only read: what REST says of the server and its models, as messages."""
+"""The calls that ask for no prediction: what REST says of the server, its models and its repository, as messages."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from trivet.dataplane.frontends.grpc.call import cut_name
 from trivet.dataplane.frontends.grpc.codec import Message
 from trivet.dataplane.frontends.grpc.descriptor import inference
 from trivet.dataplane.frontends.paths import Target
+from trivet.dataplane.frontends.repository import RepositoryCall
 from trivet.dataplane.plane import Plane
-from trivet.dataplane.protocol.messages import Caller
+from trivet.dataplane.protocol.messages import Caller, Scalar
+from trivet.dataplane.protocol.metadata import encode
 
 Describe = Callable[[Plane, Caller, Message], Message]
 
@@ -65,6 +67,37 @@ def model_metadata(plane: Plane, caller: Caller, message: Message) -> Message:
 def model_configuration(plane: Plane, caller: Caller, message: Message) -> Message:
     """Return a version's configuration."""
     return _filled(inference.ModelConfigResponse(), {"config": _of_model(plane, caller, "config", message)})
+
+
+def repository_index(plane: Plane, caller: Caller, message: Message) -> Message:
+    """Return every version that `caller` may see, with its state in this process."""
+    call = RepositoryCall(plane, caller, Target("index"))
+    call.receive(encode({"ready": message.ready}))
+    return _filled(inference.RepositoryIndexResponse(), {"models": call.run()})
+
+
+def load(plane: Plane, caller: Caller, message: Message) -> Message:
+    """Load a model in every worker. Waits for them: call it in a thread."""
+    return _changed(plane, caller, message, "load", inference.RepositoryModelLoadResponse())
+
+
+def unload(plane: Plane, caller: Caller, message: Message) -> Message:
+    """Unload a model in every worker. Waits for them: call it in a thread."""
+    return _changed(plane, caller, message, "unload", inference.RepositoryModelUnloadResponse())
+
+
+def _changed(plane: Plane, caller: Caller, message: Message, kind: str, done: Message) -> Message:
+    call = RepositoryCall(plane, caller, Target(kind, cut_name(message.model_name)))
+    call.receive(encode({"parameters": {name: _plain(value) for name, value in message.parameters.items()}}))
+    call.run()
+    return done
+
+
+def _plain(parameter: Message) -> Scalar:
+    """Return a parameter as JSON would have it; bytes, which only refused ones have, as nothing."""
+    choice = parameter.WhichOneof("choice")
+    value = getattr(parameter, choice) if choice else None
+    return None if isinstance(value, bytes) else value
 
 
 def _of_model(plane: Plane, caller: Caller, kind: str, message: Message) -> Any:

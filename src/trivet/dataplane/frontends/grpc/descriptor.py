@@ -15,6 +15,11 @@ Fields = dict[str, tuple[int, str]]
 
 _PARAMETERS = "map InferParameter"
 _NAMED: Fields = {"name": (1, "string"), "version": (2, "string")}
+_CHANGE: Fields = {
+    "repository_name": (1, "string"),
+    "model_name": (2, "string"),
+    "parameters": (3, "map ModelRepositoryParameter"),
+}
 _TENSOR: Fields = {
     "name": (1, "string"),
     "datatype": (2, "string"),
@@ -109,6 +114,19 @@ INFERENCE: dict[str, Fields] = {
     "ModelDynamicBatching": {"max_queue_delay_microseconds": (2, "uint64")},
     "ModelParameter": {"string_value": (1, "string")},
     "ModelResponseCache": {"enable": (1, "bool")},
+    "RepositoryIndexRequest": {"repository_name": (1, "string"), "ready": (2, "bool")},
+    "RepositoryIndexResponse": {"models": (1, "repeated RepositoryIndexResponse.ModelIndex")},
+    "RepositoryIndexResponse.ModelIndex": {**_NAMED, "state": (3, "string"), "reason": (4, "string")},
+    "RepositoryModelLoadRequest": _CHANGE,
+    "RepositoryModelLoadResponse": {},
+    "RepositoryModelUnloadRequest": _CHANGE,
+    "RepositoryModelUnloadResponse": {},
+    "ModelRepositoryParameter": {
+        "bool_param": (1, "oneof bool"),
+        "int64_param": (2, "oneof int64"),
+        "string_param": (3, "oneof string"),
+        "bytes_param": (4, "oneof bytes"),
+    },
 }
 INFERENCE_ENUMS: dict[str, dict[str, int]] = {
     "DataType": {

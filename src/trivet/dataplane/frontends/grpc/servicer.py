@@ -40,7 +40,12 @@ WITH_A_KEY: dict[str, tuple[Any, descriptions.Describe]] = {
     "ServerMetadata": (inference.ServerMetadataRequest, descriptions.server_metadata),
     "ModelReady": (inference.ModelReadyRequest, descriptions.model_ready),
     "ModelMetadata": (inference.ModelMetadataRequest, descriptions.model_metadata),
+    "RepositoryIndex": (inference.RepositoryIndexRequest, descriptions.repository_index),
     "ModelConfig": (inference.ModelConfigRequest, descriptions.model_configuration),
+}
+CHANGES: dict[str, tuple[Any, descriptions.Describe]] = {
+    "RepositoryModelLoad": (inference.RepositoryModelLoadRequest, descriptions.load),
+    "RepositoryModelUnload": (inference.RepositoryModelUnloadRequest, descriptions.unload),
 }
 
 
@@ -63,6 +68,8 @@ class Servicer(grpc.GenericRpcHandler):  # type: ignore[misc]  # the library has
             self._methods[f"/{INFERENCE_SERVICE}/{name}"] = partial(self._for_public, public)
         for name, (kind, describe) in WITH_A_KEY.items():
             self._methods[f"/{INFERENCE_SERVICE}/{name}"] = partial(self._for_description, kind, describe)
+        for name, (kind, change) in CHANGES.items():
+            self._methods[f"/{INFERENCE_SERVICE}/{name}"] = partial(self._for_change, kind, change)
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         """Return what answers the call. It is judged on its metadata alone, before its message is read."""
@@ -140,10 +147,14 @@ class Servicer(grpc.GenericRpcHandler):  # type: ignore[misc]  # the library has
         await self._catch_up()
         message = parsed(inference.ModelInferRequest, data)
         prediction = Prediction(call, self._let_in(call), message, ignored=ignored)
-        if not prediction.is_slow:
-            return prediction, prediction.run()
-        prediction.wait()
-        return prediction, await self._slow_lane.run(prediction.run)
+        if prediction.is_slow:
+            prediction.wait()
+            answer = await self._slow_lane.run(prediction.run, prediction.lane)
+        else:
+            answer = prediction.run()
+        if self._plane.spool.commits is not None:
+            await self._plane.spool.commits.held()
+        return prediction, answer
 
     async def _stream(self, call: Call, _requests: object, context: Context) -> None:
         """Answer each message before the next is read: in order, and one at a time."""
@@ -192,6 +203,15 @@ class Servicer(grpc.GenericRpcHandler):  # type: ignore[misc]  # the library has
         async def answer(data: bytes) -> Message:
             await self._catch_up()
             return describe(self._plane, call.authenticate(), parsed(kind, data))
+
+        self._check_key(call)
+        return _unary(call, answer)
+
+    def _for_change(self, kind: Any, change: descriptions.Describe, call: Call) -> grpc.RpcMethodHandler:
+        async def answer(data: bytes) -> Message:
+            await self._catch_up()
+            caller, message = call.authenticate(), parsed(kind, data)
+            return await self._slow_lane.run(lambda: change(self._plane, caller, message))
 
         self._check_key(call)
         return _unary(call, answer)
