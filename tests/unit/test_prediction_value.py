@@ -1,5 +1,6 @@
 """A prediction as a value: what it equals, how it orders; and a row as Python code holds it."""
 
+from dataclasses import replace
 from enum import Enum, IntEnum
 
 import numpy as np
@@ -73,3 +74,8 @@ def test_a_value_becomes_the_plain_one_it_stands_for(given, plain):
 def test_an_infinite_value_is_refused():
     with pytest.raises(InvalidRequest, match="infinite"):
         _features({"x": np.float32("inf")})
+
+
+def test_an_answer_in_place_of_another_says_so():
+    assert "fallback_from" not in made(0.5).as_dict()
+    assert replace(made(0.5), version=0, route="fallback", fallback_from=3).as_dict()["fallback_from"] == 3

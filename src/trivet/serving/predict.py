@@ -91,6 +91,7 @@ def _predictions(answer: Answer, features: list[dict[str, Any]], latency_ms: flo
             features=given,
             cached=answer.cached,
             latency_ms=latency_ms,
+            fallback_from=answer.fallback_from,
         )
         for row, given in zip(answer_rows(answer), features, strict=True)
     ]

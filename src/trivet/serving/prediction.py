@@ -16,7 +16,8 @@ class Prediction:
     Two predictions are equal when their values are, whichever requests they answer; `id` tells those apart. One that has
     a probability per class equals no number, and has no order.
     `value` is a number, or `{class: probability}`; `decision` is the label in words, empty for a plain number.
-    `latency_ms` is in milliseconds, from the call to the answer.
+    `latency_ms` is in milliseconds, from the call to the answer. `fallback_from` is the version that failed, where another
+    answered for it; `version` 0 is a constant.
     """
 
     value: Any  # a number, or class -> probability
@@ -30,6 +31,7 @@ class Prediction:
     features: Mapping[str, Any] = field(default_factory=dict)
     cached: bool = False
     latency_ms: float = 0.0
+    fallback_from: int | None = None
 
     def __float__(self) -> float:
         if isinstance(self.value, Mapping):
@@ -63,4 +65,6 @@ class Prediction:
         row: dict[str, Any] = {"id": self.id, "value": self.value, "decision": self.decision}
         if self.flags:
             row["flags"] = dict(self.flags)
+        if self.fallback_from is not None:
+            row["fallback_from"] = self.fallback_from
         return {"model": self.model, "version": self.version, "route": self.route, **row}

@@ -163,6 +163,27 @@ def test_a_version_or_alias_in_the_path_goes_before_any_key(world: World):
     assert asked(world, path="/v2/models/churn/versions/champion/infer", route_key="ada") == ("1", "alias")
 
 
+def test_4_every_path_answers_the_same_however_the_version_is_named(world: World):
+    def said(path: str, body: dict) -> tuple[dict, str]:
+        status, answer, headers = world.ask("POST", path, body)
+        assert status == 200, answer
+        told = answer.pop("parameters", {})
+        for row in answer.get("rows", ()):
+            row.pop("id")
+        return answer, headers["trivet-model-version"] + " " + str(told.get("route", ""))
+
+    world.route({2: 100})
+    for path, body in (
+        ("/v2/models/churn{}/infer", infer_body()),
+        ("/v2/models/churn{}/predict", {"rows": [GOOD_ROW]}),
+        ("/v1/models/churn{}:predict", {"instances": [GOOD_ROW]}),
+    ):
+        told = [said(path.format(named), body) for named in ("", "/versions/2", "/versions/champion")]
+        assert [answer for answer, _ in told] == [told[0][0]] * 3
+        if path.startswith("/v2"):
+            assert [reason for _, reason in told] == ["2 only", "2 pinned", "2 alias"]
+
+
 def test_champion_in_the_path_never_reaches_a_canary(world: World):
     world.route({1: 51, 2: 49})
     model = world.plane.table.models["churn"]
