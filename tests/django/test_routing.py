@@ -129,6 +129,16 @@ def test_an_alias_in_the_chain_is_followed_and_may_point_nowhere(churn: Register
     assert entry().fallback == (4,)
 
 
+def test_nobody_answers_for_a_model_that_was_unloaded(churn: RegisteredModel):
+    handle(shadows={3: 20}, fallback=[4, CONSTANT])
+    actions.unload(model="churn", actor="user:ana")
+    model = entry()
+    assert (model.shadows, model.fallback, model.constant) == ((), (), None)
+    actions.load(model="churn", actor="user:ana")
+    model = entry()
+    assert (model.shadows, model.fallback, model.constant) == ((Route(3, 20),), (4,), CONSTANT)
+
+
 def test_the_signal_tells_it(churn: RegisteredModel, django_capture_on_commit_callbacks):
     told = []
 

@@ -150,7 +150,8 @@ def _model_entry(
     shadows: tuple[snapshot.Route, ...],
     aliases: dict[str, int],
 ) -> snapshot.ModelEntry:
-    chain = [aliases.get(step, 0) if isinstance(step, str) else step for step in model.fallback or ()]
+    steps = [] if model.unloaded else model.fallback or []  # nobody answers for a model that was unloaded
+    chain = [aliases.get(step, 0) if isinstance(step, str) else step for step in steps]
     fallback = tuple(number for number in chain if isinstance(number, int) and number)  # an alias may point nowhere
     constant = next((step for step in chain if isinstance(step, dict)), None)
     needed = {route.version for route in routes} | set(aliases.values()) | set(fallback)
@@ -171,7 +172,7 @@ def _model_entry(
         aliases=aliases,
         anonymous=model.anonymous and not conf.REQUIRE_KEY(),
         sticky_by=model.sticky_by,
-        shadows=shadows,
+        shadows=() if model.unloaded else shadows,
         fallback=fallback,
         constant=constant,
     )
