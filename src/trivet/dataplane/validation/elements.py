@@ -24,13 +24,7 @@ def elements_of(check: Check, tensor: Tensor, rows: int, model: str) -> list[Any
     if data is None:
         raise InvalidRequest(f"{model}: input {quoted(check.name)} has no data.", code="MISSING_FIELD")
     if data and type(data[0]) is list:
-        data = _flattened(tensor, model)
-    if tensor.datatype in NO_JSON and tensor.datatype in check.accepted:
-        raise InvalidRequest(
-            f"{model}: input {quoted(check.name)}: {tensor.datatype} has no JSON form; send binary tensors.",
-            code="BINARY_REQUIRED",
-            field=check.name,
-        )
+        data = flattened(tensor, model)
     expected = rows if check.is_column else math.prod(tensor.shape)
     if len(data) != expected:
         raise InvalidRequest(
@@ -40,6 +34,12 @@ def elements_of(check: Check, tensor: Tensor, rows: int, model: str) -> list[Any
         )
     kinds = check.kinds if tensor.datatype == check.datatype else _kinds_sent(check, tensor.datatype, model)
     if not kinds.issuperset(map(type, data)):
+        if tensor.datatype in NO_JSON:
+            raise InvalidRequest(
+                f"{model}: input {quoted(check.name)}: {tensor.datatype} has no JSON form; send binary tensors.",
+                code="BINARY_REQUIRED",
+                field=check.name,
+            )
         if check.datatype == "BYTES" and bytes in map(type, data):
             return [text_of(check, place, value, model) for place, value in enumerate(data)]
         raise _wrong_element(check, data, tensor.datatype, kinds, model)
@@ -91,7 +91,8 @@ def out_of_range(check: Check, place: int, value: Any, datatype: str, model: str
     )
 
 
-def _flattened(tensor: Tensor, model: str) -> list[Any]:
+def flattened(tensor: Tensor, model: str) -> list[Any]:
+    """Return nested data row by row; raises `InvalidRequest` where it is not nested exactly as its shape."""
     level: list[Any] = tensor.data or []
     for dimension in tensor.shape[1:]:
         below: list[Any] = []
@@ -111,6 +112,8 @@ def _kinds_sent(check: Check, datatype: str, model: str) -> frozenset[type]:
     """Return the Python types that elements of `datatype` may have where the signature has a wider one."""
     if datatype not in check.accepted:
         raise datatype_error(check, datatype, model)
+    if datatype in NO_JSON:
+        return frozenset()
     return PYTHON_TYPES[datatype] | ({type(None)} if check.spec.nullable else frozenset())
 
 

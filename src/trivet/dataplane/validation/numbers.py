@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from trivet.core.datatypes import INTEGER_BOUNDS
 from trivet.core.errors import InvalidRequest, quoted
+from trivet.dataplane.validation.buffers import array_of
 from trivet.dataplane.validation.elements import out_of_range, row_of
 from trivet.dataplane.validation.plan import Check, Flags, Group
 
@@ -18,6 +20,8 @@ Columns = list[list[Any]]
 
 def number_array(check: Check, values: list[Any], model: str) -> np.ndarray:
     """Return `values`, of checked types, as an array; what becomes infinite by that is left for `judge_non_finite`."""
+    if (array := array_of(values, len(values), check.dtype)) is not None:
+        return array
     try:
         with np.errstate(over="ignore"):
             return np.array(values, dtype=check.dtype)
@@ -33,6 +37,11 @@ def number_block(
     `columns` and `arrays` hold what each column is: a list, and the array of it where it came as bytes.
     """
     if not any(array is not None for array in arrays):
+        rows = len(columns[0])
+        if not group.is_nullable:
+            flat = array_of(itertools.chain.from_iterable(columns), len(columns) * rows, group.dtype)
+            if flat is not None:
+                return flat.reshape(len(columns), rows)
         try:
             with np.errstate(over="ignore"):
                 return np.array(columns, dtype=group.dtype)
@@ -43,6 +52,18 @@ def number_block(
     for place, (check, values, array) in enumerate(zip(checks, columns, arrays, strict=True)):
         block[place] = number_array(check, values, model) if array is None else array
     return block
+
+
+def not_from_null(columns: Columns, block: np.ndarray, finite: np.ndarray) -> list[int]:
+    """Return the places of columns whose numbers are not all `finite`, and not just because null is NaN in an array.
+
+    A list has null or NaN, never both: JSON knows the one, the typed contents of gRPC the other.
+    """
+    places: list[int] = np.flatnonzero(~finite.all(axis=1)).tolist()
+    if np.isinf(block).any():
+        return places
+    first = finite.argmin(axis=1).tolist()
+    return [place for place in places if columns[place][first[place]] is not None]
 
 
 def judge_non_finite(check: Check, values: list[Any], array: np.ndarray, model: str) -> list[Any]:
@@ -69,8 +90,10 @@ def apply_bounds(group: Group, checks: list[Check], block: np.ndarray, flags: Fl
     """Flag, clip or refuse what is outside the known range of its column, as the column's policy says; in place."""
     if group.lows is None:
         return
-    outside = ((block < group.lows) | (block > group.highs)).any(axis=1)
-    for place in np.flatnonzero(outside).tolist():
+    outside = (block < group.lows) | (block > group.highs)
+    if not outside.any():
+        return
+    for place in np.flatnonzero(outside.any(axis=1)).tolist():
         _outside(checks[place], block[place], flags, model)
 
 

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from trivet.core.datatypes import ACCEPTED, FLOATS, FP32_MAX, INTEGER_BOUNDS, NO_JSON, NUMPY_DTYPES, WIRE_DTYPES
@@ -15,6 +16,12 @@ from trivet.core.signature import Input, Output, Signature
 from trivet.model.bundle.packing import Pack
 
 _FP64_MAX = sys.float_info.max
+_ELEMENTS: dict[str, type] = {
+    "BOOL": bool,
+    "BYTES": str,
+    **dict.fromkeys(INTEGER_BOUNDS, int),
+    **dict.fromkeys(FLOATS, float),
+}
 PYTHON_TYPES: dict[str, frozenset[type]] = {
     "BOOL": frozenset({bool}),
     "BYTES": frozenset({str}),
@@ -70,6 +77,8 @@ class Check:
         self.is_column = spec.is_column
         self.accepted = ACCEPTED[spec.datatype]
         self.kinds = PYTHON_TYPES[spec.datatype] | ({type(None)} if spec.nullable else frozenset())
+        if spec.datatype in NO_JSON:
+            self.kinds = frozenset()  # no element of JSON is one
         self.known = frozenset(spec.categories) | {None} if spec.categories is not None else None
         self.low = -math.inf if spec.low is None else spec.low
         self.high = math.inf if spec.high is None else spec.high
@@ -97,6 +106,7 @@ class Group(NamedTuple):
     places: list[int]
     names: list[str]
     pack: str
+    is_nullable: bool
     lows: np.ndarray | None  # of shape (columns, 1); None where no column has bounds
     highs: np.ndarray | None
 
@@ -114,6 +124,7 @@ class Plan:
     others: list[int] = field(init=False)  # places of inputs that are not columns
     field_names: tuple[str, ...] = field(init=False)  # what a row may name
     is_plain: bool = field(init=False)  # a table whose usual rows need no closer look
+    usual: type[msgspec.Struct] | None = field(init=False)  # a list per input, of elements as JSON has them
     quick: list[tuple[Any, ...]] = field(init=False)  # of each check, what such a row is held against
     bytes_per_row: dict[str, int | None] = field(init=False)  # of each output; None where the signature does not tell
     answer_row_bytes: int = field(init=False)  # of all whose size is known
@@ -133,6 +144,7 @@ class Plan:
         set_once(self, "groups", [_group([checks[i] for i in p], p, pack) for (_, pack), p in groups.items()])
         quick = [(c.name, c.datatype, c.kinds, *c.unremarkable, c.known, c.missing) for c in checks]
         set_once(self, "quick", quick)
+        set_once(self, "usual", _usual(checks))
         set_once(self, "is_plain", all(check.is_plain for check in checks))
         sizes = {output.name: _bytes_per_row(output) for output in self.signature.outputs}
         set_once(self, "bytes_per_row", sizes)
@@ -141,6 +153,19 @@ class Plan:
         set_once(self, "is_binary_only", any(output.datatype in NO_JSON for output in self.signature.outputs))
         set_once(self, "field_names", self.signature.field_names)
         set_once(self, "others", [place for place, check in enumerate(checks) if not check.is_column])
+
+
+def _usual(checks: list[Check]) -> type[msgspec.Struct] | None:
+    """Return the type of a request's values, to be converted in one go: a quarter of what looking at each type costs."""
+    if any(check.datatype in NO_JSON for check in checks):
+        return None
+    lists = [(f"input_{place}", _list_of(check.spec)) for place, check in enumerate(checks)]
+    return msgspec.defstruct("Values", lists, array_like=True)
+
+
+def _list_of(spec: Input) -> Any:  # a type made from the signature
+    element = _ELEMENTS[spec.datatype]
+    return list[element | None] if spec.nullable else list[element]  # type: ignore[valid-type]
 
 
 def _bytes_per_row(output: Output) -> int | None:
@@ -158,4 +183,5 @@ def _group(checks: list[Check], places: list[int], pack: str) -> Group:
     if any(check.is_bounded for check in checks):
         lows = np.array([[check.low] for check in checks])
         highs = np.array([[check.high] for check in checks])
-    return Group(checks[0].dtype, places, [check.name for check in checks], pack, lows, highs)
+    is_nullable = any(check.spec.nullable for check in checks)
+    return Group(checks[0].dtype, places, [check.name for check in checks], pack, is_nullable, lows, highs)

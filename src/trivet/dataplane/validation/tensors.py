@@ -10,14 +10,21 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from trivet.core.errors import InvalidRequest, quoted
 from trivet.core.signature import Input, enumerate_names, unknown_input
 from trivet.dataplane.protocol.decode import MAX_RANK
 from trivet.dataplane.protocol.messages import RawBody, RawTensor, Tensor
-from trivet.dataplane.validation.elements import elements_of
-from trivet.dataplane.validation.numbers import apply_bounds, judge_non_finite, number_array, number_block
+from trivet.dataplane.validation.elements import elements_of, flattened
+from trivet.dataplane.validation.numbers import (
+    apply_bounds,
+    judge_non_finite,
+    not_from_null,
+    number_array,
+    number_block,
+)
 from trivet.dataplane.validation.plan import Check, Flags, Group, Plan, Validated
 from trivet.dataplane.validation.raw import raw_array, whole_body
 from trivet.dataplane.validation.texts import text_array, text_block
@@ -84,7 +91,7 @@ def _plain_row(plan: Plan, tensors: Tensors) -> Validated | None:
             return None
         values.append(value)
     feed: dict[str, np.ndarray] = {}
-    for dtype, places, names, pack, _, _ in plan.groups:
+    for dtype, places, names, pack, _, _, _ in plan.groups:
         block = np.array([values[place] for place in places], dtype=dtype)
         if pack:
             feed[pack] = block.reshape(1, -1)
@@ -105,6 +112,8 @@ class _Sent(NamedTuple):
 
 
 def _sent(plan: Plan, tensors: Tensors, rows: int, model: str) -> _Sent:
+    if (columns := _usual(plan, tensors, rows, model)) is not None:
+        return _Sent(columns, [None] * len(columns), rows)
     sent = _Sent([], [], rows)
     for check, tensor in zip(plan.checks, tensors, strict=True):
         if isinstance(tensor, RawTensor):
@@ -117,6 +126,26 @@ def _sent(plan: Plan, tensors: Tensors, rows: int, model: str) -> _Sent:
     return sent
 
 
+def _usual(plan: Plan, tensors: Tensors, rows: int, model: str) -> list[list[Any]] | None:
+    """Return the values of tensors of JSON that are complete and of the signature's datatypes; None for others."""
+    if plan.usual is None:
+        return None
+    lists = []
+    for check, tensor in zip(plan.checks, tensors, strict=True):
+        if isinstance(tensor, RawTensor) or tensor.data is None:
+            return None
+        data = tensor.data
+        if data and type(data[0]) is list:
+            data = flattened(tensor, model)
+        if len(data) != (rows if check.is_column else math.prod(tensor.shape)) or tensor.datatype != check.datatype:
+            return None
+        lists.append(data)
+    try:
+        return list(msgspec.structs.astuple(msgspec.convert(lists, plan.usual)))
+    except msgspec.ValidationError:
+        return None  # which element it is, and what of it, is found one by one
+
+
 def _block(plan: Plan, group: Group, sent: _Sent, flags: Flags, model: str) -> np.ndarray:
     """Return the columns of `group` as one array; a NaN becomes None in `sent.columns`, as the record keeps it."""
     checks = [plan.checks[place] for place in group.places]
@@ -125,7 +154,7 @@ def _block(plan: Plan, group: Group, sent: _Sent, flags: Flags, model: str) -> n
         return text_block(checks, columns, sent.rows, flags, model)
     block = number_block(group, checks, columns, [sent.arrays[place] for place in group.places], model)
     if group.dtype.kind == "f" and not (finite := np.isfinite(block)).all():
-        for place in np.flatnonzero(~finite.all(axis=1)).tolist():
+        for place in not_from_null(columns, block, finite):
             sent.columns[group.places[place]] = judge_non_finite(checks[place], columns[place], block[place], model)
     apply_bounds(group, checks, block, flags, model)
     return block
