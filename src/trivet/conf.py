@@ -211,6 +211,12 @@ KEY_PEPPER_FALLBACKS = Setting(
     "TRIVET_KEY_PEPPER_FALLBACKS", _default_pepper_fallbacks, secrets, "Earlier peppers that still open their keys."
 )
 SPOOL_MB = Setting("TRIVET_SPOOL_MB", lambda: 2048, integer(64, 10_000_000), "Bound of the spool on disk, in MiB.")
+MODELS_MEMORY_MB = Setting(
+    "TRIVET_MODELS_MEMORY_MB",
+    lambda: 0,
+    integer(0, 10_000_000),
+    "Memory a worker's loaded versions may take, in MiB, about; what does not fit is loaded when asked for. 0: no bound.",
+)
 DURABILITY = Setting(
     "TRIVET_DURABILITY",
     lambda: "process",
@@ -284,6 +290,7 @@ SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     KEY_PEPPER_FALLBACKS,
     SPOOL_MB,
     DURABILITY,
+    MODELS_MEMORY_MB,
     LOG_INPUTS,
     KEEPER,
     LEASE_SECONDS,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from trivet.core.constants import CONSTANT_RUNTIME, NO_VERSION, Constant, constant_digest
@@ -17,8 +18,9 @@ from trivet.core.examples import row_of_sample
 from trivet.core.signature import Signature
 from trivet.core.snapshot import KeyEntry, ModelEntry, Snapshot, VersionEntry
 from trivet.dataplane.cache.prediction_cache import PredictionCache
-from trivet.dataplane.engines.base import Engine
+from trivet.dataplane.engines.base import Engine, LoadedVersion
 from trivet.dataplane.engines.constant import ConstantVersion
+from trivet.dataplane.engines.shelf import Shelf, ShelvedVersion
 from trivet.dataplane.protocol.messages import Caller
 from trivet.dataplane.table import LiveModel, LiveVersion, Table
 from trivet.dataplane.validation.plan import Plan
@@ -34,10 +36,22 @@ class Reconciler:
     """Turns snapshots into tables. One thread calls `follow`; nobody else loads or unloads."""
 
     def __init__(
-        self, engines: Sequence[Engine], fetch: Fetch, max_rows: int, cache: PredictionCache | None = None
+        self,
+        engines: Sequence[Engine],
+        fetch: Fetch,
+        max_rows: int,
+        cache: PredictionCache | None = None,
+        memory_bytes: int = 0,
     ) -> None:
-        """`engines` are asked in order: the first that accepts a bundle loads it."""
+        """`engines` are asked in order: the first that accepts a bundle loads it.
+
+        With `memory_bytes`, what does not fit into so much of this process's memory is loaded when it is asked for; 0
+        means that all is loaded at once.
+        """
         self.cache = cache
+        self._shelf = Shelf(memory_bytes) if memory_bytes else None
+        self._fresh: dict[str, Bundle] = {}  # read just now, by digest; a version that is loaded at once is read once
+        self._later: list[ShelvedVersion] = []  # without traffic: loaded where there is room in the end
         self._engines = engines
         self._fetch = fetch
         self._max_rows = max_rows
@@ -51,6 +65,7 @@ class Reconciler:
         models = {
             name: self._unchanged_or_new(entry, before.models.get(name)) for name, entry in snapshot.models.items()
         }
+        self._fill()
         return Table(snapshot, models, _callers(snapshot.keys, before))
 
     def release_unused(self, table: Table) -> None:
@@ -74,12 +89,17 @@ class Reconciler:
                 continue
             if (loaded := self._loaded_or_failed(version, entry.name, failed)) is not None:
                 live[version.number] = loaded
+        if self._shelf is not None:
+            self._stock(self._shelf, entry, live, failed, may_push=before is not None and bool(before.routed))
         shadows = self._shadows(entry, failed)
         fallback = self._fallback(entry, live)
         if any(route.version in failed and route.weight for route in entry.routes) and before is not None:
             live = {**before.live, **live}
-            return LiveModel(entry, live, before.routed, failed, _slowest(live), shadows, fallback)
-        return LiveModel(entry, live, _shares(entry, live), failed, _slowest(live), shadows, fallback)
+            routed = before.routed
+        else:
+            routed = _shares(entry, live)
+        on_demand = tuple(v.loaded for v in live.values() if isinstance(v.loaded, ShelvedVersion))
+        return LiveModel(entry, live, routed, failed, _slowest(live), shadows, on_demand, fallback)
 
     def _loaded_or_failed(self, version: VersionEntry, model: str, failed: dict[int, str]) -> LiveVersion | None:
         """Return the version, loaded, or None with the reason in `failed`."""
@@ -92,6 +112,45 @@ class Reconciler:
                 "event=version_not_loaded model=%s version=%d error=%s", model, version.number, error, exc_info=trace
             )
             return None
+
+    def _stock(
+        self, shelf: Shelf, entry: ModelEntry, live: dict[int, LiveVersion], failed: dict[int, str], *, may_push: bool
+    ) -> None:
+        """Load what has traffic, where there is room or it `may_push` others out: then it answers as fast from the start
+        as later, and one that cannot be loaded replaces nobody.
+        """
+        routed = {route.version for route in entry.routes if route.weight}
+        for number, version in list(live.items()):
+            loaded = version.loaded
+            if not isinstance(loaded, ShelvedVersion):
+                continue
+            loaded.has_traffic = number in routed
+            if not loaded.has_traffic:
+                self._later.append(loaded)
+            elif may_push or shelf.has_room_for(loaded):
+                try:
+                    shelf.bring(loaded)
+                except TrivetError as error:
+                    failed[number] = str(error)
+                    del live[number]
+        self._fresh.clear()
+
+    def _fill(self) -> None:
+        later, self._later = self._later, []
+        for version in later:
+            if self._shelf is not None and self._shelf.has_room_for(version):
+                with suppress(TrivetError):  # logged; it is tried again when it is asked for
+                    self._shelf.bring(version)
+        self._fresh.clear()
+
+    def _shelved(self, shelf: Shelf, engine: Engine, bundle: Bundle, entry: VersionEntry) -> ShelvedVersion:
+        self._fresh[entry.digest] = bundle
+
+        def load() -> LoadedVersion:
+            fresh = self._fresh.pop(entry.digest, None)
+            return engine.load(fresh if fresh is not None else self._bundle(entry))
+
+        return shelf.place(load, sum(map(len, bundle.files.values())), entry.digest[:12])
 
     def _shadows(self, entry: ModelEntry, failed: dict[int, str]) -> tuple[tuple[int, LiveVersion], ...]:
         """Return who runs beside the answers. They are not among what may be asked, and remember nothing."""
@@ -130,7 +189,11 @@ class Reconciler:
             return found
         if found is None:
             bundle = self._bundle(entry)
-            loaded = self._engine_for(bundle).load(bundle)
+            engine = self._engine_for(bundle)
+            if self._shelf is not None and engine.is_in_process:
+                loaded: LoadedVersion = self._shelved(self._shelf, engine, bundle, entry)
+            else:
+                loaded = engine.load(bundle)
             signature = bundle.signature
             plan = Plan(signature, self._max_rows, bundle.manifest.packs)
             example = row_of_sample(signature, bundle.files.get(SAMPLE_NAME, b"").partition(b"\n")[0]) or {}

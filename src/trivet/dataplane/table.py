@@ -9,6 +9,7 @@ from trivet.core.signature import Output
 from trivet.core.snapshot import ModelEntry, Snapshot, VersionEntry
 from trivet.dataplane.cache.prediction_cache import VersionCache
 from trivet.dataplane.engines.base import LoadedVersion
+from trivet.dataplane.engines.shelf import ShelvedVersion
 from trivet.dataplane.protocol.messages import Caller
 from trivet.dataplane.validation.plan import Plan
 
@@ -38,6 +39,7 @@ class LiveModel:
     failed: dict[int, str] = field(default_factory=dict)
     slowest_us: float = 0.0  # a row, of the slowest version loaded; infinite where one runs in another process
     shadows: tuple[tuple[int, LiveVersion], ...] = ()  # percent of the requests, version that runs them too
+    on_demand: tuple[ShelvedVersion, ...] = ()  # of its versions, those that may have to be loaded first
     fallback: tuple[LiveVersion, ...] = ()  # who answers where the routed version fails, in this order
 
     @property

@@ -98,6 +98,7 @@ globals().update(
             "TRIVET_KEY_PEPPER_FALLBACKS": tuple,
             "TRIVET_SPOOL_MB": int,
             "TRIVET_DURABILITY": str,
+            "TRIVET_MODELS_MEMORY_MB": int,
             "TRIVET_LOG_INPUTS": float,
             "TRIVET_KEEPER": str,
             "TRIVET_LEASE_SECONDS": float,

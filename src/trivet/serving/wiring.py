@@ -37,7 +37,13 @@ def build_plane(worker_id: str) -> Plane:
     max_rows = conf.MAX_ROWS()
     make_private(spool_root())
     return Plane(
-        reconciler=Reconciler([InlineEngine(), engine_from_settings()], fetch_bundle, max_rows, build_cache()),
+        reconciler=Reconciler(
+            [InlineEngine(), engine_from_settings()],
+            fetch_bundle,
+            max_rows,
+            build_cache(),
+            conf.MODELS_MEMORY_MB() * conf.MIB,
+        ),
         spool=Spool(
             spool_root(),
             worker_id,

@@ -38,6 +38,8 @@ class LoadedVersion(ABC):
 class Engine(ABC):
     """Loads versions and hands them out."""
 
+    is_in_process: bool = False  # what it loads takes this process's memory
+
     @abstractmethod
     def accepts(self, bundle: Bundle) -> bool:
         """True when this engine may run `bundle`; the first one that says so loads it."""

@@ -44,6 +44,8 @@ class InlineVersion(LoadedVersion):
 class InlineEngine(Engine):
     """Runs what may run inline: ONNX that was compiled here or audited."""
 
+    is_in_process = True
+
     def accepts(self, bundle: Bundle) -> bool:
         """True for a bundle whose manifest says so, of a runtime that may."""
         if not bundle.manifest.compile.get("may_run_inline"):

@@ -157,7 +157,7 @@ class Exchange:
         """True when `run` may take longer than an event loop should be held."""
         if self._call is not None:
             return self._call.is_slow
-        return is_slow(self._entrance, self._request, self._plane.limits)
+        return is_slow(self._entrance, self._request, self._plane.limits, self._target.selector)
 
     @property
     def lane(self) -> Lane:

@@ -85,14 +85,20 @@ class _Threads:
         self._under_way -= 1
 
 
-def is_slow(entrance: Entrance, request: InferRequest | RowsRequest, limits: Limits) -> bool:
-    """True when to answer `request` may take longer than an event loop should be held."""
+def is_slow(
+    entrance: Entrance, request: InferRequest | RowsRequest, limits: Limits, selector: str | None = None
+) -> bool:
+    """True when to answer `request` may take longer than an event loop should be held: to run, or to load first."""
     if isinstance(request, RowsRequest):
         rows = len(request.rows)
     else:
         shape = request.inputs[0].shape if request.inputs else None
         rows = shape[0] if shape else 1
-    return entrance.model.slowest_us * rows > limits.inline_limit_us
+    slowest_us = entrance.model.slowest_us
+    for version in entrance.model.on_demand:
+        if version.has_traffic or selector is not None:
+            slowest_us = max(slowest_us, math.inf if version.is_cold else version.cost_us_per_row)
+    return slowest_us * rows > limits.inline_limit_us
 
 
 def lane_of(entrance: Entrance, limits: Limits) -> Lane:

@@ -133,7 +133,7 @@ class Prediction:
     @property
     def is_slow(self) -> bool:
         """True when `run` may take longer than an event loop should be held: say `wait` before it does."""
-        return is_slow(self._entrance, self._request, self._call.plane.limits)
+        return is_slow(self._entrance, self._request, self._call.plane.limits, self._selector)
 
     @property
     def lane(self) -> Lane:
