@@ -6,15 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.dataplane.world import World, infer_body
+from tests.unit.dataplane.world import GOOD_ROW, World, infer_body
 from trivet.core.datatypes import DATATYPES
 from trivet.core.signature import Input, Output, Signature
 from trivet.core.snapshot import ModelEntry, VersionEntry
 from trivet.dataplane.frontends.paths import METHODS, is_prediction_path, parse_path
 from trivet.dataplane.protocol.configuration import configuration
 
-READ_PATHS = ["/v2", "/v2/models", "/v1/models", "/v2/health/live", "/v2/health/ready"]
-MODEL_PATHS = ["/v2/models/churn{}", "/v2/models/churn{}/ready", "/v2/models/churn{}/config", "/v1/models/churn{}"]
+READ_PATHS = ["/v2/models/stats", "/v2", "/v2/models", "/v1/models", "/v2/health/live", "/v2/health/ready"]
+STATISTICS = "/v2/models/churn{}/stats"
+MODEL_PATHS = [
+    STATISTICS,
+    "/v2/models/churn{}/openapi.json",
+    "/v2/models/churn{}",
+    "/v2/models/churn{}/ready",
+    "/v2/models/churn{}/config",
+    "/v1/models/churn{}",
+]
 EVERY_READ_PATH = READ_PATHS + [path.format(at) for path in MODEL_PATHS for at in ("", "/versions/1")]
 
 
@@ -27,7 +35,10 @@ def test_01_the_server_says_its_name_its_release_and_what_it_offers(tmp_path: Pa
     status, answer, _ = World(tmp_path, release="1.2.3").ask("GET", "/v2")
     assert status == 200
     assert (answer["name"], answer["version"]) == ("trivet", "1.2.3")
-    assert {"model_configuration", "parameters", "trivet_rows"} <= set(answer["extensions"])
+    assert answer["extensions"] == [
+        *("binary_tensor_data", "classification", "model_configuration", "model_repository", "parameters"),
+        *("statistics", "trivet_rows", "trivet_openapi"),
+    ]  # `trivet_explain` and `trivet_feedback` have no path yet
 
 
 @pytest.mark.parametrize("path", EVERY_READ_PATH)
@@ -40,7 +51,7 @@ def test_02_every_path_but_the_probes_refuses_a_foreign_host(tmp_path: Path, pat
         assert (status, headers["trivet-error"]) == (400, "BAD_HOST")
 
 
-@pytest.mark.parametrize("path", MODEL_PATHS)
+@pytest.mark.parametrize("path", [path for path in MODEL_PATHS if path.endswith(("{}", "ready", "config"))])
 def test_04_a_number_and_an_alias_mean_what_no_version_means(world: World, path: str):
     plain, numbered, aliased = (world.ask("GET", path.format(at)) for at in ("", "/versions/1", "/versions/champion"))
     assert plain[0] == 200
@@ -141,6 +152,29 @@ def test_54_configuration_without_a_row_dimension_has_full_shapes_and_every_data
         name: "TYPE_STRING" if name == "BYTES" else f"TYPE_{name}" for name in DATATYPES
     }
     assert all(tensor["dims"] == [3, -1] for tensor in answer["input"])
+
+
+def test_53_statistics_count_rows_calls_and_answers(world: World):
+    for rows in (1, 1, 3):
+        world.ask(path="/v2/models/churn/predict", body={"rows": [GOOD_ROW] * rows})
+    world.ask(path="/v2/models/churn/versions/2/infer", body=infer_body())
+    world.ask(body=infer_body(city=[3]))
+    status, answer, _ = world.ask("GET", "/v2/models/stats")
+    assert status == 200
+    first, second = answer["model_stats"]
+    assert (first["name"], first["version"], second["version"]) == ("churn", "1", "2")
+    assert (first["inference_count"], first["execution_count"]) == (5, 3)
+    assert (first["inference_stats"]["success"]["count"], first["inference_stats"]["fail"]["count"]) == (3, 1)
+    assert [batch["batch_size"] for batch in first["batch_stats"]] == [1, 3]
+    assert [batch["compute_infer"]["count"] for batch in first["batch_stats"]] == [2, 1]
+    assert set(first["batch_stats"][0]) == {"batch_size", "compute_input", "compute_infer", "compute_output"}
+    assert first["last_inference"] > 1_600_000_000_000
+    assert world.ask("GET", STATISTICS.format(""))[1] == answer
+    assert world.ask("GET", STATISTICS.format("/versions/2"))[1]["model_stats"] == [second]
+    assert world.ask("GET", STATISTICS.format("/versions/champion"))[1]["model_stats"] == [first]
+    world.route({1: 100}, verbs={"label"})
+    assert world.ask("GET", "/v2/models/stats")[1] == {"model_stats": []}
+    assert world.ask("GET", STATISTICS.format(""))[0] == 403
 
 
 def test_55_a_v1_probe_reads_a_boolean_when_the_model_would_not_answer(world: World):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from trivet.core.errors import Unauthenticated, Unavailable
 from trivet.core.examples import made_up_row
-from trivet.core.snapshot import ANY_MODEL
+from trivet.core.snapshot import ANY_MODEL, NO_VERBS
 from trivet.dataplane.authentication import ANONYMOUS, authorise
 from trivet.dataplane.frontends.paths import Target
+from trivet.dataplane.metrics.statistics import statistics_of
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol import metadata
 from trivet.dataplane.protocol.configuration import configuration
@@ -49,10 +50,15 @@ def describe(plane: Plane, caller: Caller, target: Target) -> Any:
     return _OF_SERVER[target.kind](plane, caller)
 
 
-def seen_by(plane: Plane, caller: Caller) -> list[str]:
-    """Return the names of the models that `caller` may see, sorted."""
-    sees_all = bool(caller.verbs.get(ANY_MODEL))
-    return [name for name in sorted(plane.table.models) if sees_all or caller.verbs.get(name)]
+def seen_by(plane: Plane, caller: Caller, verb: str = "") -> list[str]:
+    """Return the names of the models that `caller` may use some verb on, or `verb`; sorted."""
+
+    def may(name: str) -> bool:
+        verbs = caller.verbs.get(name, NO_VERBS)
+        return verb in verbs if verb else bool(verbs)
+
+    sees_all = may(ANY_MODEL)
+    return [name for name in sorted(plane.table.models) if sees_all or may(name)]
 
 
 def _server(plane: Plane, _caller: Caller) -> Any:
@@ -86,10 +92,36 @@ def _openapi(plane: Plane, model: LiveModel, selector: str | None) -> Any:
     return found | {"servers": [{"url": plane.prefix.rstrip("/") or "/"}]}
 
 
-_OF_SERVER: dict[str, Callable[[Plane, Caller], Any]] = {"server": _server, "models": _models}
+def statistics(plane: Plane, models: Iterable[str], version: int | None = None) -> Any:
+    """Return the statistics of each version of `models`, or of one version. It reads a few files: milliseconds."""
+    totals = plane.meter.totals()
+    told = [
+        statistics_of(name, number, totals.get((name, number)))
+        for name in models
+        for number in sorted(plane.table.models[name].entry.versions)
+        if version in (None, number)
+    ]
+    return {"model_stats": told}
+
+
+def _statistics(plane: Plane, caller: Caller) -> Any:
+    return statistics(plane, seen_by(plane, caller, "view"))
+
+
+def _model_statistics(plane: Plane, model: LiveModel, selector: str | None) -> Any:
+    version = None if selector is None else metadata.described(model.entry, selector).number
+    return statistics(plane, [model.name], version)
+
+
+_OF_SERVER: dict[str, Callable[[Plane, Caller], Any]] = {
+    "server": _server,
+    "models": _models,
+    "statistics": _statistics,
+}
 _OF_MODEL: dict[str, Callable[[Plane, LiveModel, str | None], Any]] = {
     "metadata": _metadata,
     "model_ready": _ready,
     "config": _configuration,
     "openapi": _openapi,
+    "model_statistics": _model_statistics,
 }

@@ -27,6 +27,7 @@ _SERVER = {
     ("v2", "models"): Target("models"),
     ("v1", "models"): Target("models"),
     ("metrics",): Target("metrics"),
+    ("v2", "models", "stats"): Target("statistics"),
     ("v2", "repository", "index"): Target("index"),
 }
 _OF_MODEL: dict[tuple[str, ...], dict[tuple[str, ...], str]] = {
@@ -34,6 +35,7 @@ _OF_MODEL: dict[tuple[str, ...], dict[tuple[str, ...], str]] = {
         (): "metadata",
         ("ready",): "model_ready",
         ("config",): "config",
+        ("stats",): "model_statistics",
         ("openapi.json",): "openapi",
         ("infer",): "infer",
         ("predict",): "predict",
@@ -51,6 +53,8 @@ METHODS = {
     "metadata": READ,
     "model_ready": READ,
     "config": READ,
+    "model_statistics": READ,
+    "statistics": READ,
     "openapi": READ,
     "infer": ("POST",),
     "predict": ("POST",),

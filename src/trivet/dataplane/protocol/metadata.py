@@ -17,6 +17,7 @@ EXTENSIONS = [
     "model_configuration",
     "model_repository",
     "parameters",
+    "statistics",
     "trivet_rows",
     "trivet_openapi",
 ]  # what is offered by now, in protocol section 1's words
