@@ -36,7 +36,7 @@ class FrontDoor:
     def __init__(self, site: AsgiApplication) -> None:
         self._site = site
         self._prefix = conf.PREFIX()
-        self._slow_lane = SlowLane()
+        self.slow_lane = SlowLane()
         self._plane: Plane | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,7 +44,7 @@ class FrontDoor:
         kind = scope["type"]
         if kind == "http" and is_prediction_path(scope["path"], self._prefix):
             plane = self._plane or await self._start()
-            await asgi.answer(plane, scope, receive, send, self._slow_lane)
+            await asgi.answer(plane, scope, receive, send, self.slow_lane)
         elif kind == "lifespan":
             await self._live(receive, send)
         else:

@@ -34,10 +34,11 @@ def run_web_worker(listening: socket.socket, *, on_ready: Callable[[], None] = l
     With `ships` this process also ships its records where no keeper does.
     """
     plane = this_process(WorkerKind.WEB, ships=ships).plane  # what is live is loaded before the first request
+    application = site_application()
     config = uvicorn.Config(
-        site_application(),
+        application,
         loop="uvloop",
-        http=partial(DirectProtocol, plane),  # type: ignore[arg-type]  # it is called, never subclassed
+        http=partial(DirectProtocol, plane, application.slow_lane),  # type: ignore[arg-type]  # it is called, never subclassed
         ws="none",
         lifespan="on",
         log_config=None,

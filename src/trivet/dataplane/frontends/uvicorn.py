@@ -1,8 +1,9 @@
 """uvicorn, without ASGI on the way: a small request on a prediction path is answered where its last byte is parsed.
 
 An ASGI call costs a task, an event, a scope and two sends, more than the prediction itself. So a complete request of
-bounded size is driven through the same exchange at once, in the parser's callback. All else (other paths, large,
-chunked or slow requests, what waits behind another on its connection) takes uvicorn's own road to the same exchange.
+bounded size is driven through the same exchange at once, in the parser's callback, or in a thread where that is slow.
+All else (other paths, large or chunked requests, what waits behind another on its connection) takes uvicorn's own road
+to the same exchange.
 
 It also bounds what uvicorn does not: the request line, each header, all of them, and the time a small body may take.
 """
@@ -20,6 +21,7 @@ from trivet.core.errors import InvalidRequest, TrivetError, Unavailable
 from trivet.dataplane.frontends.asgi import BODY_BYTES_PER_SECOND, BODY_GRACE_SECONDS, BODY_SECONDS
 from trivet.dataplane.frontends.paths import is_prediction_path
 from trivet.dataplane.frontends.rest import Exchange, Headers, Response, read_headers
+from trivet.dataplane.frontends.slow_lane import SlowLane
 from trivet.dataplane.plane import Plane
 
 MAX_LINE = 8 * 1024
@@ -36,9 +38,10 @@ WATCH_SECONDS = 2.5  # so a bound of 5 s is kept to within 7.5
 class DirectProtocol(HttpToolsProtocol):
     """One connection. Not thread-safe: the loop owns it."""
 
-    def __init__(self, plane: Plane, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, plane: Plane, slow_lane: SlowLane, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._plane = plane
+        self._slow_lane = slow_lane
         self._exchange: Exchange | None = None
         self._refusal: Response | None = None
         self._body: list[bytes] = []
@@ -183,38 +186,62 @@ class DirectProtocol(HttpToolsProtocol):
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         response = self._refusal or exchange.receive(body)
         if response is None and exchange.is_slow:
-            self._drop_exchange()
-            self._take_the_long_road()
-            super().on_body(body)
-            super().on_message_complete()
+            self._run_beside_the_loop(exchange)
             return
         if response is None:
             response = exchange.run()
             if self._plane.spool.commits is not None:
-                self._hold(exchange, response)
+                cycle = self._held_cycle()
+                self._drop_exchange()
+                self.cycle = cycle  # type: ignore[assignment]  # as above
+                self._hold(cycle, exchange, response)
                 return
         self._drop_exchange()
         self._write(response, keep_alive=self.parser.should_keep_alive() and not self._plane.is_draining)
 
-    def _hold(self, exchange: Exchange, response: Response) -> None:
-        """Send the response once its record is on disk. What the client sends meanwhile queues as behind any other."""
-        cycle = _Held()
+    def _run_beside_the_loop(self, exchange: Exchange) -> None:
+        """Answer from a thread of the slow lane. What the client sends meanwhile queues as behind any other."""
+        cycle = self._held_cycle()
+
+        def come_back(response: Response) -> None:
+            if self._plane.spool.commits is not None:
+                self._hold(cycle, exchange, response)
+            else:
+                self._release(cycle, response)
+
+        refusal = exchange.start_clock()
+        if refusal is None:
+            try:
+                self._slow_lane.submit(exchange.run, exchange.lane, come_back)
+            except Unavailable as error:
+                refusal = exchange.refuse(error)
         self._drop_exchange()
-        self.cycle = cycle  # type: ignore[assignment]  # of a cycle, what uvicorn asks while one is under way
+        if refusal is None:
+            self.cycle = cycle  # type: ignore[assignment]  # of a cycle, what uvicorn asks while one is under way
+        else:
+            self._write(refusal, keep_alive=cycle.keep_alive)
+
+    def _held_cycle(self) -> _Held:
+        cycle = _Held()
         cycle.keep_alive = self.parser.should_keep_alive() and not self._plane.is_draining
+        return cycle
+
+    def _hold(self, cycle: _Held, exchange: Exchange, response: Response) -> None:
+        """Send the response once its record is on disk."""
 
         def release(error: Unavailable | None) -> None:
-            cycle.response_complete = True
-            if cycle.disconnected or self.transport.is_closing():
-                return
-            self._write(
-                response if error is None else exchange.refuse(error),
-                keep_alive=cycle.keep_alive and not self._plane.is_draining,
-            )
-            if cycle.keep_alive:
-                self.on_response_complete()
+            self._release(cycle, response if error is None else exchange.refuse(error))
 
         self._plane.spool.commits.hold(self.loop, release)  # type: ignore[union-attr]  # asked before
+
+    def _release(self, cycle: _Held, response: Response) -> None:
+        """Send what was held, then go on with what has queued behind it."""
+        cycle.response_complete = True
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        self._write(response, keep_alive=cycle.keep_alive and not self._plane.is_draining)
+        if cycle.keep_alive:
+            self.on_response_complete()
 
     # --- both roads ---------------------------------------------------------------------------------------------------
 

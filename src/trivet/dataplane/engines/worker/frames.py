@@ -25,7 +25,7 @@ MAGIC = b"TVM1"
 PREFIX = struct.Struct("<4sIQ")
 MAX_HEAD = 4 * 1024 * 1024  # bytes; 4,096 inputs with long names need under one
 MAX_ARRAYS = 512 * 1024 * 1024  # bytes; a body of 16 MiB of the shortest numbers is 64 MiB of FP64
-_LENGTHS = np.dtype("<u4")
+_LENGTH_BYTES = 4
 
 T = TypeVar("T")
 
@@ -154,16 +154,16 @@ class Contract:
         if len(data) > max_bytes:
             raise BadFrame("the answer is larger than an answer may be.")
         arrays = _decode_arrays(parts, [self.outputs[name] for name in wanted], data)
-        for name, array in zip(wanted, arrays, strict=True):
-            self.check_output(name, array, rows)
+        if self.has_rows:
+            for name, array in zip(wanted, arrays, strict=True):
+                if self.outputs[name][1][:1] == (-1,) and len(array) != rows:
+                    raise BadFrame(f"the output {name} has {len(array)} rows, the request {rows}.")
         return arrays
 
     def check_output(self, name: str, array: np.ndarray, rows: int) -> None:
         """Raise `BadFrame` unless `array` has the datatype and the shape of the output `name`, and as many rows."""
         datatype, declared = self.outputs[name]
-        if not isinstance(array, np.ndarray) or array.dtype.kind != NUMPY_DTYPES[datatype].kind:
-            raise BadFrame(f"the output {name} is not {datatype}.")
-        if array.dtype.kind != "O" and array.dtype != NUMPY_DTYPES[datatype]:
+        if not isinstance(array, np.ndarray) or array.dtype != NUMPY_DTYPES[datatype]:
             raise BadFrame(f"the output {name} is not {datatype}.")
         _check_shape(name, array.shape, declared)
         if self.has_rows and declared[:1] == (-1,) and len(array) != rows:
@@ -171,8 +171,14 @@ class Contract:
 
 
 def _check_shape(name: str, shape: Sequence[int], declared: Sequence[int]) -> None:
-    if len(shape) != len(declared) or any(want not in (-1, got) for want, got in zip(declared, shape, strict=True)):
-        raise BadFrame(f"{name} has another shape than its signature.")
+    """Raise `BadFrame` unless `shape` is `declared`, whose -1 are any number of at least 0. Plain loops: this is hot."""
+    if len(shape) == len(declared):
+        for want, got in zip(declared, shape, strict=True):
+            if got < 0 or want not in (-1, got):
+                break
+        else:
+            return
+    raise BadFrame(f"{name} has another shape than its signature.")
 
 
 def _encode_arrays(named: Any) -> tuple[list[Part], list[bytes]]:  # Any: an iterable of name, datatype, array
@@ -190,7 +196,7 @@ def _encode_texts(array: np.ndarray) -> bytes:
         texts = [text.encode("utf-8", "surrogatepass") for text in array.ravel().tolist()]
     except AttributeError:
         raise BadFrame("a text output holds something else than texts.") from None
-    return b"".join((np.array([len(text) for text in texts], dtype=_LENGTHS).tobytes(), *texts))
+    return b"".join((struct.pack(f"<{len(texts)}I", *map(len, texts)), *texts))
 
 
 def _decode_arrays(
@@ -201,7 +207,7 @@ def _decode_arrays(
     for part, (datatype, shape) in zip(parts, declared, strict=True):
         if part.datatype != datatype:
             raise BadFrame(f"{part.name} is {part.datatype[:8]}, not {datatype}.")
-        if min(part.shape, default=0) < 0 or part.size < 0 or begin + part.size > len(data):
+        if part.size < 0 or begin + part.size > len(data):
             raise BadFrame(f"{part.name} lies about its size.")
         _check_shape(part.name, part.shape, shape)
         count = math.prod(part.shape)
@@ -223,18 +229,19 @@ def _decode_arrays(
 
 
 def _decode_texts(part: Part, data: bytearray, begin: int, count: int) -> np.ndarray:
-    head = count * _LENGTHS.itemsize
-    if head > part.size:
+    at = begin + count * _LENGTH_BYTES
+    end = begin + part.size
+    if at > end:
         raise BadFrame(f"{part.name} lies about its size.")
-    lengths = np.frombuffer(data[begin : begin + head], _LENGTHS, count)
-    if head + int(lengths.sum(dtype=np.uint64)) != part.size:
-        raise BadFrame(f"{part.name} lies about its size.")
-    array = np.empty(count, dtype=object)
-    at = begin + head
+    texts: list[str] = []
     try:
-        for place, length in enumerate(lengths.tolist()):
-            array[place] = data[at : at + length].decode("utf-8", "surrogatepass")
+        for length in struct.unpack_from(f"<{count}I", data, begin):
+            texts.append(data[at : at + length].decode("utf-8", "surrogatepass"))
             at += length
     except UnicodeDecodeError:
         raise BadFrame(f"{part.name} is not UTF-8.") from None
+    if at != end:
+        raise BadFrame(f"{part.name} lies about its size.")
+    array = np.empty(count, dtype=object)
+    array[:] = texts
     return array.reshape(part.shape)
