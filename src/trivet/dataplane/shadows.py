@@ -1,8 +1,8 @@
 """Shadows: work that nobody waits for, done beside the answers and dropped before it could delay one.
 
 A run waits in a bounded queue and begins a moment after it was offered, when the answer has left. The threads that do it
-rest four times as long as they computed, so that together they take at most two fifths of a core from what answers;
-whatever then finds the queue full is dropped, and counted.
+rest nine times as long as it took, so that together they take at most a fifth of a core from what answers, and less
+where the cores are busy, for then a run takes longer; whatever finds the queue full is dropped, and counted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 MAX_WAITING = 64  # runs
 MAX_WAITING_BYTES = 16 * 1024 * 1024  # of inputs, as many as one request may have
 THREADS = 2  # a shadow that hangs until its deadline leaves one for the others
-REST = 4.0  # times the processor time a run took
+REST = 9.0  # times what a run took
+LONGEST_REST_SECONDS = 1.0  # after a run that hung, which takes time and no core
 HEAD_START_SECONDS = 0.002  # for the answer
 
 
@@ -68,13 +69,13 @@ class Shadows:
             waiting = self._queue.get()
             if self._stopping.wait(max(waiting.begins - time.monotonic(), 0.0)):
                 return
-            began = time.thread_time()
+            began = time.monotonic()
             fine = self._run(waiting.run)
             with self._lock:
                 self._bytes -= waiting.size
                 self.done += fine
                 self.failed += not fine
-            self._stopping.wait((time.thread_time() - began) * REST)
+            time.sleep(min((time.monotonic() - began) * REST, LONGEST_REST_SECONDS))
 
     def _run(self, run: Callable[[], None]) -> bool:
         try:
