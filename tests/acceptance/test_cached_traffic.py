@@ -20,9 +20,15 @@ MOVES = 8
 
 @pytest.mark.slow
 def test_F22_promotions_during_cached_traffic_give_no_old_answer(churn: Churn):
-    environment = clean_environment(TRIVET_PROJECT=str(churn.project), DJANGO_SETTINGS_MODULE="trivet.server.settings")
     moves: list[Move] = []
     with serving(churn.project, workers=WORKERS, TRIVET_CACHE="on") as server:
+        environment = clean_environment(
+            TRIVET_PROJECT=str(churn.project),
+            DJANGO_SETTINGS_MODULE="trivet.server.settings",
+            PORT=str(server.port),
+            BODY=churn.body.decode(),
+            KEY=churn.key,
+        )
         with (
             subprocess.Popen(
                 [sys.executable, "-c", MOVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -34,8 +40,8 @@ def test_F22_promotions_during_cached_traffic_give_no_old_answer(churn: Churn):
                 wait_for(lambda goal=goal: load.answers.qsize() >= goal)
                 mover.stdin.write("promote\n" if number % 2 == 0 else "rollback\n")
                 mover.stdin.flush()
-                version, started, returned, live, behind = json.loads(mover.stdout.readline())
-                assert (live, behind) == (WORKERS, [])
+                version, started, returned, live, behind, met = json.loads(mover.stdout.readline())
+                assert (live, behind, met) == (WORKERS, [], [str(version)])
                 moves.append(Move(version, started, returned))
             mover.stdin.close()
         assert server.stop() == 0
