@@ -24,11 +24,14 @@ place and the remedy. `protocol/` turns codes into statuses, once.
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 QUOTE_LIMIT = 40  # characters of a caller's value that a message may repeat
 CLOSE_ENOUGH = 0.6  # similarity from which a name is offered as "did you mean"
+
+_brief = reprlib.Repr(maxlevel=3, maxlist=12, maxdict=6)  # a caller's value may be deep, or have a million elements
 
 
 class TrivetError(Exception):
@@ -163,7 +166,7 @@ class ParityFailed(CompileError):
 
 def quoted(value: object) -> str:
     """Return `value` as it may stand in a message: escaped, in single quotes, cut at 40 characters."""
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else _brief.repr(value) if isinstance(value, list | dict) else repr(value)
     if len(text) > QUOTE_LIMIT:
         text = text[: QUOTE_LIMIT - 1] + "…"
     safe = text.encode("utf-8", "backslashreplace").decode("utf-8")

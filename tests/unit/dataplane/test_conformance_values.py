@@ -571,6 +571,19 @@ def test_41_elements_over_all_inputs_have_a_bound(tmp_path: Path):
         assert (header(world.mixed(request, bytes(size)), "trivet-error") or "") == code
 
 
+@pytest.mark.parametrize("depth", [32, 33, 900, 5000, 40_000])
+def test_41_a_body_nested_too_deeply_is_a_400_wherever_it_is(tmp_path: Path, depth: int):
+    lists = b"[" * depth + b'"YQ=="' + b"]" * depth
+    for datatype in (b"FP64", b"BYTES"):
+        world = EchoWorld(tmp_path / datatype.decode(), column("x", datatype.decode()))
+        for data in (lists, b'[{"a":%s}]' % lists, b'["%s",%s]' % (b"x" * MAX_ELEMENT_BYTES, lists)):
+            tensor_head = b'{"name":"x","datatype":"%s","shape":[1,1],"data":%s' % (datatype, data)
+            for parameters in (b"", b',"parameters":{"content_type":"base64"}'):
+                assert world.ask(body=b'{"inputs":[%s%s}]}' % (tensor_head, parameters))[0] == 400
+        for row in (b'{"x":%s}' % lists, b'{"x":{"a":%s}}' % lists):
+            assert world.ask(path="/v2/models/churn/predict", body=b'{"rows":[%s]}' % row)[0] == 400
+
+
 def test_41_an_answer_over_its_bound_is_refused_before_the_model_runs_where_the_signature_tells(tmp_path: Path):
     wide = Output(name="y", datatype="FP64", shape=(-1, 1024))
     free = Output(name="z", datatype="FP64", shape=(-1, -1))

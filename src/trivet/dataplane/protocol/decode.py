@@ -157,13 +157,16 @@ def _check_tensor(tensor: Tensor, model: str) -> None:
                 f"{model}: input {quoted(tensor.name)}: content_type 'base64' is for BYTES.", code="BAD_PARAMETER"
             )
         if tensor.data is not None:
-            tensor.data = [_from_base64(tensor.name, element, model) for element in tensor.data]
+            tensor.data = _from_base64(tensor.name, tensor.data, model, MAX_RANK)
 
 
-def _from_base64(name: str, element: Any, model: str) -> Any:
-    """Return the bytes of a base64 text; of a list, those of its elements. What is neither is judged with its type."""
-    if isinstance(element, list):
-        return [_from_base64(name, inner, model) for inner in element]
+def _from_base64(name: str, element: Any, model: str, levels: int) -> Any:
+    """Return the bytes of a base64 text; of a list, those of its elements, as many `levels` down as a shape may have.
+
+    What is neither is judged with its type.
+    """
+    if isinstance(element, list) and levels:
+        return [_from_base64(name, inner, model, levels - 1) for inner in element]
     if not isinstance(element, str):
         return element
     try:
@@ -287,10 +290,10 @@ def _refuse_base64(parameters: Mapping[str, Scalar]) -> None:
         raise InvalidRequest("content_type 'base64' is said of an input, of BYTES.", code="BAD_PARAMETER")
 
 
-def _check_elements(name: str, data: Any) -> None:
+def _check_elements(name: str, data: Any, levels: int = MAX_RANK) -> None:
     for value in data or ():
-        if isinstance(value, list):
-            _check_elements(name, value)
+        if isinstance(value, list) and levels:  # nested deeper than a shape may be, it is refused for that
+            _check_elements(name, value, levels - 1)
         elif isinstance(value, str | bytes) and len(_encoded(value)) > MAX_ELEMENT_BYTES:
             raise InvalidRequest(f"input {quoted(name)}: a text has over {MAX_ELEMENT_BYTES} bytes.", code="TOO_MANY")
 
