@@ -7,7 +7,9 @@ them, so a request by gRPC answers with the bits of the same request by REST.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -46,6 +48,20 @@ CONTENTS = {
     "BYTES": "bytes_contents",
 }
 INT64 = range(-(2**63), 2**63)
+ONE_VALUE = ([1, 1], [1])
+FEW_BYTES = 1024
+_LAYOUTS = {
+    "INT8": struct.Struct("<b"),
+    "INT16": struct.Struct("<h"),
+    "INT32": struct.Struct("<i"),
+    "INT64": struct.Struct("<q"),
+    "UINT8": struct.Struct("<B"),
+    "UINT16": struct.Struct("<H"),
+    "UINT32": struct.Struct("<I"),
+    "UINT64": struct.Struct("<Q"),
+    "FP32": struct.Struct("<f"),
+    "FP64": struct.Struct("<d"),
+}
 
 
 # --- requests -------------------------------------------------------------------------------------------------------
@@ -54,7 +70,7 @@ INT64 = range(-(2**63), 2**63)
 def read_request(message: Message, *, ignored: frozenset[str] = frozenset()) -> InferRequest:
     """Return the request in a ModelInferRequest, without the parameters that are `ignored`; raises `InvalidRequest`.
 
-    With any raw input all are raw: `InferRequest.inputs` are then `RawTensor`, else `Tensor`. Of what there is too much
+    With any raw input all are raw; what is ordinary of them becomes a list as well. Of what there is too much
     of, one more than may be is read, so that it is refused without being built.
     """
     model = message.model_name
@@ -67,24 +83,45 @@ def read_request(message: Message, *, ignored: frozenset[str] = frozenset()) -> 
     return request
 
 
-def _raw_inputs(message: Message, model: str) -> list[RawTensor]:
+def _raw_inputs(message: Message, model: str) -> list[Tensor | RawTensor]:
     contents = message.raw_input_contents
     if len(contents) != len(message.inputs):
         raise InvalidRequest(
             f"{model}: {len(contents)} raw_input_contents for {len(message.inputs)} inputs; each has one.",
             code="BINARY_SIZE",
         )
-    tensors = []
+    tensors: list[Tensor | RawTensor] = []
     for tensor, data in zip(message.inputs[: MAX_INPUTS + 1], contents[: MAX_INPUTS + 1], strict=True):
         if tensor.HasField("contents"):
             raise InvalidRequest(
                 f"{model}: input {quoted(tensor.name)} has typed contents beside raw ones; send all in one way.",
                 code="BINARY_SIZE",
             )
-        tensors.append(
-            RawTensor(tensor.name, _shape(tensor, model), tensor.datatype, data, _parameters(tensor.parameters))
-        )
+        raw = RawTensor(tensor.name, _shape(tensor, model), tensor.datatype, data, _parameters(tensor.parameters))
+        tensors.append(_single(raw) or raw)
     return tensors
+
+
+def _single(raw: RawTensor) -> Tensor | None:
+    """Return the tensor of one ordinary value as a list, for one row is checked faster so; None for any other."""
+    data = bytes(raw.data)
+    if raw.shape not in ONE_VALUE:
+        return None
+    value: Any
+    if layout := _LAYOUTS.get(raw.datatype):
+        if len(data) != layout.size:
+            return None
+        (value,) = layout.unpack(data)
+        if not math.isfinite(value):
+            return None
+    elif raw.datatype != "BYTES" or len(data) - 4 != int.from_bytes(data[:4], "little") or len(data) > FEW_BYTES:
+        return None
+    else:
+        try:
+            value = data[4:].decode()
+        except UnicodeDecodeError:
+            return None
+    return Tensor(raw.name, raw.shape, raw.datatype, [value], raw.parameters)
 
 
 def _typed_inputs(message: Message, model: str) -> list[Tensor | RawTensor]:
@@ -105,6 +142,9 @@ def _typed(tensor: Message, model: str) -> Tensor | RawTensor:
         raise InvalidRequest(
             f"{model}: input {quoted(name)}: an element has over {MAX_ELEMENT_BYTES} bytes.", code="TOO_MANY"
         )
+    if datatype == "BYTES":
+        with suppress(UnicodeDecodeError):  # what is no text is refused where the model's input is one
+            values = [value.decode() for value in values]
     return Tensor(name, shape, datatype, values, parameters)
 
 
