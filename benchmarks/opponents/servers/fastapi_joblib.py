@@ -13,13 +13,25 @@ models = all_estimators()
 app = FastAPI()
 
 
-class Body(BaseModel):
+class Numbers(BaseModel):
+    """Rows of numbers."""
+
+    rows: list[list[float]]
+
+
+class Words(BaseModel):
     """Rows of numbers and words."""
 
     rows: list[list[float | str]]
 
 
+@app.post("/pipeline")
+def predict_words(body: Words) -> dict[str, Any]:
+    """Answer with probabilities; in a thread, as a plain function is."""
+    return {"probabilities": models["pipeline"].probabilities(body.rows)}
+
+
 @app.post("/{model}")
-def predict(model: str, body: Body) -> dict[str, Any]:
+def predict(model: str, body: Numbers) -> dict[str, Any]:
     """Answer with probabilities; in a thread, as a plain function is."""
     return {"probabilities": models[model].probabilities(body.rows)}
