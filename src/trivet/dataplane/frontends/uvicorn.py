@@ -277,13 +277,9 @@ class DirectProtocol(HttpToolsProtocol):
         parts += (b"\r\n" if keep_alive else b"connection: close\r\n\r\n", response.body)
         self.transport.write(b"".join(parts))
         self.server_state.total_requests += 1
-        self._idle_since = self.loop.time()
+        self._since = self.loop.time()
         if not keep_alive:
             self.transport.close()
-        elif self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
         if self.flow.write_paused:
             self.flow.pause_reading()
 
