@@ -20,7 +20,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUN = frozenset({"console", "pycon", "python"})
-SHOWN = frozenset({"json", "nginx", "text"})
+SHOWN = frozenset({"ini", "json", "nginx", "text", "yaml"})
 WILDCARD = "…"
 _FENCE = re.compile(r"```(\w*)")
 _MARKER = re.compile(r"<!-- test: (.+) -->")

@@ -81,9 +81,9 @@ class Unauthenticated(TrivetError):
 
     default_code = "KEY_REQUIRED"
 
-    def __init__(self, message: str, *, reason: str = "missing") -> None:
+    def __init__(self, message: str, *, code: str | None = None, reason: str = "missing") -> None:
         """`reason` is for who operates the server: missing, malformed, conflicting, invalid or expired."""
-        super().__init__(message)
+        super().__init__(message, code=code)
         self.reason = reason
 
 

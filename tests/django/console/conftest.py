@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from django.contrib.auth.models import Permission
+from django.test import Client
 
 from trivet.control.registry import actions
 from trivet.model.bundle.bundle import Bundle
@@ -50,6 +51,12 @@ def live_parcels(parcels, transactional_db, settings):
     if process._process is not None:
         process._process.stop()
         process._process = None
+
+
+@pytest.fixture
+def client():
+    """A browser: it asks for pages, where the ready-made server tells others that it is alive."""
+    return Client(headers={"accept": "text/html"})
 
 
 @pytest.fixture
