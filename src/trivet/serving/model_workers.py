@@ -56,6 +56,7 @@ def worker_engine(
         memory_bytes=conf.WORKER_MEMORY_MB() * conf.MIB,
         deadline_seconds=conf.DEADLINE_SECONDS(),
         queue_length=queue_share(),
+        queue_total=conf.QUEUE_LENGTH(),
         max_batch_size=max_batch_size,
         max_batch_delay_ms=max_batch_delay_ms,
     )

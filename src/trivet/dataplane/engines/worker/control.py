@@ -19,7 +19,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     instances: int = 1
     memory_bytes: int = 2 * 1024**3
     deadline_seconds: float = 10.0
-    queue_length: int = 256
+    queue_length: int = 256  # requests that may wait in one process that asks
+    queue_total: int = 256  # and in one instance, of all of them
     max_batch_size: int = 64  # rows
     max_batch_delay_ms: float = 2.0
 

@@ -171,7 +171,7 @@ class Service:
 
     def _take_in(self, connection: Connection, ask: Ask, data: bytearray) -> None:
         self._last_request = now = time.monotonic()
-        if len(self._batcher) >= self._options.queue_length:
+        if len(self._batcher) >= self._options.queue_total:
             self._refuse(connection, "QUEUE_FULL")
             return
         feed, rows = self._contract.decode_inputs(ask.parts, data)
