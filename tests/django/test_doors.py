@@ -142,6 +142,21 @@ def test_every_http_door_refuses_alike(key: str, path: str, body: bytes, changes
     assert len({refusal[2]["trivet-error"] for refusal in refusals}) == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/models/churn:predict", {"instances": [ROW], "outputs": ["probabilities"]}),
+        ("/v1/models/churn/versions/champion:predict", {"instances": [ROW]}),
+        ("/v2/repository/index", {}),
+        ("/v2/models/churn/versions/1/predict", {"rows": [ROW, {"age": "x"}]}),
+    ],
+)
+def test_63_the_same_bytes_give_the_same_status_and_body_at_every_door(key: str, path: str, body: dict[str, Any]):
+    answers = [door(path, json.dumps(body).encode(), headers_of(key))[:2] for door in HTTP_DOORS for _ in range(2)]
+    assert answers[0][0] in (200, 400)
+    assert answers == [answers[0]] * 6
+
+
 def test_06_a_path_that_is_not_utf_8_is_400_at_every_door(key: str):
     raw = b"/v2/models/\xff"
     environ = {"REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": raw.decode("latin-1")}

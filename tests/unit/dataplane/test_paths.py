@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,21 @@ def test_a_site_keeps_its_own_paths():
     assert not any(is_prediction_path(path) for path in theirs)
     assert is_prediction_path("/ml/v1/models", "/ml/")
     assert not is_prediction_path("/v2/models", "/ml/")
+
+
+def test_the_reference_tells_every_path():
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "http.md").read_text(encoding="utf-8")
+    kinds = set()
+    for method, path in re.findall(r"(GET|POST) (`[^|]+)", page):
+        for written in re.findall(r"`(/[^`]*)`", path):
+            for at in ("", "/versions/7", "/versions/champion"):
+                target = parse_path(written.replace("[/versions/{v}]", at).replace("{m}", "churn"))
+                if target is None:
+                    assert written == "/"  # of the ready-made server's own URLs
+                    continue
+                assert method in METHODS[target.kind], written
+                kinds.add(target.kind)
+    assert kinds == set(METHODS) - {"predict_csv"}
 
 
 def test_two_keys_that_differ_are_refused_on_read_paths_too(world: World):
