@@ -31,7 +31,8 @@ from typing import Any, ClassVar
 QUOTE_LIMIT = 40  # characters of a caller's value that a message may repeat
 CLOSE_ENOUGH = 0.6  # similarity from which a name is offered as "did you mean"
 
-_brief = reprlib.Repr(maxlevel=3, maxlist=12, maxdict=6)  # a caller's value may be deep, or have a million elements
+_brief = reprlib.Repr()  # a caller's value may be deep, or have a million elements
+_brief.maxlevel, _brief.maxlist, _brief.maxdict = 3, 12, 6
 
 
 class TrivetError(Exception):
