@@ -38,7 +38,7 @@ class Backlog:
         self._known: dict[Path, tuple[_Place, _Place]] = {}  # up to where it is shipped, up to where it is written
 
     def look(self, root: Path) -> Waiting:
-        """Return what waits under `root`. Takes about 0.2 s for a million records that were not seen before."""
+        """Return what waits under `root`."""
         present = {path: Segment(path.parent.name, int(path.stem), path, False) for path in root.glob(f"*/*{SUFFIX}")}
         self._known = {path: places for path, places in self._known.items() if path in present}
         records, oldest = 0, time.time_ns()
