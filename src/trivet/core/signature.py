@@ -60,7 +60,7 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     unit: str = ""
 
 
-class Signature(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Signature(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, cache_hash=True):
     """What a version takes and gives, in the model's own order. Clients send names, never positions."""
 
     inputs: tuple[Input, ...]

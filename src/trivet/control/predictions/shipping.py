@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -136,6 +136,9 @@ def named_inputs(signature: Signature, inputs: list[list[Any]] | None, rows: int
     """Return each row's inputs by name, a matrix by its columns' names; None each when they were not kept."""
     if inputs is None:
         return [None] * rows
+    names = _column_names(signature)
+    if len(names) == len(inputs) and set(map(len, inputs)) == {rows}:
+        return [dict(zip(names, values, strict=True)) for values in zip(*inputs, strict=True)]
     named: list[dict[str, Any]] = [{} for _ in range(rows)]
     for place, flat in enumerate(inputs):
         name, columns = _names(signature, place)
@@ -145,6 +148,13 @@ def named_inputs(signature: Signature, inputs: list[list[Any]] | None, rows: int
             else:
                 row[name] = list(elements)
     return named
+
+
+@lru_cache(maxsize=256)
+def _column_names(signature: Signature) -> tuple[str, ...]:
+    """Return the names of the inputs where each has one value a row, as tables have; else none."""
+    fields = [tensor.field_names for tensor in signature.inputs]
+    return tuple(names[0] for names in fields) if all(len(names) == 1 for names in fields) else ()
 
 
 def _names(signature: Signature, place: int) -> tuple[str, tuple[str, ...]]:
