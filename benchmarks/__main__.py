@@ -15,6 +15,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.beside import added
 from benchmarks.corridor import first_body, stations
 from benchmarks.load import Run, wrk
 from benchmarks.processes import cpu_seconds, descendants, machine, resident_mb, started
@@ -56,6 +57,7 @@ def main() -> int:
     body = first_body(bundle)
     print(machine())
     print_corridor(bundle, body)
+    print_added(bundle, body)
     print_in_process(project)
     targets = [
         Target(
@@ -147,6 +149,14 @@ def print_corridor(bundle: Bundle, body: bytes) -> None:
     for name, microseconds in stations(bundle, body).items():
         print(f"| {name} | {microseconds:.1f} |")
     print()
+
+
+def print_added(bundle: Bundle, body: bytes) -> None:
+    inline, beside = added(bundle, body).values()
+    print(
+        f"Through a model worker, from the event loop: {beside[0]:.0f} µs a request at the median, {inline[0]:.0f} µs inline:"
+        f" {beside[0] - inline[0]:.0f} µs added ({beside[1] - inline[1]:.0f} µs at the first percentile)\n"
+    )
 
 
 def print_in_process(project: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 import time
@@ -23,7 +24,7 @@ from tests.acceptance.by_wish import (
     WRONG_DATATYPE,
     WRONG_SHAPE,
 )
-from tests.acceptance.workshop import Workshop, ask, process_of, wait_until, workshop
+from tests.acceptance.workshop import Workshop, ask, process_of, rows, wait_until, workshop
 from trivet.core.errors import BundleError, DeadlineExceeded, TrivetError, Unavailable
 
 BACK_SECONDS = 2.0  # a model that crashes or hangs harms for less than this
@@ -69,6 +70,79 @@ def test_a_model_worker_has_nothing_of_its_owners_environment_but_where_the_code
     assert b"SECRET" not in environment
     loaded = Path(f"/proc/{process_of(version)}/maps").read_text()
     assert "onnxruntime" not in loaded  # nor what its bundle does not need
+    version.unload()
+
+
+def put(version: Any, *values: float, outputs: tuple[str, ...] = ("doubled",), seconds: float = 10.0) -> Any:
+    """Ask without waiting, over a connection that is open because somebody has asked before."""
+    ask(version, 1.0)
+    question = version.put(rows(*values), list(outputs), time.monotonic() + seconds)
+    assert question is not None
+    return question
+
+
+def is_over(question: Any, seconds: float = 5.0) -> bool:
+    """Look whenever there is something to look at; return whether there is nothing more to wait for within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while select.select([question], [], [], max(deadline - time.monotonic(), 0))[0]:
+        if question.look():
+            return True
+    return False
+
+
+def test_a_question_is_put_and_its_answer_taken_without_waiting_in_between(place: Workshop):
+    version = place.load(seconds=0.05, name="put")
+    question = put(version, 1.5, outputs=("doubled", "text"))
+    assert version.queue_depth == 1
+    assert not question.look(), "it runs for 50 ms"
+    assert is_over(question)
+    assert question.is_answered
+    doubled, text = question.answer()
+    assert (doubled.tolist(), text.tolist()) == ([[3.0]], ["1.5\ud800ü"])
+    assert version.queue_depth == 0
+    again = put(version, 2.5)
+    assert is_over(again)
+    assert again.answer()[0].tolist() == [[5.0]]
+    version.unload()
+
+
+def test_nothing_is_put_where_it_would_take_waiting(place: Workshop):
+    version = place.load(name="unasked")
+    in_time = time.monotonic() + 10
+    assert version.put(rows(1.0), ["doubled"], in_time) is None, "there is no connection yet"
+    ask(version, 1.0)
+    assert version.put(rows(*[1.0] * 10_000), ["doubled"], in_time) is None, "80 kB may not be taken at once"
+    assert version.queue_depth == 0
+    version.unload()
+
+
+def test_a_question_that_is_not_answered_in_time_is_too_late(place: Workshop):
+    version = place.load()
+    question = put(version, HANG, seconds=0.2)
+    assert not is_over(question, 0.2)
+    assert outcome(question.answer) == "DEADLINE"
+    assert version.queue_depth == 0
+    wait_until(lambda: outcome(lambda: ask(version, 1.0)) != "MODEL_FAILED")
+    version.unload()
+
+
+def test_a_question_to_a_model_that_fails_fails(place: Workshop):
+    version = place.load()
+    question = put(version, RAISE)
+    assert is_over(question)
+    assert not question.is_answered
+    assert outcome(question.answer) == "MODEL_FAILED"
+    version.unload()
+
+
+def test_a_question_to_an_instance_that_is_killed_is_asked_again(place: Workshop):
+    version = place.load(seconds=0.3, name="asked again")
+    process = process_of(version)
+    question = put(version, 4.0)
+    os.kill(process, signal.SIGKILL)
+    assert is_over(question)
+    assert not question.is_answered
+    assert question.answer()[0].tolist() == [[8.0]]
     version.unload()
 
 

@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,6 +26,7 @@ from trivet.dataplane.admission import admit
 from trivet.dataplane.authentication import authenticate, authorise
 from trivet.dataplane.cache.prediction_cache import Recalled
 from trivet.dataplane.deadline import deadline_of, too_late
+from trivet.dataplane.engines.base import Question
 from trivet.dataplane.lease import now_ns
 from trivet.dataplane.metrics.meter import now
 from trivet.dataplane.outputs import check_fit, check_made, check_size, output_tensors, without_rows
@@ -77,16 +78,17 @@ def infer(
     request_id: str = "",
     deadline: float | None = None,
     is_held: bool = False,
+    asked: Asked | None = None,
 ) -> Answer:
     """Answer `request`, and record the answer before returning it.
 
     `selector` is a version's number, an alias, or None for the routes to decide. `deadline` is an instant of
     `time.monotonic()` where the door knows it: a request that waited had its clock started by then. Blocks for as long as
     the model runs and, unless `is_held`, for the log to be on disk where that is asked for: then the door sends nothing before
-    the log is. Raises `InvalidRequest`, `NotFound`, `Unavailable` or `DeadlineExceeded`; then nothing was recorded.
-    Thread-safe.
+    the log is. What was `asked` before is not asked again: its answer is taken. Raises `InvalidRequest`, `NotFound`,
+    `Unavailable` or `DeadlineExceeded`; then nothing was recorded. Thread-safe.
     """
-    entered = now()
+    entered = asked.at_ns if asked else now()
     started = entered / 1e9  # of the same clock as the deadline
     model = entrance.model
     if deadline is None:
@@ -95,10 +97,13 @@ def infer(
         raise too_late(model.name)
     version = None
     try:
-        version, route = choose(model, selector, request)
+        version, route = (asked.version, asked.route) if asked else choose(model, selector, request)
         entrance.version = version.entry.number
-        until = run_until(model, selector, started, deadline) if model.fallback else deadline
-        valid, arrays, outputs, cached = _ask(plane, model, version, request, until)
+        if asked:
+            valid, arrays, outputs, cached = _take(plane, asked)
+        else:
+            until = run_until(model, selector, started, deadline) if model.fallback else deadline
+            valid, arrays, outputs, cached = _ask(plane, model, version, request, until)
         failed = None
     except (Unavailable, DeadlineExceeded) as error:
         failed, route = version.entry.number if version else heaviest(model), "fallback"
@@ -139,10 +144,62 @@ def infer(
     return classified(answer, request)
 
 
+class Asked(NamedTuple):
+    """A request that was put to the version that answers it, whose answer is still to come."""
+
+    version: LiveVersion
+    route: str
+    valid: Validated
+    wanted: list[str]
+    question: Question
+    at_ns: int  # when, of `now`
+
+
+def put(
+    plane: Plane, entrance: Entrance, request: InferRequest | RowsRequest, *, selector: str | None, deadline: float
+) -> Asked | None:
+    """Ask for the run of `request` without waiting for it; None where `infer` must do it all. Never blocks.
+
+    Nothing is asked beforehand where the cache has to be looked at, nor where a model of another process may have to stand
+    in: both wait. Raises as `infer` does.
+    """
+    model, at_ns = entrance.model, now()
+    if not all(standing.loaded.runs_inline for standing in model.fallback):
+        return None
+    version, route = choose(model, selector, request)
+    if version.cache is not None and not version.cache.rests():
+        return None
+    valid, wanted = _fitted(plane, model, version, request)
+    until = run_until(model, selector, at_ns / 1e9, deadline)
+    question = version.loaded.put(valid.feed, wanted, until) if valid.rows else None
+    return Asked(version, route, valid, wanted, question, at_ns) if question else None
+
+
+def _take(plane: Plane, asked: Asked) -> Told:
+    """Return what was made of a request that was put before."""
+    return _told(plane, asked.version, asked.valid, asked.wanted, asked.question.answer(), cached=False)
+
+
 def _ask(
     plane: Plane, model: LiveModel, version: LiveVersion, request: InferRequest | RowsRequest, until: float
 ) -> Told:
     """Return what `version` makes of `request`, in the time until `until`."""
+    valid, wanted = _fitted(plane, model, version, request)
+    arrays: Sequence[np.ndarray]
+    cached = False
+    if not valid.rows:
+        arrays = without_rows(version.outputs, wanted)
+    elif version.cache is None:
+        arrays = version.loaded.run(valid.feed, wanted, until)
+    else:
+        arrays, cached = _recall(plane, version, request, valid, wanted, model=model.name, until=until)
+    return _told(plane, version, valid, wanted, arrays, cached=cached)
+
+
+def _fitted(
+    plane: Plane, model: LiveModel, version: LiveVersion, request: InferRequest | RowsRequest
+) -> tuple[Validated, list[str]]:
+    """Return the values of `request` as `version` takes them, and the outputs it is asked for."""
     if isinstance(request, RowsRequest):
         valid, wanted = fit_rows(version.plan, request, model.name), version.output_names
         _check_outputs(version, request.outputs or (), model.name)
@@ -154,14 +211,19 @@ def _ask(
     if valid.rows * version.plan.answer_row_bytes > plane.limits.max_answer_bytes:
         check_size(version.plan, wanted, valid.rows, plane.limits.max_answer_bytes)
     valid.at_ns = now()
-    arrays: Sequence[np.ndarray]
-    cached = False
-    if not valid.rows:
-        arrays = without_rows(version.outputs, wanted)
-    elif version.cache is None:
-        arrays = version.loaded.run(valid.feed, wanted, until)
-    else:
-        arrays, cached = _recall(plane, version, request, valid, wanted, model=model.name, until=until)
+    return valid, wanted
+
+
+def _told(
+    plane: Plane,
+    version: LiveVersion,
+    valid: Validated,
+    wanted: list[str],
+    arrays: Sequence[np.ndarray],
+    *,
+    cached: bool,
+) -> Told:
+    """Return what `version` said of a request, as it is answered and recorded."""
     if not version.plan.knows_answer_size:
         check_made(arrays, plane.limits.max_answer_bytes)
     outputs = output_tensors(version.outputs, wanted, arrays, valid.rows)

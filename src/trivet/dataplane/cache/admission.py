@@ -43,6 +43,10 @@ class Admission:
             return "rest"
         return "watch"
 
+    def rests(self) -> bool:
+        """True while requests pass unwatched."""
+        return not self.is_open and self._resting > 0
+
     def has_seen(self, key: bytes) -> bool:
         """Return whether `key` was asked about lately, and remember it. A repeat may be missed, hardly ever invented."""
         if self._sketch is None:

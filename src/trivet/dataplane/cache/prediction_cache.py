@@ -94,6 +94,10 @@ class VersionCache:
         self._digest = digest
         self._shared_admission = Admission(is_forced=is_forced)
 
+    def rests(self) -> bool:
+        """True when this request is one that passes by the cache: whoever asks counts it, and then does not `answer`."""
+        return self.admission.rests() and self.admission.turn() == "rest"
+
     def answer(
         self,
         outputs: Sequence[str],

@@ -5,10 +5,30 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from trivet.model.bundle.bundle import Bundle
+
+
+class Question(Protocol):
+    """A run that was asked of another process, until its answer is taken. One thread at a time holds it."""
+
+    deadline: float  # an instant of `time.monotonic()`
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable when there is more to look at."""
+
+    def look(self) -> bool:
+        """Take in what has arrived; True once there is no more to wait for, be it an answer or a failure. Never blocks."""
+
+    @property
+    def is_answered(self) -> bool:
+        """True when `answer` has nothing left to wait for, nor to try again."""
+
+    def answer(self) -> list[np.ndarray]:
+        """Return what `LoadedVersion.run` would have, or raise it; to be called once, whatever has become of the run."""
 
 
 class LoadedVersion(ABC):
@@ -26,6 +46,18 @@ class LoadedVersion(ABC):
         `deadline` is an instant of `time.monotonic()`; an engine that can stop a run stops it then. Raises
         `Unavailable` when the model fails or its queue is full, `DeadlineExceeded` when the answer would be late.
         """
+
+    def put(
+        self,
+        inputs: Mapping[str, np.ndarray],  # noqa: ARG002  (of who can)
+        outputs: Sequence[str],  # noqa: ARG002
+        deadline: float = math.inf,  # noqa: ARG002
+    ) -> Question | None:
+        """Ask for a run without waiting for it; None where `run` has to be called, which is the usual case.
+
+        Never blocks, so an event loop may call it. Raises as `run` does.
+        """
+        return None
 
     def ensure_ready(self) -> None:  # noqa: B027  (what is loaded inline is ready)
         """Raise `Unavailable` when a request would not be answered now, though the version is loaded."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,13 +22,14 @@ from trivet.core.errors import (
 from trivet.core.ids import new_prediction_id
 from trivet.dataplane.authentication import authenticate
 from trivet.dataplane.deadline import deadline_of
+from trivet.dataplane.engines.base import Question
 from trivet.dataplane.frontends.descriptions import PUBLIC, describe, health
 from trivet.dataplane.frontends.doors import DOORS, JSON, ROWS_DOORS
 from trivet.dataplane.frontends.paths import METHODS, Target, parse_path
 from trivet.dataplane.frontends.repository import KINDS, RepositoryCall
 from trivet.dataplane.frontends.scrape import scrape
 from trivet.dataplane.frontends.slow_lane import Lane, is_slow, lane_of
-from trivet.dataplane.infer import Entrance, enter, infer
+from trivet.dataplane.infer import Asked, Entrance, enter, infer, put
 from trivet.dataplane.metrics.exposition import CONTENT_TYPE as METRICS_TYPE, OK
 from trivet.dataplane.metrics.families import UNKNOWN
 from trivet.dataplane.metrics.meter import now
@@ -78,6 +81,7 @@ class Exchange:
     """One request and its response. Call `begin`; while the result is None, go on with `receive`, then `run`."""
 
     __slots__ = (
+        "_asked",
         "_began",
         "_call",
         "_deadline",
@@ -126,6 +130,7 @@ class Exchange:
         self._json_length: int | None = None
         self._call: RepositoryCall | None = None
         self._deadline: float | None = None
+        self._asked: Asked | None = None
         self._began = 0  # when the whole body was there, nanoseconds of `now`
         self._waits_since = 0  # for a thread
 
@@ -140,6 +145,18 @@ class Exchange:
     def start_clock(self) -> Response | None:
         """Fix the deadline before a wait for a thread, which counts. A response means that there is nothing to wait for."""
         return self._guarded(self._start_clock)
+
+    def put(self) -> Question | None:
+        """Ask another process for the run where that takes no waiting, once the clock has started.
+
+        Then call `run` when the question is answered, or in a thread. None: `run` does it all, as it does for whoever
+        does not call this.
+        """
+        if self._call is None:
+            plane, deadline, selector = self._plane, self._deadline or math.inf, self._target.selector
+            with suppress(Exception):  # `run` meets it too, and tells
+                self._asked = put(plane, self._entrance, self._request, selector=selector, deadline=deadline)
+        return self._asked and self._asked.question
 
     def run(self) -> Response:
         """Predict, record, and return the answer."""
@@ -246,7 +263,8 @@ class Exchange:
         request, target = self._request, self._target
         rows = ROWS_DOORS.get(target.kind)
         door = DOORS[target.kind]
-        waited = now() - self._waits_since if self._waits_since else 0
+        asked = self._asked
+        waited = (asked.at_ns if asked else now()) - self._waits_since if self._waits_since else 0
         answer = infer(
             self._plane,
             self._entrance,
@@ -256,6 +274,7 @@ class Exchange:
             request_id=self.request_id,
             deadline=self._deadline,
             is_held=self._holds,
+            asked=asked,
         )
         if isinstance(request, RowsRequest):
             body, json_length = ROWS_DOORS[target.kind].encode(answer, request), None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 from trivet.core.errors import Unavailable
+from trivet.dataplane.engines.base import Question
 from trivet.dataplane.infer import Entrance
 from trivet.dataplane.plane import Limits
 from trivet.dataplane.protocol.messages import InferRequest, RowsRequest
@@ -46,8 +48,18 @@ class SlowLane:
         finally:
             threads.leave()
 
-    def submit(self, work: Callable[[], Result], lane: Lane, done: Callable[[Result], None]) -> None:
-        """Have `work` done, then `done` called with its result on this loop. Raises `Unavailable` where too many wait."""
+    def submit(
+        self,
+        work: Callable[[], Result],
+        lane: Lane,
+        done: Callable[[Result], None],
+        put: Callable[[], Question | None] = lambda: None,
+    ) -> None:
+        """Have `work` done, then `done` called with its result on this loop. Raises `Unavailable` where too many wait.
+
+        Where what `work` waits for can be `put` to another process, no thread is held until it has answered: then `work`
+        has nothing left to wait for, and is done on the loop. Where the answer is late or none, a thread sees to it.
+        """
         threads = self._threads_of(lane)
         threads.enter()
         loop = asyncio.get_running_loop()
@@ -59,7 +71,11 @@ class SlowLane:
         def begin() -> None:
             loop.call_soon_threadsafe(finish, work())
 
-        threads.pool.submit(begin)
+        question = put()
+        if question is None:
+            threads.pool.submit(begin)
+        else:
+            _Watch(loop, question, lambda: finish(work()), lambda: threads.pool.submit(begin))
 
     def _threads_of(self, lane: Lane) -> _Threads:
         if not lane.name:
@@ -68,6 +84,34 @@ class SlowLane:
         if threads is None:
             threads = self._own[lane.name] = _Threads(lane.threads, 0)
         return threads
+
+
+class _Watch:
+    """One question whose answer is waited for on the loop."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        question: Question,
+        if_answered: Callable[[], object],
+        otherwise: Callable[[], object],
+    ) -> None:
+        self._loop = loop
+        self._question = question
+        self._if_answered = if_answered
+        self._otherwise = otherwise
+        self._descriptor = question.fileno()
+        self._timer = loop.call_later(question.deadline - time.monotonic(), self._end)
+        loop.add_reader(self._descriptor, self._look)
+
+    def _look(self) -> None:
+        if self._question.look():
+            self._end()
+
+    def _end(self) -> None:
+        self._loop.remove_reader(self._descriptor)
+        self._timer.cancel()
+        (self._if_answered if self._question.is_answered else self._otherwise)()
 
 
 class _Threads:

@@ -212,7 +212,7 @@ class DirectProtocol(HttpToolsProtocol):
         refusal = exchange.start_clock()
         if refusal is None:
             try:
-                self._slow_lane.submit(exchange.run, exchange.lane, come_back)
+                self._slow_lane.submit(exchange.run, exchange.lane, come_back, exchange.put)
             except Unavailable as error:
                 refusal = exchange.refuse(error)
         self._drop_exchange()

@@ -79,10 +79,14 @@ class Backend:
 
     def connection(self, deadline: float) -> Connection:
         """Return a connection nobody uses; raises as `Connection` does."""
+        return self.spare() or Connection(Path(self.peer.socket), self._digest, deadline)
+
+    def spare(self) -> Connection | None:
+        """Return a connection that was made before and that nobody uses, None where there is none."""
         try:
             return self._spare.pop()
         except IndexError:
-            return Connection(Path(self.peer.socket), self._digest, deadline)
+            return None
 
     def give_back(self, connection: Connection) -> None:
         """Keep `connection` for the next request."""

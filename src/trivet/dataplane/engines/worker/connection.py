@@ -40,26 +40,50 @@ class Connection:
         Raises `TimeoutError` at the deadline, `OSError` when the model worker went away, `BadFrame` for what is no
         answer; after any of them the connection is of no use.
         """
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            raise TimeoutError
-        self._socket.settimeout(remaining)
+        self._socket.settimeout(_remaining(deadline))
         self._socket.sendall(frame)
         return self._read(self._inbox, deadline)
+
+    def put(self, frame: bytes) -> None:
+        """Send one request and do not wait; raises `OSError` where it cannot be sent whole at once."""
+        self._socket.setblocking(False)
+        if self._socket.send(frame) != len(frame):
+            raise BlockingIOError("the model worker takes no more")
+
+    def look(self) -> tuple[Told, bytearray] | None:
+        """Return the answer to what was `put`, None while there is none; raises as `receive` does, and never blocks."""
+        try:
+            return self._take(self._inbox)
+        except BlockingIOError:
+            return None
+
+    def receive(self, deadline: float) -> tuple[Told, bytearray]:
+        """Return the answer to what was `put`; raises as `ask` does."""
+        self._socket.settimeout(_remaining(deadline))
+        return self._read(self._inbox, deadline)
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self._socket.fileno()
 
     def close(self) -> None:
         """End it; the model worker drops what it has queued of it."""
         self._socket.close()
 
     def _read(self, inbox: Inbox[T], deadline: float) -> tuple[T, bytearray]:
-        while True:
-            data = self._socket.recv(min(max(inbox.missing, READ_BYTES), 16 * READ_BYTES))
-            if not data:
-                raise ConnectionResetError("the model worker went away")
-            complete = inbox.feed(data)
-            if complete is not None:
-                return complete
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                raise TimeoutError
-            self._socket.settimeout(remaining)
+        while (complete := self._take(inbox)) is None:
+            self._socket.settimeout(_remaining(deadline))
+        return complete
+
+    def _take(self, inbox: Inbox[T]) -> tuple[T, bytearray] | None:
+        data = self._socket.recv(min(max(inbox.missing, READ_BYTES), 16 * READ_BYTES))
+        if not data:
+            raise ConnectionResetError("the model worker went away")
+        return inbox.feed(data)
+
+
+def _remaining(deadline: float) -> float:
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise TimeoutError
+    return remaining

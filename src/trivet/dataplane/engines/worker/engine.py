@@ -45,6 +45,7 @@ PATIENCE_SECONDS = (
     1.0  # an answer later than this, and than 20 usual ones, is the model worker's fault and not its caller's
 )
 PATIENCE_RUNS = 20
+MOST_PUT_BYTES = 64 * 1024  # of a frame that is sent without waiting: an idle socket takes three times as much
 
 
 class _Call(NamedTuple):
@@ -55,6 +56,46 @@ class _Call(NamedTuple):
     encoded: list[bytes]
     rows: int
     deadline: float
+
+
+class _Put:
+    """One request that was sent to an instance, and its answer as it arrives."""
+
+    def __init__(
+        self, version: WorkerVersion, call: _Call, backend: Backend, number: int, connection: Connection
+    ) -> None:
+        self.call = call
+        self.backend = backend
+        self.number = number
+        self.connection = connection
+        self.deadline = call.deadline
+        self.started = time.monotonic()
+        self._version = version
+        self._told: tuple[Told, bytearray] | None = None
+        self._failure: OSError | BadFrame | None = None
+
+    def fileno(self) -> int:
+        return self.connection.fileno()
+
+    def look(self) -> bool:
+        try:
+            self._told = self.connection.look()
+        except (OSError, BadFrame) as error:
+            self._failure = error
+        return self._told is not None or self._failure is not None
+
+    @property
+    def is_answered(self) -> bool:
+        return self._told is not None and not self._told[0].code
+
+    def answer(self) -> list[np.ndarray]:
+        return self._version.take(self)
+
+    def receive(self) -> tuple[Told, bytearray]:
+        """Return the answer, which may take until the deadline; raises what looking for it raised."""
+        if self._failure is not None:
+            raise self._failure
+        return self._told if self._told is not None else self.connection.receive(self.deadline)
 
 
 class WorkerVersion(LoadedVersion):
@@ -83,18 +124,29 @@ class WorkerVersion(LoadedVersion):
     def run(
         self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], deadline: float = math.inf
     ) -> list[np.ndarray]:
-        deadline = min(deadline, time.monotonic() + self.options.deadline_seconds)
-        with self._counting:
-            if self._under_way >= self.options.queue_length:
-                raise Unavailable(f"over {self.options.queue_length} requests wait; ask again.", code="QUEUE_FULL")
-            self._under_way += 1
+        self._enter()
         try:
-            parts, encoded = self._contract.encode_inputs(inputs)
-            rows = parts[0].shape[0] if self._contract.has_rows else 1
-            return self._run(_Call(list(outputs), parts, encoded, rows, deadline))
+            return self._run(self._call(inputs, outputs, deadline))
         finally:
-            with self._counting:
-                self._under_way -= 1
+            self._leave()
+
+    def put(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], deadline: float = math.inf) -> _Put | None:
+        """Ask an instance over a connection that is open and idle; None where there is none, or more to send than fits."""
+        call = self._call(inputs, outputs, deadline)
+        if sum(map(len, call.encoded)) > MOST_PUT_BYTES:
+            return None
+        self._enter()
+        put = self._put(call)
+        if put is None:
+            self._leave()
+        return put
+
+    def take(self, put: _Put) -> list[np.ndarray]:
+        """Return the answer to what was `put`; where there is none yet, wait, and where the instance ended, ask again."""
+        try:
+            return self._run(put.call, put)
+        finally:
+            self._leave()
 
     def ensure_ready(self) -> None:
         if not self._balancer.answers():
@@ -116,17 +168,49 @@ class WorkerVersion(LoadedVersion):
 
     # --- one request ----------------------------------------------------------------------------------------------
 
-    def _run(self, call: _Call) -> list[np.ndarray]:
+    def _enter(self) -> None:
+        with self._counting:
+            if self._under_way >= self.options.queue_length:
+                raise Unavailable(f"over {self.options.queue_length} requests wait; ask again.", code="QUEUE_FULL")
+            self._under_way += 1
+
+    def _leave(self) -> None:
+        with self._counting:
+            self._under_way -= 1
+
+    def _call(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], deadline: float) -> _Call:
+        parts, encoded = self._contract.encode_inputs(inputs)
+        rows = parts[0].shape[0] if self._contract.has_rows else 1
+        until = min(deadline, time.monotonic() + self.options.deadline_seconds)
+        return _Call(list(outputs), parts, encoded, rows, until)
+
+    def _put(self, call: _Call) -> _Put | None:
+        chosen = self._balancer.choose(0.0, None)
+        if chosen is None:
+            return None
+        backend, number = chosen
+        connection = backend.spare()
+        if connection is not None:
+            try:
+                connection.put(_frame(call, is_alone=False))
+            except OSError:
+                connection.close()
+            else:
+                return _Put(self, call, backend, number, connection)
+        self._balancer.ended(backend, number, is_failure=False, is_gone=False)
+        return None
+
+    def _run(self, call: _Call, put: _Put | None = None) -> list[np.ndarray]:
         backend: Backend | None = None
         times_suspected = 0
         for _ in range(ATTEMPTS):
-            chosen = self._balancer.choose(min(call.deadline, time.monotonic() + RETURN_SECONDS), backend)
-            if chosen is None:
-                if time.monotonic() >= call.deadline:
-                    raise _too_late()
-                raise self._unavailable()
-            backend, number = chosen
-            answer = self._ask(backend, number, call, is_alone=times_suspected > 0)
+            if put is not None:
+                backend, number = put.backend, put.number
+                answer = self._ask(backend, number, call, is_alone=False, put=put)
+                put = None
+            else:
+                backend, number = self._chosen(call, backend)
+                answer = self._ask(backend, number, call, is_alone=times_suspected > 0)
             if isinstance(answer, tuple):
                 return self._read(backend, number, call, *answer)
             times_suspected += answer
@@ -134,14 +218,26 @@ class WorkerVersion(LoadedVersion):
                 break
         raise Unavailable("the model's process ended while it ran this request.", code="MODEL_FAILED")
 
-    def _ask(self, backend: Backend, number: int, call: _Call, *, is_alone: bool) -> tuple[Told, bytearray] | bool:
+    def _chosen(self, call: _Call, avoid: Backend | None) -> tuple[Backend, int]:
+        chosen = self._balancer.choose(min(call.deadline, time.monotonic() + RETURN_SECONDS), avoid)
+        if chosen is not None:
+            return chosen
+        if time.monotonic() >= call.deadline:
+            raise _too_late()
+        raise self._unavailable()
+
+    def _ask(
+        self, backend: Backend, number: int, call: _Call, *, is_alone: bool, put: _Put | None = None
+    ) -> tuple[Told, bytearray] | bool:
         """Return the answer; or, when the instance went away, whether this request was running then."""
-        frame = encode_frame(Ask(call.deadline, call.outputs, call.parts, is_alone), call.encoded)
-        connection: Connection | None = None
-        started = time.monotonic()
+        connection = None if put is None else put.connection
+        started = time.monotonic() if put is None else put.started
         try:
-            connection = backend.connection(call.deadline)
-            answer = connection.ask(frame, call.deadline)
+            if put is not None:
+                answer = put.receive()
+            else:
+                connection = backend.connection(call.deadline)
+                answer = connection.ask(_frame(call, is_alone=is_alone), call.deadline)
         except TimeoutError:
             patience = max(PATIENCE_SECONDS, PATIENCE_RUNS * backend.usual_seconds)
             self._balancer.ended(backend, number, is_failure=time.monotonic() - started > patience, is_gone=False)
@@ -158,7 +254,7 @@ class WorkerVersion(LoadedVersion):
             if time.monotonic() >= call.deadline:
                 raise _too_late() from None
             return was_running
-        backend.give_back(connection)
+        backend.give_back(connection)  # type: ignore[arg-type]  # whoever answered had one
         return answer
 
     def _read(self, backend: Backend, number: int, call: _Call, told: Told, data: bytearray) -> list[np.ndarray]:
@@ -347,6 +443,10 @@ class _Link:
             shutil.rmtree(scratch, ignore_errors=True)
         with self._lock:
             self._send(Want(version.digest, version.options))
+
+
+def _frame(call: _Call, *, is_alone: bool) -> bytes:
+    return encode_frame(Ask(call.deadline, call.outputs, call.parts, is_alone), call.encoded)
 
 
 def _close(connection: Connection | None) -> None:

@@ -1,0 +1,179 @@
+"""The slow lane: who waits for another process holds no thread, and a thread sees to whatever went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.unit.dataplane.remembering import a_cache
+from tests.unit.dataplane.world import World, infer_body
+from trivet.core.errors import Unavailable
+from trivet.dataplane.engines.base import LoadedVersion
+from trivet.dataplane.frontends.rest import Exchange, Response
+from trivet.dataplane.frontends.slow_lane import Lane, SlowLane
+
+LANE = Lane("churn", 2)
+
+
+class Question:
+    """A question whose answer is a byte on a socket: `!` is an answer, anything else a failure."""
+
+    def __init__(self, seconds: float = 10.0) -> None:
+        self.here, self.there = socket.socketpair()
+        self.deadline = time.monotonic() + seconds
+        self.is_answered = False
+
+    def fileno(self) -> int:
+        return self.here.fileno()
+
+    def look(self) -> bool:
+        self.is_answered = self.here.recv(1) == b"!"
+        return True
+
+    def close(self) -> None:
+        self.here.close()
+        self.there.close()
+
+
+@pytest.fixture
+def question() -> Iterator[Question]:
+    question = Question()
+    yield question
+    question.close()
+
+
+def waited_for(question: Question, *, sent: bytes = b"") -> tuple[str, list[str]]:
+    """Return in which thread the work was done, and in which the result arrived."""
+
+    async def run() -> tuple[str, list[str]]:
+        lane, done = SlowLane(), asyncio.get_running_loop().create_future()
+        lane.submit(lambda: threading.current_thread().name, LANE, done.set_result, lambda: question)
+        before = [thread.name for thread in threading.enumerate() if thread.name.startswith("trivet-slow")]
+        question.there.send(sent)
+        return await asyncio.wait_for(done, 10), before
+
+    return asyncio.run(run())
+
+
+def test_an_answer_is_taken_on_the_loop_and_no_thread_waits_for_it(question: Question):
+    assert waited_for(question, sent=b"!") == (threading.main_thread().name, [])
+
+
+def test_a_failure_is_seen_to_in_a_thread(question: Question):
+    where, before = waited_for(question, sent=b"?")
+    assert (where.startswith("trivet-slow"), before) == (True, [])
+
+
+def test_an_answer_that_is_late_is_seen_to_in_a_thread(question: Question):
+    question.deadline = time.monotonic() + 0.01
+    assert waited_for(question)[0].startswith("trivet-slow")
+
+
+def test_what_is_put_counts_among_those_who_wait(question: Question):
+    async def run() -> None:
+        lane, done = SlowLane(), asyncio.get_running_loop().create_future()
+        for _ in range(LANE.threads):
+            lane.submit(lambda: 1, LANE, lambda _: done.done() or done.set_result(1), lambda: question)
+        with pytest.raises(Unavailable):
+            lane.submit(lambda: 1, LANE, lambda _: None, lambda: pytest.fail("it was put"))
+        question.there.send(b"!!")
+        await asyncio.wait_for(done, 10)
+
+    asyncio.run(run())
+
+
+class Asked:
+    """What the model of the world makes of a question, kept until somebody wants it."""
+
+    deadline = float("inf")
+    is_answered = True
+
+    def __init__(self, version: LoadedVersion, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> None:
+        self.answer = lambda: version.run(inputs, outputs)
+
+    def fileno(self) -> int:
+        raise NotImplementedError
+
+    def look(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    world = World(tmp_path)
+    make_puttable(world)
+    return world
+
+
+def make_puttable(world: World) -> None:
+    for version in world.engine.loaded:
+        version.put = lambda inputs, outputs, deadline, version=version: Asked(version, inputs, outputs)
+
+
+def exchange_of(world: World, body: dict) -> Exchange:
+    """Return an exchange that is to be run."""
+    headers = {b"host": b"localhost", b"authorization": f"Bearer {world.key}".encode()}
+    exchange = Exchange(world.plane, "POST", "/v2/models/churn/infer", headers)
+    assert exchange.begin() is None
+    assert exchange.receive(json.dumps(body).encode()) is None
+    assert exchange.start_clock() is None
+    return exchange
+
+
+def outputs_of(response: Response) -> object:
+    assert response.status == 200, response.body
+    return json.loads(response.body)["outputs"]
+
+
+def test_what_was_put_is_answered_and_recorded_like_anything_else(world: World):
+    usual = exchange_of(world, infer_body()).run()
+    exchange = exchange_of(world, infer_body())
+    assert exchange.put() is not None
+    assert outputs_of(exchange.run()) == outputs_of(usual)
+    first, second = world.records()
+    assert (first.inputs, first.outputs, first.route, first.version) == (
+        second.inputs,
+        second.outputs,
+        second.route,
+        second.version,
+    )
+    assert world.engine.loaded[0].runs == 2
+
+
+def test_what_does_not_fit_is_not_put_and_refused_as_ever(world: World):
+    body = infer_body()
+    body["inputs"][0]["data"] = ["old"]
+    exchange = exchange_of(world, body)
+    assert exchange.put() is None
+    assert exchange.run().status == 400
+    assert not world.records()
+
+
+def test_where_what_was_put_fails_the_chain_is_asked(world: World):
+    world.route({2: 100}, fallback=(1,))
+    make_puttable(world)
+    world.engine.loaded[1].broken = True
+    exchange = exchange_of(world, infer_body())
+    assert exchange.put() is not None
+    assert json.loads(exchange.run().body)["parameters"]["fallback_from"] == "2"
+
+
+def test_a_model_whose_stand_in_would_have_to_be_waited_for_is_not_put(world: World):
+    world.route({2: 100}, fallback=(1,))
+    make_puttable(world)
+    world.engine.loaded[0].runs_inline = False
+    assert exchange_of(world, infer_body()).put() is None
+
+
+def test_nothing_is_put_while_the_cache_looks(tmp_path: Path):
+    world = World(tmp_path, cache=a_cache())
+    make_puttable(world)
+    assert exchange_of(world, infer_body()).put() is None
