@@ -208,6 +208,16 @@ def test_serve_replaces_what_dies_and_leaves_nothing_behind(churn: Churn):
         server.stop()
 
 
+def test_the_supervisor_keeps_its_process_id_and_neither_django_nor_numpy(churn: Churn):
+    with serving(churn.project) as server:
+        mapped = Path(f"/proc/{server.process.pid}/maps").read_text()
+        assert "numpy" not in mapped
+        assert "sqlite" not in mapped
+        assert "numpy" in Path(f"/proc/{server.web_workers()[0]}/maps").read_text()
+        held = [str(entry.readlink()) for entry in Path(f"/proc/{server.process.pid}/fd").iterdir()]
+        assert not [path for path in held if "db.sqlite3" in path or "trivet-plan" in path]
+
+
 def test_workers_end_when_the_supervisor_is_killed(churn: Churn):
     server = Server(churn.project)
     try:

@@ -69,6 +69,11 @@ def test_a_serving_process_loads_no_training_library_and_nothing_that_opens_a_tr
     assert not {name for name in loaded if belongs_to(name, COMPILE)}
 
 
+def test_the_supervisor_loads_nothing_heavy():
+    loaded = loaded_by("import trivet.serving.supervision")
+    assert not loaded & {"asyncio", "ctypes", "django", "msgspec", "numpy", "onnxruntime", *TRAINING_LIBRARIES}
+
+
 def test_only_the_rooms_that_open_trained_files_can_unpickle():
     found = {
         f"{dotted(file)} imports {name}"

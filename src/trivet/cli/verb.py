@@ -49,6 +49,11 @@ class Out:
         self._as_json = as_json
         self._quiet = quiet
 
+    @property
+    def descriptor(self) -> int | None:
+        """Return where sentences go, for a process that follows this one; None when quiet."""
+        return None if self._quiet else (sys.stderr if self._as_json else sys.stdout).fileno()
+
     def say(self, text: str = "") -> None:
         """Print a sentence, unless quiet."""
         if not self._quiet:

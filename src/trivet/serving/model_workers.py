@@ -80,11 +80,13 @@ class Control:
     socket: socket.socket
     lock: int
 
-    def close(self) -> None:
-        """Leave nothing behind, so that the next process of this TRIVET_HOME may have it."""
-        (run_folder() / CONTROL_NAME).unlink(missing_ok=True)
-        self.socket.close()
-        os.close(self.lock)
+    @property
+    def path(self) -> Path:
+        return run_folder() / CONTROL_NAME
+
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        return self.socket.fileno(), self.lock
 
 
 def open_control() -> Control | None:
@@ -105,14 +107,14 @@ def owner_child(control: Control, supervisor: int) -> Child:
         "model workers",
         [*_command(control), str(supervisor)],
         pass_descriptors=(control.socket.fileno(),),
-        starts_for=control.socket,
+        starts_for=control.socket.fileno(),
         environment=_environment(),
     )
 
 
 def run_owner(control: Control) -> NoReturn:
     """Become the owner of the model workers."""
-    for descriptor in (control.socket.fileno(), control.lock):
+    for descriptor in control.descriptors:
         os.set_inheritable(descriptor, True)
     os.execve(sys.executable, _command(control), _environment())  # noqa: S606  (our own module)
 

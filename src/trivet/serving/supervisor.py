@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import select
 import signal
-import socket
 import subprocess
 import time
 from collections import deque
@@ -24,7 +22,6 @@ DRAIN_SECONDS = 30.0
 ROLL_SECONDS = 60.0  # a successor that is not ready by then is given up, and who it should follow stays
 TICK_SECONDS = 0.05
 STEADY_SECONDS = 1.0  # a process without a ready pipe counts as ready once it has lived this long
-PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @dataclass
@@ -70,14 +67,16 @@ class Child:
     command: list[str]
     pass_descriptors: Sequence[int] = ()
     signals_ready: bool = False
-    run: Run | None = None
-    successor: Run | None = None  # while it is being replaced
-    starts_for: socket.socket | None = None  # started once somebody connects to it; until then as good as ready
+    starts_for: int | None = (
+        None  # a listening socket: started once somebody connects to it; until then as good as ready
+    )
     environment: dict[str, str] | None = None  # None: this process's own
-    start_after: float = 0.0
-    was_ready: bool = False
-    failures: int = 0  # in a row, before being ready
-    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=MANY_DEATHS))
+    run: Run | None = field(default=None, init=False)
+    successor: Run | None = field(default=None, init=False)  # while it is being replaced
+    start_after: float = field(default=0.0, init=False)
+    was_ready: bool = field(default=False, init=False)
+    failures: int = field(default=0, init=False)  # in a row, before being ready
+    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=MANY_DEATHS), init=False)
 
     @property
     def is_ready(self) -> bool:
@@ -260,13 +259,3 @@ class Supervisor:
         if run.is_alive:
             run.process.kill()
         run.process.wait()
-
-
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel for SIGTERM when the process `parent` dies, so that no worker outlives `kill -9` of its supervisor.
-
-    `parent` comes from the parent itself: one that died while this process was starting is no longer to be asked for.
-    """
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the kernel was asked
-        os.kill(os.getpid(), signal.SIGTERM)

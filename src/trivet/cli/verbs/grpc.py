@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from importlib.util import find_spec
 
 from trivet.cli.verb import OUT_OF_REACH, REFUSED, Out
-from trivet.serving.supervisor import Child, die_with_parent
+from trivet.core.parent import end_with
+from trivet.serving.supervisor import Child
 from trivet.serving.web import open_listening_socket
 
 
 def serve(options: argparse.Namespace, out: Out) -> int:
     """Serve gRPC with this process until SIGTERM."""
     if options.supervisor is not None:
-        die_with_parent(options.supervisor)
+        end_with(options.supervisor, signal.SIGTERM)
     if not _is_installed(out):
         return REFUSED
     from trivet.serving.grpc import run_grpc_worker

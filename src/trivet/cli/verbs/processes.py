@@ -9,13 +9,17 @@ import socket
 import sys
 import time
 
+from django.db import connections
+
 from trivet import conf
 from trivet.cli.verb import DONE, OUT_OF_REACH, Out
 from trivet.cli.verbs.grpc import grpc_children
 from trivet.control.registry.models import RegisteredModel
+from trivet.core.parent import end_with
 from trivet.serving.keeper import Keeper
 from trivet.serving.model_workers import Control, open_control, owner_child, run_owner
-from trivet.serving.supervisor import Child, Supervisor, die_with_parent
+from trivet.serving.supervision import Plan, become_supervisor
+from trivet.serving.supervisor import Child
 from trivet.serving.web import open_listening_socket, run_web_worker
 from trivet.serving.wiring import spool_root
 
@@ -23,7 +27,7 @@ KEEPER_NICENESS = 5  # no more: it holds the database's write lock while it ship
 
 
 def serve(options: argparse.Namespace, out: Out) -> int:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM, as another program that only supervises."""
     started = time.monotonic()
     bind = options.bind or conf.BIND()
     listening = listen(bind, out)
@@ -35,16 +39,17 @@ def serve(options: argparse.Namespace, out: Out) -> int:
         return grpc
     control = open_control()
     *others, keeper = serving_children(listening, workers, control)
-
-    def ready() -> None:
-        out.say(f"ready in {time.monotonic() - started:.1f} s")
-
     out.say(_table(bind, workers, options.grpc, len(grpc)))
-    try:
-        return Supervisor([*others, *grpc, keeper], on_ready=ready, on_end=listening.close).run()
-    finally:
-        if control is not None:
-            control.close()
+    plan = Plan(
+        [*others, *grpc, keeper],
+        listening.fileno(),
+        started,
+        voice=out.descriptor,
+        kept=control.descriptors if control is not None else (),
+        removed=(str(control.path),) if control is not None else (),
+    )
+    connections.close_all()
+    return become_supervisor(plan)
 
 
 def serving_children(listening: socket.socket, workers: int, control: Control | None = None) -> list[Child]:
@@ -82,7 +87,7 @@ def _table(bind: str, workers: int, grpc_bind: str | None, grpc_workers: int) ->
 def web(options: argparse.Namespace, out: Out) -> int:
     """Serve with this process until SIGTERM."""
     if options.supervisor is not None:
-        die_with_parent(options.supervisor)
+        end_with(options.supervisor, signal.SIGTERM)
     if options.fd is not None:
         listening: socket.socket | None = socket.socket(fileno=options.fd)
     else:
@@ -122,7 +127,7 @@ def listen(bind: str, out: Out) -> socket.socket | None:
 def keeper(options: argparse.Namespace, out: Out) -> int:
     """Ship until SIGTERM, or once."""
     if options.supervisor is not None:
-        die_with_parent(options.supervisor)
+        end_with(options.supervisor, signal.SIGTERM)
         os.nice(KEEPER_NICENESS)
     keeper = Keeper(spool_root(), hurry_bytes=conf.SPOOL_MB() * conf.MIB // 4)
     if options.once:

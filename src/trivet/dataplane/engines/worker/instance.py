@@ -23,11 +23,11 @@ import msgspec
 import numpy as np
 
 from trivet.core.errors import BundleError, TrivetError
+from trivet.core.parent import end_with
 from trivet.dataplane.engines.warming import warm
 from trivet.dataplane.engines.worker.batching import Batcher, Waiting, joined, parted
 from trivet.dataplane.engines.worker.control import Options
 from trivet.dataplane.engines.worker.frames import Ask, BadFrame, Contract, Hello, Inbox, Told, encode_frame
-from trivet.dataplane.engines.worker.parent import end_with
 from trivet.dataplane.engines.worker.runs import RunsWritten
 from trivet.dataplane.engines.worker.sockets import listen_on
 from trivet.model.bundle.bundle import Bundle, read_bundle

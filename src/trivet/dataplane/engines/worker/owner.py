@@ -25,6 +25,7 @@ from pathlib import Path
 import msgspec
 
 from trivet.core.errors import TrivetError
+from trivet.core.parent import end_with
 from trivet.dataplane.engines.worker.control import (
     Message,
     Missing,
@@ -37,7 +38,6 @@ from trivet.dataplane.engines.worker.control import (
     encode_message,
 )
 from trivet.dataplane.engines.worker.instance import Order, Report
-from trivet.dataplane.engines.worker.parent import end_with
 from trivet.model.bundle.manifest import MANIFEST_NAME
 
 logger = logging.getLogger(__name__)
