@@ -81,9 +81,9 @@ def _main(bind: str) -> int:
     import django
 
     django.setup()
-    from trivet.serving.keeper import Keeper
-    from trivet.serving.web import open_listening_socket, run_web_worker
-    from trivet.serving.wiring import spool_root
+    from trivet.serving.keeper import Keeper, spool_root
+    from trivet.serving.listening import open_listening_socket
+    from trivet.serving.web import run_web_worker
 
     Keeper(spool_root()).start()
     return run_web_worker(open_listening_socket(bind))

@@ -69,6 +69,12 @@ def test_a_serving_process_loads_no_training_library_and_nothing_that_opens_a_tr
     assert not {name for name in loaded if belongs_to(name, COMPILE)}
 
 
+@pytest.mark.parametrize("verb", ["keeper", "processes"])
+def test_whoever_answers_no_request_loads_nothing_that_does(verb):
+    loaded = loaded_by(f"import django; django.setup(); import trivet.cli.verbs.{verb}")
+    assert not loaded & {"onnxruntime", "uvicorn", "trivet.dataplane.infer", "trivet.dataplane.plane"}
+
+
 def test_the_supervisor_loads_nothing_heavy():
     loaded = loaded_by("import trivet.serving.supervision")
     assert not loaded & {"asyncio", "ctypes", "django", "msgspec", "numpy", "onnxruntime", *TRAINING_LIBRARIES}

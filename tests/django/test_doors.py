@@ -18,8 +18,7 @@ from trivet.control.registry import actions
 from trivet.control.registry.models import Worker
 from trivet.core.errors import InvalidRequest, NotFound
 from trivet.serving import asgi, process, wsgi
-from trivet.serving.keeper import Keeper
-from trivet.serving.wiring import spool_root
+from trivet.serving.keeper import Keeper, spool_root
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls("trivet.serving.urls")]
 

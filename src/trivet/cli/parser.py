@@ -200,7 +200,7 @@ VERBS = (
         _serve_arguments,
         find_project,
     ),
-    Verb("web", "serve with one process, for containers", "processes:web", _web_arguments, find_project),
+    Verb("web", "serve with one process, for containers", "web:web", _web_arguments, find_project),
     Verb("grpc", "serve gRPC with one process, for containers", "grpc:serve", _grpc_arguments, find_project),
     Verb(
         "model-workers",
@@ -209,7 +209,7 @@ VERBS = (
         _no_arguments,
         find_project,
     ),
-    Verb("keeper", "ship the prediction log, for containers", "processes:keeper", _keeper_arguments, find_project),
+    Verb("keeper", "ship the prediction log, for containers", "keeper:keeper", _keeper_arguments, find_project),
     Verb("push", "compile a trained file, prove it, register it", "push:push", _push_arguments, find_project),
     Verb(
         "list",

@@ -167,6 +167,11 @@ class Keeper:
             self._lock = -1
 
 
+def spool_root() -> Path:
+    """Return the folder under which each worker of this machine has its own."""
+    return conf.HOME() / "spool"
+
+
 def _batches(
     records: Iterator[tuple[PredictionRecord | None, int]],
 ) -> Iterator[list[tuple[PredictionRecord | None, int]]]:

@@ -20,8 +20,8 @@ from trivet.core.errors import TrivetError
 from trivet.core.ids import new_prediction_id
 from trivet.dataplane.lease import SECOND_NS, now_ns
 from trivet.dataplane.plane import Plane
-from trivet.serving.keeper import Keeper
-from trivet.serving.wiring import build_plane, spool_root
+from trivet.serving.keeper import Keeper, spool_root
+from trivet.serving.wiring import build_plane
 
 logger = logging.getLogger(__name__)
 

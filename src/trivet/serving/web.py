@@ -18,13 +18,13 @@ from django.utils.module_loading import import_string
 from trivet.control.registry.models import WorkerKind
 from trivet.dataplane.frontends.uvicorn import DirectProtocol
 from trivet.serving.asgi import FrontDoor, in_front_of
+from trivet.serving.listening import BACKLOG
 from trivet.serving.process import this_process
 
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 60  # a kept-alive connection without a request
 DRAIN_SECONDS = 20  # requests under way are given this long after SIGTERM
-BACKLOG = 2048
 ACCEPT_AGAIN_SECONDS = 1.0
 
 
@@ -52,18 +52,6 @@ def run_web_worker(listening: socket.socket, *, on_ready: Callable[[], None] = l
     server = _Server(config, listening, on_ready)
     server.run(sockets=[])
     return 0 if server.started else 1
-
-
-def open_listening_socket(bind: str) -> socket.socket:
-    """Return a listening TCP socket on `host:port`; raises `OSError` when it cannot be had."""
-    host, _, port = bind.rpartition(":")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((host.strip("[]"), int(port)))
-    listening.listen(BACKLOG)
-    listening.setblocking(False)
-    return listening
 
 
 def site_application() -> FrontDoor:

@@ -23,6 +23,7 @@ from trivet.dataplane.plane import Limits, Plane
 from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.spool import Spool
 from trivet.dataplane.witness import Witness
+from trivet.serving.keeper import spool_root
 from trivet.serving.loading import change_loading
 from trivet.serving.model_workers import engine_from_settings, queue_share
 
@@ -94,11 +95,6 @@ def _shared_cache(secret: bytes) -> SharedCache | None:
         raise ImproperlyConfigured("TRIVET_SHARED_CACHE needs redis-py: pip install 'trivet[redis]'.") from None
     address, options = place
     return SharedCache(address, secret, options=options)
-
-
-def spool_root() -> Path:
-    """Return the folder under which each worker of this machine has its own."""
-    return conf.HOME() / "spool"
 
 
 def _witnesses() -> tuple[Witness, ...]:

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 
 from trivet.cli.verb import OUT_OF_REACH, REFUSED, Out
 from trivet.core.parent import end_with
+from trivet.serving.listening import open_listening_socket
 from trivet.serving.supervisor import Child
-from trivet.serving.web import open_listening_socket
 
 
 def serve(options: argparse.Namespace, out: Out) -> int:

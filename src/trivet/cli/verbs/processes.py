@@ -1,10 +1,9 @@
-"""Verbs that run: serve, web, model-workers, keeper."""
+"""Verbs that start others and become another program: serve, model-workers."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import signal
 import socket
 import sys
 import time
@@ -12,18 +11,13 @@ import time
 from django.db import connections
 
 from trivet import conf
-from trivet.cli.verb import DONE, OUT_OF_REACH, Out
+from trivet.cli.verb import OUT_OF_REACH, Out
 from trivet.cli.verbs.grpc import grpc_children
 from trivet.control.registry.models import RegisteredModel
-from trivet.core.parent import end_with
-from trivet.serving.keeper import Keeper
+from trivet.serving.listening import open_listening_socket
 from trivet.serving.model_workers import Control, open_control, owner_child, run_owner
 from trivet.serving.supervision import Plan, become_supervisor
 from trivet.serving.supervisor import Child
-from trivet.serving.web import open_listening_socket, run_web_worker
-from trivet.serving.wiring import spool_root
-
-KEEPER_NICENESS = 5  # no more: it holds the database's write lock while it ships
 
 
 def serve(options: argparse.Namespace, out: Out) -> int:
@@ -84,26 +78,6 @@ def _table(bind: str, workers: int, grpc_bind: str | None, grpc_workers: int) ->
     return "\n".join(lines)
 
 
-def web(options: argparse.Namespace, out: Out) -> int:
-    """Serve with this process until SIGTERM."""
-    if options.supervisor is not None:
-        end_with(options.supervisor, signal.SIGTERM)
-    if options.fd is not None:
-        listening: socket.socket | None = socket.socket(fileno=options.fd)
-    else:
-        listening = listen(options.bind or conf.BIND(), out)
-    if listening is None:
-        return OUT_OF_REACH
-
-    def ready() -> None:
-        if options.ready_fd is not None:
-            os.close(options.ready_fd)
-        else:
-            out.say("ready")
-
-    return run_web_worker(listening, on_ready=ready, ships=options.supervisor is None)
-
-
 def model_workers(_options: argparse.Namespace, out: Out) -> int:
     """Run model workers for the web workers of this TRIVET_HOME until SIGTERM."""
     control = open_control()
@@ -122,19 +96,3 @@ def listen(bind: str, out: Out) -> socket.socket | None:
         reason = error.strerror if isinstance(error, OSError) else "not an address such as 127.0.0.1:8000"
         out.problem(f"cannot listen on {bind}: {reason}. Another address: --bind HOST:PORT.")
         return None
-
-
-def keeper(options: argparse.Namespace, out: Out) -> int:
-    """Ship until SIGTERM, or once."""
-    if options.supervisor is not None:
-        end_with(options.supervisor, signal.SIGTERM)
-        os.nice(KEEPER_NICENESS)
-    keeper = Keeper(spool_root(), hurry_bytes=conf.SPOOL_MB() * conf.MIB // 4)
-    if options.once:
-        shipped = keeper.step()
-        out.document({"records": shipped}, f"{shipped} records shipped")
-        return DONE
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: keeper.stop())
-    keeper.run()
-    return DONE
