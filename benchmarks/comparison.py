@@ -16,12 +16,13 @@ import time
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.load import Run, wrk
 from benchmarks.opponents.handwritten import DjangoJoblib, EmptyPost, FastApiJoblib, FastApiOnnx
-from benchmarks.opponents.opponent import Known, Opponent
+from benchmarks.opponents.opponent import Known, Moments, Opponent
 from benchmarks.opponents.peers import MODELS, BentoMl, KServe, LitServe, MlFlow, MlServer, RayServe, Triton
 from benchmarks.opponents.trivet import Trivet, TrivetCrowded, TrivetDurable
 from benchmarks.processes import cpu_seconds, descendants, machine, proportional_mb, started
@@ -57,6 +58,7 @@ class Result:
     runs: dict[tuple[str, Case], list[tuple[Run, float]]] = field(default_factory=dict)  # with CPU microseconds
     memory_mb: float = 0.0
     start_seconds: float = 0.0
+    moments: Moments | None = None
     problem: str = ""
 
     def median(self, model: str, case: Case, name: str = "rate") -> float | None:
@@ -100,7 +102,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="*", metavar="WORD", help="opponents whose name has one of these words")
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=MODELS)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=3, help="of each load; 0: memory and start only, without any")
     return parser.parse_args(arguments)
 
 
@@ -160,7 +162,8 @@ def _measure(result: Result, models: list[str], seconds: int, *, is_first: bool)
     base = f"http://127.0.0.1:{PORT}"
     command = opponent.command(str(python_of(opponent)), PORT)
     environment = opponent.environment(models[0])
-    began = time.monotonic()
+    log = folder.parent / "log"
+    began, began_at = time.monotonic(), datetime.now()  # noqa: DTZ005  (as servers' logs: local)
     with started(
         command,
         base + first.path,
@@ -168,9 +171,11 @@ def _measure(result: Result, models: list[str], seconds: int, *, is_first: bool)
         dict(first.headers),
         environment=environment,
         cwd=opponent.cwd,
-        log=folder.parent / "log",
+        log=log,
     ) as process:
-        result.start_seconds = result.start_seconds or time.monotonic() - began
+        if not result.start_seconds:
+            result.start_seconds = time.monotonic() - began
+            result.moments = opponent.moments(log.read_text(errors="replace"), began_at)
         for model in models:
             for case in CASES:
                 question = opponent.question(known[model], case.rows)
@@ -178,6 +183,8 @@ def _measure(result: Result, models: list[str], seconds: int, *, is_first: bool)
                 url = base + question.path
                 if is_first and not opponent.is_limit:
                     check(opponent, known[model], case.rows, post(url, question.body, headers))
+                if not seconds:
+                    continue
                 wrk(url, question.body, headers, connections=case.connections, seconds=1)  # warm
                 pids = descendants(process.pid)
                 before = cpu_seconds(pids)
@@ -206,8 +213,22 @@ def check(opponent: Opponent, known: Known, rows: int, answered: Any) -> None:
 
 def print_tables(results: list[Result], options: argparse.Namespace) -> None:
     """Print a table per model, and memory and start of each server."""
-    ours = results[0]
     print(machine())
+    if options.seconds:
+        _print_loads(results, options)
+    print(
+        "| server | memory of all its processes, MB | start to first answer, s | on the way, s | imports to answer, s |"
+    )
+    print("|---" * 5 + "|")
+    for result in results:
+        print(f"| {result.opponent.name} | {result.memory_mb:.0f} | {result.start_seconds:.1f} | {_way(result)} |")
+    for result in results:
+        if result.problem:
+            print(f"\n{result.opponent.name} was not measured whole: {result.problem}")
+
+
+def _print_loads(results: list[Result], options: argparse.Namespace) -> None:
+    ours = results[0]
     print(f"Two workers; medians of {options.rounds} interleaved rounds of {options.seconds} s.\n")
     for model in options.models:
         print(f"### {model}\n")
@@ -222,12 +243,15 @@ def print_tables(results: list[Result], options: argparse.Namespace) -> None:
                 f"| {result.opponent.name} | " + " | ".join(_cells(result, ours, model, case) for case in CASES) + " |"
             )
         print()
-    print("| server | memory of all its processes, MB | start to first answer, s |\n|---|---|---|")
-    for result in results:
-        print(f"| {result.opponent.name} | {result.memory_mb:.0f} | {result.start_seconds:.1f} |")
-    for result in results:
-        if result.problem:
-            print(f"\n{result.opponent.name} was not measured whole: {result.problem}")
+
+
+def _way(result: Result) -> str:
+    """Return two cells: the moments of the first worker, and the time from its imports to the first answer."""
+    if result.moments is None:
+        return "|"
+    started, imported, ready = result.moments
+    way = f"worker started {started:.1f}, imports done {imported:.1f}, ready {ready:.1f}"
+    return f"{way} | {result.start_seconds - imported:.2f}"
 
 
 def _cells(result: Result, ours: Result, model: str, case: Case) -> str:

@@ -58,7 +58,7 @@ def _wait_for_answer(process: subprocess.Popen[bytes], url: str, body: bytes, he
         except OSError:
             if time.monotonic() > deadline or process.poll() is not None:
                 raise
-            time.sleep(0.1)
+            time.sleep(0.02)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import benchmarks
 
@@ -27,6 +28,14 @@ class Known:
     def read(cls, folder: Path, name: str) -> Known:
         """Return what `benchmarks/models.py` wrote of the model `name` into `folder`."""
         return cls(name, **json.loads((folder / f"{name}.json").read_text()))
+
+
+class Moments(NamedTuple):
+    """When a worker was where on the way to the first answer, in seconds since the server was started."""
+
+    started: float
+    imported: float
+    ready: float
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,10 @@ class Opponent(ABC):
         """Return what its server finds in its environment."""
         home = str(Path(benchmarks.__file__).parent.parent)
         return {"BENCH_FOLDER": str(self.folder), "BENCH_MODEL": model, "PYTHONPATH": home}
+
+    def moments(self, log: str, began: datetime) -> Moments | None:  # noqa: ARG002  (most tell nothing)
+        """Return what the log of a server that was started at `began` tells of its first worker, None where nothing."""
+        return None
 
     def prepare(self) -> None:  # noqa: B027  (most need nothing)
         """Write what its server needs beside the models."""

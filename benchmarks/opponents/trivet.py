@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from benchmarks.opponents.opponent import WORKERS, Known, Opponent, Question, rows_of, tensors
+import trivet
+from benchmarks.opponents.opponent import WORKERS, Known, Moments, Opponent, Question, rows_of, tensors
 from benchmarks.opponents.peers import MODELS
 from trivet.model.bundle.bundle import read_bundle
+
+READY = re.compile(r"^(\S+ \S+) INFO .* event=ready imports_seconds=(\S+) loading_seconds=(\S+)$", re.MULTILINE)
 
 
 class Trivet(Opponent):
@@ -43,6 +49,19 @@ class Trivet(Opponent):
     @property
     def cwd(self) -> Path:
         return self.folder / self.project
+
+    def environment(self, model: str) -> dict[str, str]:
+        inherited = super().environment(model)
+        ours = str(Path(trivet.__file__).parent.parent)  # what is measured is the code that measures
+        return {**inherited, "PYTHONPATH": os.pathsep.join([ours, inherited["PYTHONPATH"]]), "LOG_LEVEL": "INFO"}
+
+    def moments(self, log: str, began: datetime) -> Moments | None:
+        told = READY.search(log)
+        if told is None:
+            return None
+        ready = (datetime.strptime(told[1], "%Y-%m-%d %H:%M:%S,%f") - began).total_seconds()  # noqa: DTZ007  (both local)
+        imported = ready - float(told[3])
+        return Moments(imported - float(told[2]), imported, ready)
 
     def question(self, known: Known, rows: int) -> Question:
         body: dict[str, Any] = {"inputs": tensors(known, rows), "outputs": [{"name": "probabilities"}]}

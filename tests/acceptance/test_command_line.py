@@ -209,13 +209,15 @@ def test_serve_replaces_what_dies_and_leaves_nothing_behind(churn: Churn):
 
 
 def test_the_supervisor_keeps_its_process_id_and_neither_django_nor_numpy(churn: Churn):
-    with serving(churn.project) as server:
+    with serving(churn.project, LOG_LEVEL="INFO") as server:
         mapped = Path(f"/proc/{server.process.pid}/maps").read_text()
         assert "numpy" not in mapped
         assert "sqlite" not in mapped
         assert "numpy" in Path(f"/proc/{server.web_workers()[0]}/maps").read_text()
         held = [str(entry.readlink()) for entry in Path(f"/proc/{server.process.pid}/fd").iterdir()]
         assert not [path for path in held if "db.sqlite3" in path or "trivet-plan" in path]
+        told = [line for line in server.lines if "event=ready imports_seconds=" in line]
+        assert len(told) == 2, "each web worker says how long it took"
 
 
 def test_workers_end_when_the_supervisor_is_killed(churn: Churn):
