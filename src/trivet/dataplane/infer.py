@@ -33,7 +33,7 @@ from trivet.dataplane.outputs import check_fit, check_made, check_size, output_t
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.messages import Answer, Caller, InferRequest, OutputTensor, RowsRequest
 from trivet.dataplane.protocol.outputs import check_outputs, classified
-from trivet.dataplane.routing import choose, heaviest, run_until, standing_in
+from trivet.dataplane.routing import at_once, choose, heaviest, run_until, standing_in
 from trivet.dataplane.spool import MAX_RECORD_BYTES
 from trivet.dataplane.table import LiveModel, LiveVersion
 from trivet.dataplane.validation.notations import fit_rows
@@ -79,14 +79,16 @@ def infer(
     deadline: float | None = None,
     is_held: bool = False,
     asked: Asked | None = None,
+    refusal: Unavailable | None = None,
 ) -> Answer:
     """Answer `request`, and record the answer before returning it.
 
     `selector` is a version's number, an alias, or None for the routes to decide. `deadline` is an instant of
     `time.monotonic()` where the door knows it: a request that waited had its clock started by then. Blocks for as long as
     the model runs and, unless `is_held`, for the log to be on disk where that is asked for: then the door sends nothing before
-    the log is. What was `asked` before is not asked again: its answer is taken. Raises `InvalidRequest`, `NotFound`,
-    `Unavailable` or `DeadlineExceeded`; then nothing was recorded. Thread-safe.
+    the log is. What was `asked` before is not asked again: its answer is taken. With a `refusal`
+    the routed version cannot be asked, and who stands in for it is, where that takes no waiting. Raises `InvalidRequest`,
+    `NotFound`, `Unavailable` or `DeadlineExceeded`; then nothing was recorded. Thread-safe.
     """
     entered = asked.at_ns if asked else now()
     started = entered / 1e9  # of the same clock as the deadline
@@ -97,6 +99,8 @@ def infer(
         raise too_late(model.name)
     version = None
     try:
+        if refusal is not None:
+            raise refusal
         version, route = (asked.version, asked.route) if asked else choose(model, selector, request)
         entrance.version = version.entry.number
         if asked:
@@ -108,6 +112,8 @@ def infer(
     except (Unavailable, DeadlineExceeded) as error:
         failed, route = version.entry.number if version else heaviest(model), "fallback"
         chain = standing_in(model, selector, failed, error)
+        if refusal is not None:
+            chain = at_once(chain, request, plane.limits.inline_limit_us)
         version, told = _fall_back(plane, model, chain, request, deadline=deadline, error=error)
         valid, arrays, outputs, cached = told
     ran = now()

@@ -74,6 +74,22 @@ def standing_in(model: LiveModel, selector: str | None, failed: int, error: Triv
     return [version for version in model.fallback if version.entry.number != failed]
 
 
+def at_once(
+    chain: Sequence[LiveVersion], request: InferRequest | RowsRequest, limit_us: float
+) -> Sequence[LiveVersion]:
+    """Return who of `chain` answers `request` in at most `limit_us`, and waits for nobody."""
+    rows = rows_of(request)
+    return [v for v in chain if v.loaded.runs_inline and v.loaded.cost_us_per_row * rows <= limit_us]
+
+
+def rows_of(request: InferRequest | RowsRequest) -> int:
+    """Return how many rows `request` says it has, before anything of it was judged."""
+    if isinstance(request, RowsRequest):
+        return len(request.rows)
+    shape = request.inputs[0].shape if request.inputs else None
+    return shape[0] if shape else 1
+
+
 def heaviest(model: LiveModel) -> int:
     """Return the version that most of the traffic is meant for; 0 where none has any."""
     return max(model.entry.routes, key=lambda route: route.weight).version if model.entry.routes else 0

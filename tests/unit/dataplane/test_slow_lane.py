@@ -15,10 +15,9 @@ import pytest
 
 from tests.unit.dataplane.remembering import a_cache
 from tests.unit.dataplane.world import World, infer_body
-from trivet.core.errors import Unavailable
 from trivet.dataplane.engines.base import LoadedVersion
 from trivet.dataplane.frontends.rest import Exchange, Response
-from trivet.dataplane.frontends.slow_lane import Lane, SlowLane
+from trivet.dataplane.frontends.slow_lane import Lane, LaneFull, SlowLane
 
 LANE = Lane("churn", 2)
 
@@ -82,7 +81,7 @@ def test_what_is_put_counts_among_those_who_wait(question: Question):
         lane, done = SlowLane(), asyncio.get_running_loop().create_future()
         for _ in range(LANE.threads):
             lane.submit(lambda: 1, LANE, lambda _: done.done() or done.set_result(1), lambda: question)
-        with pytest.raises(Unavailable):
+        with pytest.raises(LaneFull):
             lane.submit(lambda: 1, LANE, lambda _: None, lambda: pytest.fail("it was put"))
         question.there.send(b"!!")
         await asyncio.wait_for(done, 10)
@@ -177,3 +176,34 @@ def test_nothing_is_put_while_the_cache_looks(tmp_path: Path):
     world = World(tmp_path, cache=a_cache())
     make_puttable(world)
     assert exchange_of(world, infer_body()).put() is None
+
+
+# --- no room ----------------------------------------------------------------------------------------------------------
+
+FULL = LaneFull("too many slow predictions are waiting; ask again.", code="QUEUE_FULL")
+
+
+def test_where_there_is_no_room_to_wait_the_chain_answers(world: World):
+    world.route({2: 100}, fallback=(1,))
+    response = exchange_of(world, infer_body()).stand_in(FULL)
+    assert json.loads(response.body)["parameters"]["fallback_from"] == "2"
+    (record,) = world.records()
+    assert (record.version, record.route, record.fallback_from) == (1, "fallback", 2)
+    assert world.engine.loaded[1].runs == 0
+
+
+def test_a_stand_in_that_takes_long_or_waits_is_not_asked_on_the_loop(world: World):
+    world.route({2: 100}, fallback=(1,))
+    stands_in = world.engine.loaded[0]
+    stands_in.runs_inline = False
+    assert exchange_of(world, infer_body()).stand_in(FULL).status == 503
+    stands_in.runs_inline, stands_in.cost_us_per_row = True, 5_000.0
+    assert exchange_of(world, infer_body()).stand_in(FULL).status == 503
+    assert stands_in.runs == 0
+
+
+def test_without_a_chain_no_room_is_a_503_that_says_when_to_come_back(world: World):
+    response = exchange_of(world, infer_body()).stand_in(FULL)
+    headers = dict(response.headers)
+    assert (response.status, headers[b"trivet-error"], headers[b"retry-after"]) == (503, b"QUEUE_FULL", b"1")
+    assert not world.records()

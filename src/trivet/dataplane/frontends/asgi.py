@@ -11,7 +11,7 @@ from trivet.core.errors import InvalidRequest, TooLarge, TrivetError, Unavailabl
 from trivet.dataplane.frontends.descriptions import PUBLIC
 from trivet.dataplane.frontends.paths import parse_path
 from trivet.dataplane.frontends.rest import Exchange, Response, read_headers
-from trivet.dataplane.frontends.slow_lane import SlowLane
+from trivet.dataplane.frontends.slow_lane import LaneFull, SlowLane
 from trivet.dataplane.plane import Plane
 
 Scope = MutableMapping[str, Any]
@@ -82,8 +82,8 @@ async def _in_turn(exchange: Exchange, slow_lane: SlowLane) -> Response:
         return refusal
     try:
         return await slow_lane.run(exchange.run, exchange.lane)
-    except Unavailable as error:
-        return exchange.refuse(error)
+    except LaneFull as error:
+        return exchange.stand_in(error)
 
 
 def _is_text(scope: Scope) -> bool:

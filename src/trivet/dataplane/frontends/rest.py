@@ -16,6 +16,7 @@ from trivet.core.errors import (
     TooLarge,
     TrivetError,
     Unauthenticated,
+    Unavailable,
     UnsupportedMedia,
     quoted,
 )
@@ -160,7 +161,14 @@ class Exchange:
 
     def run(self) -> Response:
         """Predict, record, and return the answer."""
-        response = self._guarded(self._run)
+        return self._answered(None)
+
+    def stand_in(self, refusal: Unavailable) -> Response:
+        """Return what is answered where the version had no room for this request, without waiting for anybody."""
+        return self._answered(refusal)
+
+    def _answered(self, refusal: Unavailable | None) -> Response:
+        response = self._guarded(lambda: self._run(refusal))
         assert response is not None  # noqa: S101  (`_run` has no other way)
         return response
 
@@ -257,8 +265,10 @@ class Exchange:
         self._waits_since = now()
         self._deadline = deadline_of(self._request.parameters, seconds, self._waits_since / 1e9)
 
-    def _run(self) -> Response:
+    def _run(self, refusal: Unavailable | None) -> Response:
         if self._call is not None:
+            if refusal is not None:
+                raise refusal
             return self._response(200, encode(self._call.run()))
         request, target = self._request, self._target
         rows = ROWS_DOORS.get(target.kind)
@@ -275,6 +285,7 @@ class Exchange:
             deadline=self._deadline,
             is_held=self._holds,
             asked=asked,
+            refusal=refusal,
         )
         if isinstance(request, RowsRequest):
             body, json_length = ROWS_DOORS[target.kind].encode(answer, request), None

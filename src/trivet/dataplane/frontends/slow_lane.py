@@ -14,6 +14,7 @@ from trivet.dataplane.engines.base import Question
 from trivet.dataplane.infer import Entrance
 from trivet.dataplane.plane import Limits
 from trivet.dataplane.protocol.messages import InferRequest, RowsRequest
+from trivet.dataplane.routing import rows_of
 
 SLOW_THREADS = 4  # for predictions that would hold the loop
 SLOW_WAITING = 60  # beyond these, 503
@@ -28,6 +29,10 @@ class Lane(NamedTuple):
     threads: int = 0
 
 
+class LaneFull(Unavailable):
+    """There is no place to wait: nothing was asked of the model."""
+
+
 class SlowLane:
     """Threads for predictions that would hold the loop, and a bound on how many may wait for one.
 
@@ -40,7 +45,7 @@ class SlowLane:
         self._own: dict[str, _Threads] = {}
 
     async def run(self, work: Callable[[], Result], lane: Lane = Lane()) -> Result:  # noqa: B008  (a value)
-        """Return what `work` returns; raises `Unavailable` where too many are waiting. Cancelled, it leaves its place."""
+        """Return what `work` returns; raises `LaneFull` where too many are waiting. Cancelled, it leaves its place."""
         threads = self._threads_of(lane)
         threads.enter()
         try:
@@ -55,7 +60,7 @@ class SlowLane:
         done: Callable[[Result], None],
         put: Callable[[], Question | None] = lambda: None,
     ) -> None:
-        """Have `work` done, then `done` called with its result on this loop. Raises `Unavailable` where too many wait.
+        """Have `work` done, then `done` called with its result on this loop. Raises `LaneFull` where too many wait.
 
         Where what `work` waits for can be `put` to another process, no thread is held until it has answered: then `work`
         has nothing left to wait for, and is done on the loop. Where the answer is late or none, a thread sees to it.
@@ -122,7 +127,7 @@ class _Threads:
 
     def enter(self) -> None:
         if self._under_way >= self._most:
-            raise Unavailable("too many slow predictions are waiting; ask again.", code="QUEUE_FULL")
+            raise LaneFull("too many slow predictions are waiting; ask again.", code="QUEUE_FULL")
         self._under_way += 1
 
     def leave(self) -> None:
@@ -133,16 +138,11 @@ def is_slow(
     entrance: Entrance, request: InferRequest | RowsRequest, limits: Limits, selector: str | None = None
 ) -> bool:
     """True when to answer `request` may take longer than an event loop should be held: to run, or to load first."""
-    if isinstance(request, RowsRequest):
-        rows = len(request.rows)
-    else:
-        shape = request.inputs[0].shape if request.inputs else None
-        rows = shape[0] if shape else 1
     slowest_us = entrance.model.slowest_us
     for version in entrance.model.on_demand:
         if version.has_traffic or selector is not None:
             slowest_us = max(slowest_us, math.inf if version.is_cold else version.cost_us_per_row)
-    return slowest_us * rows > limits.inline_limit_us
+    return slowest_us * rows_of(request) > limits.inline_limit_us
 
 
 def lane_of(entrance: Entrance, limits: Limits) -> Lane:

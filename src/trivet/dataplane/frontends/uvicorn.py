@@ -21,7 +21,7 @@ from trivet.core.errors import InvalidRequest, TrivetError, Unavailable
 from trivet.dataplane.frontends.asgi import BODY_BYTES_PER_SECOND, BODY_GRACE_SECONDS, BODY_SECONDS
 from trivet.dataplane.frontends.paths import is_prediction_path
 from trivet.dataplane.frontends.rest import Exchange, Headers, Response, read_headers
-from trivet.dataplane.frontends.slow_lane import SlowLane
+from trivet.dataplane.frontends.slow_lane import LaneFull, SlowLane
 from trivet.dataplane.plane import Plane
 
 MAX_LINE = 8 * 1024
@@ -210,16 +210,15 @@ class DirectProtocol(HttpToolsProtocol):
                 self._release(cycle, response)
 
         refusal = exchange.start_clock()
-        if refusal is None:
-            try:
-                self._slow_lane.submit(exchange.run, exchange.lane, come_back, exchange.put)
-            except Unavailable as error:
-                refusal = exchange.refuse(error)
         self._drop_exchange()
-        if refusal is None:
-            self.cycle = cycle  # type: ignore[assignment]  # of a cycle, what uvicorn asks while one is under way
-        else:
+        if refusal is not None:
             self._write(refusal, keep_alive=cycle.keep_alive)
+            return
+        self.cycle = cycle  # type: ignore[assignment]  # of a cycle, what uvicorn asks while one is under way
+        try:
+            self._slow_lane.submit(exchange.run, exchange.lane, come_back, exchange.put)
+        except LaneFull as error:
+            come_back(exchange.stand_in(error))
 
     def _held_cycle(self) -> _Held:
         cycle = _Held()

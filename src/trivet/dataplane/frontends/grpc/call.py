@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import grpc
 from google.protobuf.message import DecodeError
 
-from trivet.core.errors import InternalError, InvalidRequest, TrivetError, quoted
+from trivet.core.errors import InternalError, InvalidRequest, TrivetError, Unavailable, quoted
 from trivet.core.ids import new_prediction_id
 from trivet.dataplane.authentication import authenticate
 from trivet.dataplane.deadline import deadline_of
@@ -144,10 +144,11 @@ class Prediction:
         """Note that it waits for a thread from now on."""
         self._waits_since = now()
 
-    def run(self) -> Message:
+    def run(self, refusal: Unavailable | None = None) -> Message:
         """Predict, record, and return the ModelInferResponse; `trailing` is then the metadata its call ends with.
 
-        Nothing is sent of it before `spool.commits` says so, where there are such. Raises what `infer` raises.
+        With a `refusal` the version had no room: who stands in for it answers, where that takes no waiting. Nothing is
+        sent of it before `spool.commits` says so, where there are such. Raises what `infer` raises.
         """
         call = self._call
         waited = now() - self._waits_since if self._waits_since else 0
@@ -160,6 +161,7 @@ class Prediction:
             request_id=call.request_id,
             deadline=self._deadline,
             is_held=True,
+            refusal=refusal,
         )
         self.trailing = [
             ("trivet-prediction-id", answer.prediction_id),

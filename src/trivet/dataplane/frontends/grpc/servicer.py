@@ -17,7 +17,7 @@ from trivet.dataplane.frontends.grpc import descriptions
 from trivet.dataplane.frontends.grpc.call import DOOR, Call, Prediction, Refusal, given_id, parsed
 from trivet.dataplane.frontends.grpc.codec import Message
 from trivet.dataplane.frontends.grpc.descriptor import health, inference
-from trivet.dataplane.frontends.slow_lane import SlowLane
+from trivet.dataplane.frontends.slow_lane import LaneFull, SlowLane
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.messages import Caller
 from trivet.dataplane.table import EMPTY_TABLE, Table
@@ -149,7 +149,10 @@ class Servicer(grpc.GenericRpcHandler):  # type: ignore[misc]  # the library has
         prediction = Prediction(call, self._let_in(call), message, ignored=ignored)
         if prediction.is_slow:
             prediction.wait()
-            answer = await self._slow_lane.run(prediction.run, prediction.lane)
+            try:
+                answer = await self._slow_lane.run(prediction.run, prediction.lane)
+            except LaneFull as error:
+                answer = prediction.run(error)
         else:
             answer = prediction.run()
         if self._plane.spool.commits is not None:
