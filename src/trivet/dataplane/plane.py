@@ -46,6 +46,10 @@ def _nobody_to_ask(_change: LoadingChange) -> None:
     raise Unavailable("this process cannot change what is loaded.", code="MANAGEMENT_AWAY")
 
 
+def _no_rehearsal(_plane: Plane, _table: Table) -> None:
+    """Let the first request be the first."""
+
+
 @dataclass
 class Plane:
     """Everything the corridor reads. `table` is swapped by one assignment; requests keep the one they began with."""
@@ -67,6 +71,7 @@ class Plane:
     is_draining: bool = False  # not ready, and each answer closes its connection
     is_closed: bool = False  # nothing is answered any more
     change_loading: Callable[[LoadingChange], None] = _nobody_to_ask  # returns once every worker has followed; blocks
+    rehearse: Callable[[Plane, Table], None] = _no_rehearsal  # before a table is in force; raises nothing
     coming: Snapshot | None = None  # while it is being loaded
     _following: threading.Lock = field(default_factory=threading.Lock)
 
@@ -80,7 +85,9 @@ class Plane:
                 return
             before, self.coming = self.table, snapshot
             try:
-                self.table = self.reconciler.follow(snapshot, before)
+                table = self.reconciler.follow(snapshot, before)
+                self.rehearse(self, table)
+                self.table = table
                 self._count_loaded(before)
                 self.reconciler.release_unused(self.table)
             finally:

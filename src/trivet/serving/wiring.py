@@ -18,6 +18,7 @@ from trivet.dataplane.access_log import AccessLog
 from trivet.dataplane.cache.key import keyed_hash
 from trivet.dataplane.cache.prediction_cache import PredictionCache
 from trivet.dataplane.engines.inline import InlineEngine
+from trivet.dataplane.frontends.rehearsal import rehearse
 from trivet.dataplane.metrics.meter import Meter
 from trivet.dataplane.plane import Limits, Plane
 from trivet.dataplane.reconcile import Reconciler
@@ -67,6 +68,7 @@ def build_plane(worker_id: str) -> Plane:
         change_loading=change_loading,
         metrics_aliases=conf.METRICS_ALIASES(),
         witnesses=_witnesses(),
+        rehearse=rehearse,
     )
 
 
