@@ -3,47 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 
 import pytest
 
 from tests.acceptance.conftest import Churn
-from tests.acceptance.servers import Load, clean_environment, drained, serving, trivet, wait_for
-from tests.acceptance.test_traffic import ANSWERS_BETWEEN, MOVER, Move, assert_linearizable
+from tests.acceptance.mover import PATH, Move, assert_linearizable, mover
+from tests.acceptance.servers import Load, drained, serving, trivet, wait_for
+from tests.acceptance.test_traffic import ANSWERS_BETWEEN
 
 WORKERS = 4
-MOVES = 8
+MOVES = int(os.environ.get("MOVES", "8"))
 
 
 @pytest.mark.slow
 def test_F22_promotions_during_cached_traffic_give_no_old_answer(churn: Churn):
     moves: list[Move] = []
     with serving(churn.project, workers=WORKERS, TRIVET_CACHE="on") as server:
-        environment = clean_environment(
-            TRIVET_PROJECT=str(churn.project),
-            DJANGO_SETTINGS_MODULE="trivet.server.settings",
-            PORT=str(server.port),
-            BODY=churn.body.decode(),
-            KEY=churn.key,
-        )
+        workers = server.web_workers()
         with (
-            subprocess.Popen(
-                [sys.executable, "-c", MOVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-            ) as mover,
-            Load(server, churn.body, churn.key, path="/v2/models/churn/infer") as load,
+            mover(server, churn.body, churn.key, workers) as move,
+            Load(server, churn.body, churn.key, path=PATH) as load,
         ):
             for number in range(MOVES):
                 goal = load.answers.qsize() + ANSWERS_BETWEEN
                 wait_for(lambda goal=goal: load.answers.qsize() >= goal)
-                mover.stdin.write("promote\n" if number % 2 == 0 else "rollback\n")
-                mover.stdin.flush()
-                version, started, returned, live, behind, met = json.loads(mover.stdout.readline())
-                assert (live, behind, met) == (WORKERS, [], [str(version)])
-                moves.append(Move(version, started, returned))
-            mover.stdin.close()
+                made = move("promote" if number % 2 == 0 else "rollback")
+                assert (made.live, made.behind) == (WORKERS, [])
+                assert made.met == {str(worker): str(made.version) for worker in workers}
+                moves.append(made)
         assert server.stop() == 0
     assert not drained(load.failures)
     answers = drained(load.answers)

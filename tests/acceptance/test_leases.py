@@ -2,50 +2,46 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from tests.acceptance.conftest import Churn
-from tests.acceptance.servers import Load, Server, clean_environment, drained, serving, wait_for
+from tests.acceptance.connections import connection_to
+from tests.acceptance.mover import Move, mover
+from tests.acceptance.servers import Load, Server, drained, serving, wait_for
 from tests.acceptance.test_kill import assert_every_answer_is_logged_once
-from tests.acceptance.test_traffic import MOVER
 
 LEASE_SECONDS = 3
 
 
 @pytest.fixture
 def served(churn: Churn) -> Iterator[Server]:
-    with serving(churn.project, workers=2, TRIVET_LEASE_SECONDS=str(LEASE_SECONDS)) as server:
+    with serving(churn.project, workers=4, TRIVET_LEASE_SECONDS=str(LEASE_SECONDS)) as server:
         yield server
 
 
-def test_f15_a_stopped_worker_is_named_and_answers_with_the_new_version_once_it_goes_on(churn: Churn, served: Server):
-    stopped, other = served.web_workers()
-    os.kill(other, signal.SIGSTOP)  # so that the connection is the first's
-    mine = Client(served, churn)
+def test_F15_a_stopped_worker_is_named_and_answers_with_the_new_version_once_it_goes_on(churn: Churn, served: Server):
+    stopped, *others = served.web_workers()
+    mine = Client(served, churn, stopped)
     assert mine.version() == "1"
-    os.kill(other, signal.SIGCONT)
-    with mover(served, churn) as move:
-        assert move("promote") == (2, [])
-        assert move("rollback") == (1, [])
+    with mover(served, churn.body, churn.key, others, TRIVET_LEASE_SECONDS=str(LEASE_SECONDS)) as move:
+        assert told(move("promote"), others) == (2, [])
+        assert told(move("rollback"), others) == (1, [])
         os.kill(stopped, signal.SIGSTOP)
         try:
-            started = time.monotonic()
-            version, behind = move("promote")
+            made = move("promote")
+            version, behind = told(made, others)
             assert (version, [worker.split(" on ")[0] for worker in behind]) == (2, [f"web {stopped}"])
-            assert time.monotonic() - started >= LEASE_SECONDS
-            assert move("rollback") == (1, [])  # its lease is over: it is not waited for
-            assert move("promote") == (2, [])
+            assert made.returned - made.started >= LEASE_SECONDS
+            assert told(move("rollback"), others) == (1, [])  # its lease is over: it is not waited for
+            assert told(move("promote"), others) == (2, [])
             mine.send()  # it waits in the socket of the stopped worker
         finally:
             os.kill(stopped, signal.SIGCONT)
@@ -53,41 +49,17 @@ def test_f15_a_stopped_worker_is_named_and_answers_with_the_new_version_once_it_
     mine.close()
 
 
-@contextmanager
-def mover(server: Server, churn: Churn) -> Iterator[Callable[[str], tuple[int, list[str]]]]:
-    """A process that moves traffic when told to, and says which version is live and who is behind."""
-    environment = clean_environment(
-        TRIVET_PROJECT=str(churn.project),
-        DJANGO_SETTINGS_MODULE="trivet.server.settings",
-        TRIVET_LEASE_SECONDS=str(LEASE_SECONDS),
-        PORT=str(server.port),
-        BODY=churn.body.decode(),
-        KEY=churn.key,
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", MOVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    )
-
-    def move(verb: str) -> tuple[int, list[str]]:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(f"{verb}\n")
-        process.stdin.flush()
-        version, _, _, _, behind, met = json.loads(process.stdout.readline())
-        assert met == [str(version)]
-        return version, behind
-
-    try:
-        yield move
-    finally:
-        process.communicate(timeout=60)
+def told(move: Move, asked: list[int]) -> tuple[int, list[str]]:
+    """Return which version is champion and who is behind, after making sure that whoever is not answers with it."""
+    assert move.met == {str(worker): str(move.version) for worker in asked}
+    return move.version, move.behind
 
 
 class Client:
-    """One kept-alive connection."""
+    """One kept-alive connection, which the web worker `held_by` has taken."""
 
-    def __init__(self, server: Server, churn: Churn) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    def __init__(self, server: Server, churn: Churn, held_by: int) -> None:
+        self._connection = connection_to(server.port, held_by)
         self._body, self._headers = churn.body, {"Authorization": f"Bearer {churn.key}"}
 
     def send(self) -> None:
@@ -108,7 +80,7 @@ class Client:
 
 
 @pytest.mark.slow
-def test_f05_a_database_locked_for_longer_than_a_lease_slows_no_answer_and_loses_no_record(
+def test_F05_a_database_locked_for_longer_than_a_lease_slows_no_answer_and_loses_no_record(
     churn: Churn, served: Server
 ):
     with Load(served, churn.body, churn.key, path="/v2/models/churn/infer", clients=4) as load:

@@ -5,81 +5,35 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
-from typing import NamedTuple
 
 import pytest
 
 from tests.acceptance.conftest import Churn
-from tests.acceptance.servers import Load, Server, clean_environment, drained, serving, trivet, wait_for
+from tests.acceptance.mover import PATH, Move, assert_linearizable, mover
+from tests.acceptance.servers import Load, Server, drained, serving, trivet, wait_for
 
 MOVES = int(os.environ.get("MOVES", "60"))  # F14 asks for 200
 WORKERS = 4
-ANSWERS_BETWEEN = 8  # of the clients that load the server; the mover asks for itself, once it was told
-
-
-class Move(NamedTuple):
-    """One promotion or rollback: the version it made champion, when it was begun and when it had returned."""
-
-    version: int
-    started: float
-    returned: float
-
-
-MOVER = """
-import http.client, json, os, sys, time
-import django
-django.setup()
-from trivet.control.registry import actions
-from trivet.serving.acknowledgement import wait_for_workers
-for line in sys.stdin:
-    started = time.monotonic()
-    if line.strip() == "promote":
-        event = actions.promote(model="churn", version=2, actor="user:mover")
-    else:
-        event = actions.roll_back(model="churn", actor="user:mover")
-    told = wait_for_workers(event.generation)
-    returned = time.monotonic()
-    met = {}
-    for _ in range(4):  # a connection each: whichever worker takes it
-        connection = http.client.HTTPConnection("127.0.0.1", int(os.environ["PORT"]), timeout=20)
-        connection.request("POST", "/v2/models/churn/infer", os.environ["BODY"], {"Authorization": f"Bearer {os.environ['KEY']}"})
-        met[json.loads(connection.getresponse().read())["model_version"]] = True
-        connection.close()
-    print(json.dumps([event.version, started, returned, told.live, list(told.behind), list(met)]), flush=True)
-"""
+ANSWERS_BETWEEN = 8  # of the clients that load the server; the mover asks each worker itself, once it was told
 
 
 @pytest.mark.slow
-def test_f14_promotions_and_rollbacks_under_load_fail_no_request_and_hold_from_their_return(churn: Churn):
+def test_F14_promotions_and_rollbacks_under_load_fail_no_request_and_hold_from_their_return(churn: Churn):
+    moves: list[Move] = []
     with serving(churn.project, workers=WORKERS) as server:
-        environment = clean_environment(
-            TRIVET_PROJECT=str(churn.project),
-            DJANGO_SETTINGS_MODULE="trivet.server.settings",
-            PORT=str(server.port),
-            BODY=churn.body.decode(),
-            KEY=churn.key,
-        )
-        mover = subprocess.Popen(
-            [sys.executable, "-c", MOVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        assert mover.stdin is not None
-        assert mover.stdout is not None
-        moves: list[Move] = []
-        with Load(server, churn.body, churn.key, path="/v2/models/churn/infer", clients=4) as load:
+        workers = server.web_workers()
+        with (
+            mover(server, churn.body, churn.key, workers) as move,
+            Load(server, churn.body, churn.key, path=PATH, clients=4) as load,
+        ):
             for number in range(MOVES):
                 goal = load.answers.qsize() + ANSWERS_BETWEEN
                 wait_for(lambda goal=goal: load.answers.qsize() >= goal)
-                mover.stdin.write("promote\n" if number % 2 == 0 else "rollback\n")
-                mover.stdin.flush()
-                version, started, returned, live, behind, met = json.loads(mover.stdout.readline())
-                assert (live, behind) == (WORKERS, [])
-                assert version == (2 if number % 2 == 0 else 1)
-                assert met == [str(version)]
-                moves.append(Move(version, started, returned))
-        mover.communicate()
+                made = move("promote" if number % 2 == 0 else "rollback")
+                assert (made.version, made.live, made.behind) == (2 - number % 2, WORKERS, [])
+                assert made.met == {str(worker): str(made.version) for worker in workers}
+                moves.append(made)
         assert server.stop() == 0
     answers = drained(load.answers)
     assert not drained(load.failures)
@@ -89,20 +43,6 @@ def test_f14_promotions_and_rollbacks_under_load_fail_no_request_and_hold_from_t
     logged = logged_versions(churn)
     for _, _, answer in answers:
         assert logged[answer["parameters"]["prediction_id"].replace("-", "")] == int(answer["model_version"])
-
-
-def assert_linearizable(answers: list[tuple[float, float, int]], moves: list[Move]) -> None:
-    """A request that started after a move had returned, and ended before the next one began, has that move's version.
-
-    Both processes read the same clock (CLOCK_MONOTONIC is the machine's).
-    """
-    checked = 0
-    next_starts = [*(move.started for move in moves[1:]), float("inf")]
-    for move, next_start in zip(moves, next_starts, strict=True):
-        between = [version for started, ended, version in answers if move.returned < started and ended < next_start]
-        assert set(between) <= {move.version}, f"after {move}: {between}"
-        checked += len(between)
-    assert checked >= len(moves)
 
 
 def logged_versions(churn: Churn) -> dict[str, int]:
