@@ -9,7 +9,7 @@ from tests.django.worlds import bundle, ready, registered
 from trivet import signals
 from trivet.control.registry import actions
 from trivet.control.registry.models import ApiKey, Event, ModelVersion, RegisteredModel, Route
-from trivet.control.registry.snapshots import current_generation
+from trivet.control.registry.snapshots import build_snapshot, current_generation
 from trivet.core.errors import Conflict, InvalidRequest, NotFound, Refused
 from trivet.core.keys import hash_secret, parse_key
 
@@ -196,6 +196,24 @@ def test_only_ready_versions_take_traffic():
     actions.reject_version(model="churn", version=1, actor="process:probe", reason="row 2 differs by 0.03")
     with pytest.raises(Refused, match=r"churn 1 is not ready: probe rejected it \(row 2 differs by 0\.03\)\."):
         actions.set_routes(model="churn", routes={1: 100}, actor="user:ana")
+
+
+def test_F17_a_version_whose_probe_failed_is_refused_and_who_wanted_it_is_recorded():
+    ready(1)
+    actions.promote(model="churn", version=1, actor="user:ana")
+    registered("graph that fails")
+    actions.reject_version(model="churn", version=2, actor="process:probe", reason="row 2 differs by 0.03")
+    before = traffic()
+
+    with pytest.raises(Refused, match="probe rejected it"):
+        actions.promote(model="churn", version=2, actor="user:bo", reason="it is late")
+
+    assert traffic() == before
+    event = Event.objects.get(generation=current_generation())
+    assert (event.action, event.actor, event.model, event.version) == ("refuse_promotion", "user:bo", "churn", 2)
+    assert event.reason == "churn 2 is not ready: probe rejected it (row 2 differs by 0.03)."
+    assert [route.version for route in build_snapshot().models["churn"].routes] == [1]
+    actions.promote(model="churn", version=1, actor="user:ana", expected_generation=event.generation - 1)  # no conflict
 
 
 def test_a_refused_change_leaves_nothing_behind():

@@ -176,11 +176,17 @@ def promote(*, model: str, version: int, actor: str, reason: str = "", expected_
     """Make a ready version champion with all the traffic, in one generation.
 
     A `challenger` alias that points at it goes, and so does its being a shadow. Other shadows, the fallback chain and what
-    is sticky stay. Sends `routes_changed` and `version_promoted`.
+    is sticky stay. Sends `routes_changed` and `version_promoted`. That a version was refused, because its probe failed or
+    has not run, is an Event as well.
     """
-    with _change() as change:
-        found = _unchanged_since(change, expected_generation, _model(change, model))
-        return _move_champion(change, found, "promote", version, signals.version_promoted, actor=actor, reason=reason)
+    try:
+        with _change() as change:
+            found = _unchanged_since(change, expected_generation, _model(change, model))
+            signal = signals.version_promoted
+            return _move_champion(change, found, "promote", version, signal, actor=actor, reason=reason)
+    except Refused as refusal:
+        _record_refusal(model, version, actor=actor, refusal=refusal)
+        raise
 
 
 def roll_back(
@@ -436,6 +442,12 @@ def _move_champion(
     if event.generation == change.generation:
         change.announce(signal, RegisteredModel, **_told(event))
     return event
+
+
+def _record_refusal(model: str, version: int, *, actor: str, refusal: Refused) -> None:
+    """Write who wanted to promote what, and why it was refused: nothing else has changed."""
+    with _change() as change:
+        change.record("refuse_promotion", actor=actor, model=model, version=version, reason=refusal.message)
 
 
 def _move(
