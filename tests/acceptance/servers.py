@@ -195,6 +195,10 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ask nothing more; return once what was asked has ended."""
         self._stopping.set()
         for thread in self._threads:
             thread.join(timeout=DEADLINE_SECONDS)

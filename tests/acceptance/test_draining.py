@@ -16,10 +16,12 @@ from urllib.request import urlopen
 import pytest
 
 from tests.acceptance.conftest import Churn
+from tests.acceptance.connections import connection_to
 from tests.acceptance.servers import DEADLINE_SECONDS, Load, clean_environment, drained, free_port, serving, wait_for
 from tests.acceptance.test_kill import assert_every_answer_is_logged_once, ids_read
 
 PATH = "/v2/models/churn/infer"
+WORKERS = 4
 ROLLS = int(os.environ.get("ROLLS", "1"))  # F13 asks for 20; each replaces every worker and the keeper
 
 
@@ -49,7 +51,7 @@ def answers(port: int) -> bool:
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT], [signal.SIGTERM, signal.SIGINT, signal.SIGINT]])
-def test_f13_a_worker_that_is_asked_to_end_finishes_what_it_was_asked_before(
+def test_F13_a_worker_that_is_asked_to_end_finishes_what_it_was_asked_before(
     churn: Churn, signals: list[signal.Signals]
 ):
     with one_web_worker(churn) as (process, port):
@@ -90,11 +92,55 @@ def refuses(port: int) -> bool:
 
 
 @pytest.mark.slow
-def test_f13_workers_replaced_under_load_fail_no_request_and_lose_no_record(churn: Churn):
-    with serving(churn.project) as server:
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]], ids=["int", "twice"])
+def test_F13_a_server_that_is_asked_to_end_under_load_finishes_what_it_took(
+    churn: Churn, signals: list[signal.Signals]
+):
+    with serving(churn.project, workers=WORKERS) as server, Load(server, churn.body, churn.key, path=PATH) as load:
+        halves = [Half(server.port, worker, churn) for worker in server.web_workers()]
+        wait_for(lambda: load.answers.qsize() >= 50)
+        for number in signals:
+            server.process.send_signal(number)
+        wait_for(lambda: refuses(server.port))
+        assert server.process.poll() is None  # it waits for the halves
+        ids = [half.finished() for half in halves]
+        assert server.process.wait(timeout=DEADLINE_SECONDS) == 0
+        load.stop()
+    assert not drained(load.failures)
+    assert len(ids) == WORKERS
+    assert spool_is_empty(churn)  # the keeper was the last to end
+    assert_every_answer_is_logged_once(churn, [*ids, *ids_read(load)])
+
+
+class Half:
+    """A request to one worker of which the rest is still to come."""
+
+    def __init__(self, port: int, worker: int, churn: Churn) -> None:
+        connection = connection_to(port, worker)
+        self._socket = connection.sock
+        self._rest = churn.body[20:]
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x.localhost\r\nAuthorization: Bearer {churn.key}\r\n"
+        self._socket.sendall(f"{head}Content-Length: {len(churn.body)}\r\n\r\n".encode() + churn.body[:20])
+
+    def finished(self) -> str:
+        """Send the rest; return the id of the prediction."""
+        self._socket.sendall(self._rest)
+        with self._socket:
+            reply = self._socket.makefile("rb").read()  # to the end: it closes
+        assert reply.startswith(b"HTTP/1.1 200"), reply
+        return str(json.loads(reply.partition(b"\r\n\r\n")[2])["parameters"]["prediction_id"])
+
+
+def spool_is_empty(churn: Churn) -> bool:
+    return not list((churn.project / ".trivet" / "spool").rglob("*.seg"))
+
+
+@pytest.mark.slow
+def test_F13_workers_replaced_under_load_fail_no_request_and_lose_no_record(churn: Churn):
+    with serving(churn.project, workers=WORKERS) as server:
         with Load(server, churn.body, churn.key, path=PATH, clients=4) as load:
             for _ in range(ROLLS):
-                before = set(wait_for(lambda: len(server.children()) == 3 and server.children()))
+                before = set(wait_for(lambda: len(server.children()) == WORKERS + 1 and server.children()))
                 server.process.send_signal(signal.SIGHUP)
                 wait_for(lambda before=before: not before & set(server.children()))
             goal = load.answers.qsize() + 50
