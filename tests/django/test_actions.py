@@ -1,5 +1,6 @@
 """The registry's stories: who changed what, what it left behind, what was refused."""
 
+import inspect
 from datetime import timedelta
 
 import pytest
@@ -386,3 +387,24 @@ def test_a_model_may_answer_without_a_key_when_somebody_says_so():
     ready()
     assert actions.set_anonymous(model="churn", anonymous=True, actor="user:ana").anonymous
     assert Event.objects.first().after == {"anonymous": True}
+
+
+def test_every_action_is_one_function_that_is_told_who_acts():
+    found = {name: inspect.signature(one) for name, one in vars(actions).items() if inspect.isfunction(one)}
+    assert sorted(found) == [
+        "issue_key",
+        "load",
+        "mark_ready",
+        "promote",
+        "register_version",
+        "reject_version",
+        "revoke_key",
+        "roll_back",
+        "set_alias",
+        "set_anonymous",
+        "set_routes",
+        "unload",
+    ]
+    for signature in found.values():
+        assert all(one.kind is one.KEYWORD_ONLY for one in signature.parameters.values())
+        assert signature.parameters["actor"].default is inspect.Parameter.empty

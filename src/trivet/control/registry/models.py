@@ -1,4 +1,4 @@
-"""The registry's tables. They are changed by `actions.py` only; everything else reads them.
+"""The registry's tables. They are changed by `actions` only; everything else reads them.
 
 Their rules stand in the database: names have a grammar, a version and an Event are never edited (triggers of the
 first migration), a model has each version number, alias and route once.

@@ -1,0 +1,225 @@
+"""Traffic: which version answers, and which names point where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.dispatch import Signal
+
+from trivet import signals
+from trivet.control.registry.actions.champions import champion_moves, previous_champion
+from trivet.control.registry.actions.change import Change, changing
+from trivet.control.registry.actions.conflict import unchanged_since
+from trivet.control.registry.actions.finding import bad_parameter, find_model, find_ready_version
+from trivet.control.registry.actions.manner import (
+    ALL_TRAFFIC,
+    AS_IT_WAS,
+    FallbackStep,
+    Manner,
+    check_manner,
+    write_manner,
+)
+from trivet.control.registry.models import CHALLENGER, CHAMPION, Alias, Event, RegisteredModel, Route, Shadow
+from trivet.core.errors import Refused, quoted
+from trivet.core.names import ALIAS_NAME, RESERVED_ALIASES
+
+
+def set_routes(
+    *,
+    model: str,
+    actor: str,
+    routes: Mapping[int, int] | None = None,
+    reason: str = "",
+    expected_generation: int | None = None,
+    aliases: Mapping[str, int | None] | None = None,
+    shadows: Mapping[int, int] | None = None,
+    sticky_by: str | None = None,
+    fallback: Sequence[FallbackStep] | None = None,
+) -> Event:
+    """Share the model's traffic between ready versions: `{number: percent}`, adding to 100. Traffic moves only here.
+
+    `aliases` move in the same generation (None removes one). What is not given stays as it is:
+
+    - `shadows`: versions that run a share of the requests as well and never answer, `{number: percent}`; a version that
+      takes traffic is a shadow no more.
+    - `sticky_by`: an input of one value a row; callers with the same value there get the same version. "" is none.
+    - `fallback`: who answers where the routed version fails, in this order: numbers, aliases, and at the end perhaps a
+      constant, `{output: value of a row}`, for every output of the versions with traffic.
+
+    Returns the Event, whose generation workers acknowledge; where nothing would change it is that of the last change.
+    Sends `routes_changed`.
+    """
+    with changing() as change:
+        found = unchanged_since(change, expected_generation, find_model(change, model))
+        return _move(
+            change,
+            found,
+            "set_routes",
+            routes=routes,
+            aliases=aliases or {},
+            manner=Manner(shadows, sticky_by, fallback),
+            actor=actor,
+            reason=reason,
+        )
+
+
+def promote(*, model: str, version: int, actor: str, reason: str = "", expected_generation: int | None = None) -> Event:
+    """Make a ready version champion with all the traffic, in one generation.
+
+    A `challenger` alias that points at it goes, and so does its being a shadow. Other shadows, the fallback chain and what
+    is sticky stay. Sends `routes_changed` and `version_promoted`. That a version was refused, because its probe failed or
+    has not run, is an Event as well.
+    """
+    try:
+        with changing() as change:
+            found = unchanged_since(change, expected_generation, find_model(change, model))
+            signal = signals.version_promoted
+            return _move_champion(change, found, "promote", version, signal, actor=actor, reason=reason)
+    except Refused as refusal:
+        _record_refusal(model, version, actor=actor, refusal=refusal)
+        raise
+
+
+def roll_back(
+    *,
+    model: str,
+    actor: str,
+    to: int | None = None,
+    reason: str = "",
+    expected_generation: int | None = None,
+) -> Event:
+    """Give champion and traffic back to the champion before, or to the earlier champion `to`.
+
+    Rolling back twice goes two champions back, not forth again. Sends `routes_changed` and `version_rolled_back`.
+    """
+    with changing() as change:
+        found = unchanged_since(change, expected_generation, find_model(change, model))
+        target = found.previous_champion if to is None else to
+        if target is None:
+            raise Refused(f"{model} has no earlier champion to roll back to.")
+        if target not in {champion for _, champion in champion_moves(change, found)}:
+            raise Refused(f"{model} {target} was never champion; promote it instead.")
+        signal = signals.version_rolled_back
+        return _move_champion(change, found, "roll_back", target, signal, actor=actor, reason=reason)
+
+
+def set_alias(
+    *,
+    model: str,
+    alias: str,
+    version: int | None,
+    actor: str,
+    reason: str = "",
+    expected_generation: int | None = None,
+) -> Event:
+    """Point an alias at a ready version, or remove it with None. Not `champion`: it moves with its traffic.
+
+    Sends `routes_changed`.
+    """
+    if alias == CHAMPION:
+        raise Refused("the alias 'champion' moves with its traffic: promote the version instead.")
+    with changing() as change:
+        found = unchanged_since(change, expected_generation, find_model(change, model))
+        return _move(change, found, "set_alias", routes=None, aliases={alias: version}, actor=actor, reason=reason)
+
+
+def _move_champion(
+    change: Change, model: RegisteredModel, action: str, number: int, signal: Signal, *, actor: str, reason: str
+) -> Event:
+    routes, aliases = {number: ALL_TRAFFIC}, {CHAMPION: number}
+    event = _move(change, model, action, routes=routes, aliases=aliases, actor=actor, reason=reason)
+    if event.generation == change.generation:
+        change.announce(signal, RegisteredModel, **_told(event))
+    return event
+
+
+def _record_refusal(model: str, version: int, *, actor: str, refusal: Refused) -> None:
+    """Write who wanted to promote what, and why it was refused: nothing else has changed."""
+    with changing() as change:
+        change.record("refuse_promotion", actor=actor, model=model, version=version, reason=refusal.message)
+
+
+def _move(
+    change: Change,
+    model: RegisteredModel,
+    action: str,
+    *,
+    routes: Mapping[int, int] | None,
+    aliases: Mapping[str, int | None],
+    actor: str,
+    reason: str,
+    manner: Manner = AS_IT_WAS,
+) -> Event:
+    before = _traffic(change, model)
+    if routes is not None:
+        _write_routes(change, model, routes)
+    _write_aliases(change, model, aliases)
+    write_manner(change, model, manner)
+    if action != "roll_back":  # the way back is open, whatever fits no longer
+        check_manner(change, model, manner)
+    after = _traffic(change, model)
+    if after == before and (last := change.rows(Event).filter(generation=model.generation).first()):
+        return last
+    champion = after["aliases"].get(CHAMPION)
+    if champion != before["aliases"].get(CHAMPION):
+        model.previous_champion = previous_champion([*champion_moves(change, model), (action, champion)])
+    model.generation = change.generation
+    model.save(update_fields=["generation", "previous_champion", "sticky_by", "fallback"])
+    about = None if action == "set_routes" else next(iter(aliases.values()), None)
+    event = change.record(
+        action, actor=actor, model=model.name, version=about, before=before, after=after, reason=reason
+    )
+    change.announce(signals.routes_changed, RegisteredModel, **_told(event))
+    return event
+
+
+def _write_routes(change: Change, model: RegisteredModel, routes: Mapping[int, int]) -> None:
+    weights = {number: weight for number, weight in routes.items() if weight != 0}
+    if not all(isinstance(weight, int) and weight > 0 for weight in weights.values()):
+        raise bad_parameter("a route's weight is a whole number of percent, 0 to 100.")
+    if sum(weights.values()) != ALL_TRAFFIC:
+        raise bad_parameter(f"the weights of {model.name}'s routes add to {sum(weights.values())}, not 100.")
+    versions = {number: find_ready_version(change, model, number) for number in weights}
+    change.rows(Route).filter(model=model).delete()
+    change.rows(Route).bulk_create(
+        Route(model=model, version=versions[number], weight=weight) for number, weight in sorted(weights.items())
+    )
+
+
+def _write_aliases(change: Change, model: RegisteredModel, aliases: Mapping[str, int | None]) -> None:
+    rows = change.rows(Alias).filter(model=model)
+    for name, number in aliases.items():
+        if not re.fullmatch(ALIAS_NAME, name) or name in RESERVED_ALIASES:
+            raise bad_parameter(f"{quoted(name)} cannot be an alias: a letter, then up to 31 of a-z, 0-9, _ and -.")
+        if number is None:
+            rows.filter(name=name).delete()
+        else:
+            version = find_ready_version(change, model, number)
+            change.rows(Alias).update_or_create(model=model, name=name, defaults={"version": version})
+    if champion := aliases.get(CHAMPION):  # who has become champion challenges no longer
+        rows.filter(name=CHALLENGER, version__number=champion).delete()
+
+
+def _traffic(change: Change, model: RegisteredModel) -> dict[str, Any]:
+    """Return where traffic goes and how, as an Event keeps it; what is not set is left out."""
+    routes = change.rows(Route).filter(model=model).order_by("version__number").values_list("version__number", "weight")
+    aliases = change.rows(Alias).filter(model=model).order_by("name").values_list("name", "version__number")
+    shadows = change.rows(Shadow).filter(model=model).order_by("version__number")
+    manner = {
+        "shadows": {str(number): weight for number, weight in shadows.values_list("version__number", "weight")},
+        "sticky_by": model.sticky_by,
+        "fallback": model.fallback,
+    }
+    return {
+        "routes": {str(number): weight for number, weight in routes},
+        "aliases": dict(aliases),
+        **{name: value for name, value in manner.items() if value},
+    }
+
+
+def _told(event: Event) -> dict[str, Any]:
+    """Return what the signals about traffic say of `event`."""
+    fields = ("model", "before", "after", "generation", "actor", "reason")
+    return {field: getattr(event, field) for field in fields}

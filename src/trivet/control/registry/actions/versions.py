@@ -1,0 +1,106 @@
+"""Versions: registered, then let take traffic or kept from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from trivet import signals
+from trivet.control.registry.actions.change import Change, changing
+from trivet.control.registry.actions.finding import check_model_name, find_model, find_version
+from trivet.control.registry.models import ModelVersion, RegisteredModel, VersionStatus
+from trivet.control.registry.storage import store_bundle
+from trivet.core.errors import Refused
+from trivet.model.bundle.bundle import Bundle
+
+
+def register_version(
+    *,
+    name: str,
+    bundle: Bundle,
+    actor: str,
+    message: str = "",
+    source: str = "",
+    sandbox: str = "",
+    parity: Mapping[str, Any] | None = None,
+    cost_us_per_row: float | None = None,
+) -> ModelVersion:
+    """Store `bundle` and register it as the next version of the model `name`, which is made on first use.
+
+    The version takes no traffic and is not in the Snapshot until `mark_ready`. A bundle that the model has already
+    is returned as the version it is; then nothing is written. Sends `version_registered`.
+    """
+    check_model_name(name)
+    store_bundle(bundle)
+    with changing() as change:
+        model, _ = change.rows(RegisteredModel).get_or_create(name=name)
+        versions = change.rows(ModelVersion).filter(model=model)
+        if known := versions.select_related("model").filter(digest=bundle.digest).first():
+            return known
+        last = versions.order_by("-number").values_list("number", flat=True).first()
+        version = ModelVersion.objects.create(
+            model=model,
+            number=(last or 0) + 1,
+            digest=bundle.digest,
+            runtime=bundle.manifest.runtime,
+            signature=msgspec.to_builtins(bundle.signature),
+            manifest=msgspec.to_builtins(bundle.manifest),
+            note=message,
+            author=actor,
+            source=source,
+            sandbox=sandbox,
+            parity=dict(bundle.manifest.parity if parity is None else parity),
+            cost_us_per_row=cost_us_per_row,
+        )
+        after = {"digest": version.digest, "status": version.status}
+        change.record("register_version", actor=actor, model=name, version=version.number, after=after, reason=message)
+        change.announce(signals.version_registered, ModelVersion, version=version, actor=actor, reason=message)
+        return version
+
+
+def mark_ready(
+    *, model: str, version: int, actor: str, cost_us_per_row: float | None = None, reason: str = ""
+) -> ModelVersion:
+    """Let a version take traffic: its probe loaded it fresh and it answered its sample as it should.
+
+    Also for one that was rejected before. Writes the status and the measured cost; sends `version_ready`.
+    """
+    with changing() as change:
+        found = find_version(change, find_model(change, model), version)
+        if found.status == VersionStatus.RETIRED:
+            raise Refused(f"{found} was retired; register it anew.")
+        if not found.is_ready:
+            if cost_us_per_row is not None:
+                found.cost_us_per_row = cost_us_per_row
+            _set_status(change, found, VersionStatus.READY, actor=actor, reason=reason)
+            change.announce(signals.version_ready, ModelVersion, version=found, actor=actor, reason=reason)
+        return found
+
+
+def reject_version(*, model: str, version: int, actor: str, reason: str) -> ModelVersion:
+    """Keep a version from taking traffic, because its probe found `reason`; sends `version_rejected`."""
+    with changing() as change:
+        found = find_version(change, find_model(change, model), version)
+        if found.status not in {VersionStatus.REGISTERED, VersionStatus.REJECTED}:
+            raise Refused(f"{found} is {found.status}; only a version that has not passed its probe can be rejected.")
+        _set_status(change, found, VersionStatus.REJECTED, actor=actor, reason=reason)
+        change.announce(signals.version_rejected, ModelVersion, version=found, actor=actor, reason=reason)
+        return found
+
+
+def _set_status(change: Change, version: ModelVersion, status: VersionStatus, *, actor: str, reason: str) -> None:
+    before, after = {"status": version.status}, {"status": status.value}
+    version.status, version.status_reason = status, reason
+    version.save(update_fields=["status", "status_reason", "cost_us_per_row"])
+    action = "mark_ready" if status == VersionStatus.READY else "reject_version"
+    change.record(
+        action,
+        actor=actor,
+        model=version.model.name,
+        version=version.number,
+        before=before,
+        after=after,
+        reason=reason,
+    )
