@@ -7,29 +7,17 @@ import os
 
 import numpy as np
 import onnxruntime
-from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
-import django
+from benchmarks.plain_project import set_up
 
 PACKS = json.loads(os.environ["BENCHMARK_PACKS"])  # name of a graph's input -> the columns in it
 DTYPES = {"BYTES": object, "INT64": np.int64, "FP64": np.float64}
 
-settings.configure(
-    SECRET_KEY="benchmark",
-    ALLOWED_HOSTS=["*"],
-    ROOT_URLCONF=__name__,
-    MIDDLEWARE=[  # those of `startproject` that need no database
-        "django.middleware.security.SecurityMiddleware",
-        "django.middleware.common.CommonMiddleware",
-        "django.middleware.csrf.CsrfViewMiddleware",
-        "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    ],
-)
-django.setup()
+set_up(__name__)
 
 _options = onnxruntime.SessionOptions()
 _options.intra_op_num_threads = 1

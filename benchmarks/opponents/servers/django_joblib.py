@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import json
 
-from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
-import django
 from benchmarks.opponents.servers.estimators import all_estimators
+from benchmarks.plain_project import set_up
 
-settings.configure(
-    SECRET_KEY="benchmark",
-    ALLOWED_HOSTS=["*"],
-    ROOT_URLCONF=__name__,
-    MIDDLEWARE=[  # those of `startproject` that need no database
-        "django.middleware.security.SecurityMiddleware",
-        "django.middleware.common.CommonMiddleware",
-        "django.middleware.csrf.CsrfViewMiddleware",
-        "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    ],
-)
-django.setup()
+set_up(__name__)
 models = all_estimators()
 
 
