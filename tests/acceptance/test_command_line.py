@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import Churn
-from tests.acceptance.servers import Server, clean_environment, serving, trivet, wait_for
+from tests.acceptance.servers import Server, clean_environment, free_port, serving, trivet, wait_for
 from trivet.client import Client
 from trivet.core.errors import Unauthenticated
 
@@ -230,6 +230,20 @@ def test_workers_end_when_the_supervisor_is_killed(churn: Churn):
     finally:
         server.process.wait()
         server.stop()
+
+
+def test_a_second_server_of_one_trivet_home_is_refused_with_the_process_that_is_in_its_way(churn: Churn):
+    with serving(churn.project, workers=1) as server:
+        second = trivet(
+            "serve", "--bind", f"127.0.0.1:{free_port()}", "--workers", "1", project=churn.project, check=False
+        )
+        assert second.returncode == 5
+        assert f"process {server.process.pid} serves this TRIVET_HOME already" in second.stderr
+        assert f"kill {server.process.pid}" in second.stderr
+        alone = trivet("model-workers", project=churn.project, check=False)
+        assert f"process {server.process.pid} (trivet serve) runs the model workers" in alone.stderr
+    with serving(churn.project, workers=1) as server:
+        assert server.web_workers()
 
 
 def test_a_port_that_is_taken_is_a_sentence(churn: Churn):

@@ -6,6 +6,7 @@ import fcntl
 import os
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,6 +25,7 @@ from trivet.serving.supervisor import Child
 
 FOLDER_NAME = "run"
 LOCK_NAME = "model-workers.lock"
+AGAIN_SECONDS = 0.1  # between two tries to take the lock
 DEFAULT_INSTANCES = 1
 MOST_INSTANCES, MOST_ROWS, MOST_DELAY_MS = 64, 1024, 1000.0
 
@@ -74,6 +76,14 @@ def run_folder() -> Path:
 
 
 @dataclass(frozen=True)
+class Holder:
+    """Who has the control of this TRIVET_HOME's model workers: a process, and the verb it was started by."""
+
+    pid: int
+    verb: str
+
+
+@dataclass(frozen=True)
 class Control:
     """A socket on which model workers are asked for, and the descriptor of the lock that makes it the only one."""
 
@@ -89,16 +99,37 @@ class Control:
         return self.socket.fileno(), self.lock
 
 
-def open_control() -> Control | None:
-    """Return the control of this TRIVET_HOME's model workers, or None when another process has it."""
+def open_control(verb: str, *, patience: float = 0.0) -> Control | Holder:
+    """Return the control of this TRIVET_HOME's model workers for a process started by `verb`, or who has it.
+
+    Another `verb` is told at once; a process of the same one is given `patience` seconds, for it may be ending.
+    """
     make_private(run_folder())
+    until = time.monotonic() + patience
     lock = os.open(run_folder() / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        return None
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            holder = _read_holder(lock)
+        if holder.verb != verb or time.monotonic() > until:
+            os.close(lock)
+            return holder
+        time.sleep(AGAIN_SECONDS)
+    _write_holder(lock, Holder(os.getpid(), verb))
     return Control(listen_on(run_folder() / CONTROL_NAME), lock)
+
+
+def _write_holder(lock: int, holder: Holder) -> None:
+    """Say who has the lock, for whoever would like to; the lock itself decides."""
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{holder.pid} {holder.verb}\n".encode(), 0)
+
+
+def _read_holder(lock: int) -> Holder:
+    pid, _, verb = os.pread(lock, 256, 0).decode("ascii", "replace").strip().partition(" ")
+    return Holder(int(pid) if pid.isdigit() else 0, verb)
 
 
 def owner_child(control: Control, supervisor: int) -> Child:

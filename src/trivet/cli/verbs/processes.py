@@ -19,6 +19,8 @@ from trivet.serving.model_workers import Control, open_control, owner_child, run
 from trivet.serving.supervision import Plan, become_supervisor
 from trivet.serving.supervisor import Child
 
+ENDING_SECONDS = 5.0  # another that serves is given to end; one that drains for longer is in the way
+
 
 def serve(options: argparse.Namespace, out: Out) -> int:
     """Serve until SIGTERM, as another program that only supervises."""
@@ -31,7 +33,10 @@ def serve(options: argparse.Namespace, out: Out) -> int:
     grpc = grpc_children(options.grpc, options.grpc_workers, out)
     if isinstance(grpc, int):
         return grpc
-    control = open_control()
+    control = model_workers_of(out)
+    if isinstance(control, int):
+        listening.close()
+        return control
     *others, keeper = serving_children(listening, workers, control)
     out.say(_table(bind, workers, options.grpc, len(grpc)))
     plan = Plan(
@@ -44,6 +49,24 @@ def serve(options: argparse.Namespace, out: Out) -> int:
     )
     connections.close_all()
     return become_supervisor(plan)
+
+
+def model_workers_of(out: Out) -> Control | int | None:
+    """Return the control of the model workers, None where `trivet model-workers` has it, or the code to end with.
+
+    Two that serve would answer from one another's model workers, each with settings of its own, until one of them ends
+    and takes them along.
+    """
+    found = open_control("serve", patience=ENDING_SECONDS)
+    if isinstance(found, Control):
+        return found
+    if found.verb == "model-workers":
+        return None
+    out.problem(
+        f"process {found.pid} serves this TRIVET_HOME already ({conf.HOME()}). End it first: kill {found.pid};"
+        " or give this one a TRIVET_HOME of its own."
+    )
+    return OUT_OF_REACH
 
 
 def serving_children(listening: socket.socket, workers: int, control: Control | None = None) -> list[Child]:
@@ -80,11 +103,14 @@ def _table(bind: str, workers: int, grpc_bind: str | None, grpc_workers: int) ->
 
 def model_workers(_options: argparse.Namespace, out: Out) -> int:
     """Run model workers for the web workers of this TRIVET_HOME until SIGTERM."""
-    control = open_control()
-    if control is not None:
+    control = open_control("model-workers")
+    if isinstance(control, Control):
         out.say("ready")
         run_owner(control)
-    out.problem("another process of this TRIVET_HOME runs the model workers already.")
+    out.problem(
+        f"process {control.pid} (trivet {control.verb}) runs the model workers of this TRIVET_HOME already ({conf.HOME()})."
+        f" End it first: kill {control.pid}."
+    )
     return OUT_OF_REACH
 
 
