@@ -10,9 +10,10 @@ from urllib.parse import unquote_to_bytes
 from trivet.core.errors import InvalidRequest, TooLarge, TrivetError, Unavailable
 from trivet.dataplane.frontends.descriptions import PUBLIC
 from trivet.dataplane.frontends.paths import parse_path
-from trivet.dataplane.frontends.rest import Exchange, Response, read_headers
+from trivet.dataplane.frontends.rest import Exchange, Headers, Response, read_headers
 from trivet.dataplane.frontends.slow_lane import LaneFull, SlowLane
 from trivet.dataplane.plane import Plane
+from trivet.dataplane.protocol.compression import MAX_RATIO
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -22,6 +23,7 @@ Send = Callable[[Message], Awaitable[None]]
 BODY_GRACE_SECONDS = 5.0  # a body may start this slowly
 BODY_BYTES_PER_SECOND = 1024  # and must then arrive at this rate
 BODY_SECONDS = 30.0  # and be complete by then
+LARGE_BYTES = 1024 * 1024  # a body of more is decoded, checked and answered in a thread
 CLOSE_BEYOND_DIGITS = 4  # an unread body whose length has more digits is not waited for: the connection closes
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 NOT_TEXT = InvalidRequest("the path is not UTF-8.", code="BAD_PATH")
@@ -53,9 +55,10 @@ async def answer(plane: Plane, scope: Scope, receive: Receive, send: Send, slow_
     except TrivetError as error:
         await _send(_closing(exchange.refuse(error)), send)
         return
-    response = exchange.receive(body)
+    is_large = _is_large(body, headers)
+    response = await _decoded(exchange, body, slow_lane) if is_large else exchange.receive(body)
     if response is None:
-        response = await _in_turn(exchange, slow_lane) if exchange.is_slow else exchange.run()
+        response = await _in_turn(exchange, slow_lane) if is_large or exchange.is_slow else exchange.run()
         if plane.spool.commits is not None:
             try:
                 await plane.spool.commits.held()
@@ -74,6 +77,19 @@ async def _catch_up(plane: Plane, path: str) -> TrivetError | None:
     except TrivetError as error:
         return error
     return None
+
+
+def _is_large(body: bytes, headers: Headers) -> bool:
+    """True where to decode `body` would hold the loop, or where it may inflate to as much."""
+    return len(body) * (MAX_RATIO if b"content-encoding" in headers else 1) > LARGE_BYTES
+
+
+async def _decoded(exchange: Exchange, body: bytes, slow_lane: SlowLane) -> Response | None:
+    """Let a thread decode a large body; a refusal where too many wait for one."""
+    try:
+        return await slow_lane.run(lambda: exchange.receive(body))
+    except LaneFull as error:
+        return exchange.refuse(error)
 
 
 async def _in_turn(exchange: Exchange, slow_lane: SlowLane) -> Response:

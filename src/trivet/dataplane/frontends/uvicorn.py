@@ -253,6 +253,7 @@ class DirectProtocol(HttpToolsProtocol):
             and length.isdigit()
             and self.parser.get_method() == b"POST"
             and not self.expect_100_continue
+            and b"content-encoding" not in headers  # it may inflate to a hundred times its length
             and b"%" not in self.url
             and (self.cycle is None or self.cycle.response_complete)
         )
