@@ -90,6 +90,9 @@ def _push_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tolerance", type=float, metavar="T", help="largest difference allowed; default 1e-5, at most 1e-3"
     )
+    parser.add_argument(
+        "--vouch", action="store_true", help="I made this file: open it even where the sandbox is weaker than L2"
+    )
     parser.add_argument("-m", "--message", default="", help="what is new, for the history")
 
 

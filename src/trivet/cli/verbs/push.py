@@ -39,6 +39,7 @@ def push(options: argparse.Namespace, out: Out) -> int:
             tolerance=options.tolerance,
             message=options.message,
             promote=options.promote,
+            is_vouched_for=options.vouch,
         )
     except ParityFailed as error:
         _write_worst(error, out)
@@ -75,9 +76,7 @@ def _report(pushed: Pushed, acknowledged: Acknowledgement | None) -> str:
         lines.append(f"{pushed.alias} · {acknowledged}")
     elif pushed.alias != "champion":
         lines.append(f"it takes no traffic yet: `trivet promote {name}@{version.number}` makes it live.")
-    lines.append(
-        "opened in a disposable process (level L1), which is no sandbox: push only files whose author you trust."
-    )
+    lines.append(f"opened in a sandbox of level {version.sandbox or 'unknown'}.")
     if command := call_command(name, bundle):
         lines += [
             f"call it, with the key of `trivet keys create NAME --model {name} --verb predict` in TRIVET_API_KEY:",

@@ -11,10 +11,8 @@ from trivet.control.registry import actions
 from trivet.control.registry.models import CHALLENGER, CHAMPION, Alias, Event, ModelVersion, RegisteredModel
 from trivet.core.errors import Conflict, Refused
 from trivet.model.bundle.bundle import Bundle
-from trivet.model.compile.process import CompiledFile, compile_file
+from trivet.model.compile.process import LEVEL_OF_STRANGERS, CompiledFile, compile_file
 from trivet.model.probe import ProbeResult, probe_in_fresh_process
-
-SANDBOX_LEVEL = "L1"  # a disposable process; see trivet.model.compile.process
 
 
 @dataclass(frozen=True)
@@ -39,16 +37,22 @@ def push_file(
     tolerance: float | None = None,
     message: str = "",
     promote: bool = False,
+    is_vouched_for: bool = False,
 ) -> Pushed:
     """Compile the trained file at `path`, register it, probe it in a fresh process, and give it its place.
 
     The first version of a model becomes champion with all the traffic; a later one becomes `challenger` and takes
-    none, unless `promote` says so. Raises `CompileError` or `ParityFailed` before anything is registered, and `Refused`
-    when the probe fails: then the version is there, rejected, and can take no traffic.
+    none, unless `promote` says so. `is_vouched_for`: the actor made this file, so a weak sandbox is enough; the Event says
+    so. Raises `CompileError`, `ParityFailed`, or `Refused` for a sandbox that is too weak, before anything is registered;
+    and `Refused` when the probe fails: then the version is there, rejected, and can take no traffic.
     """
     options = {} if tolerance is None else {"tolerance": tolerance}
-    compiled = compile_file(path, sample=sample, label_column=label_column, **options)
-    version = register_and_probe(compiled.bundle, name=name, actor=actor, message=message, source=path.name)
+    compiled = compile_file(path, sample=sample, label_column=label_column, is_vouched_for=is_vouched_for, **options)
+    level = compiled.confinement.level
+    sandbox = f"L{level}" if level >= LEVEL_OF_STRANGERS else f"L{level}, vouched for"
+    version = register_and_probe(
+        compiled.bundle, name=name, actor=actor, message=message, source=path.name, sandbox=sandbox
+    )
     return _placed(version, compiled, actor=actor, promote=promote)
 
 
@@ -61,11 +65,16 @@ class Probed:
     is_new: bool
 
 
-def register_and_probe(bundle: Bundle, *, name: str, actor: str, message: str = "", source: str = "") -> Probed:
-    """Register `bundle` under `name` and make it ready. Raises `Refused` when its probe fails."""
+def register_and_probe(
+    bundle: Bundle, *, name: str, actor: str, message: str = "", source: str = "", sandbox: str = ""
+) -> Probed:
+    """Register `bundle` under `name` and make it ready; `sandbox` says how its trained file was opened.
+
+    Raises `Refused` when its probe fails.
+    """
     is_new = not ModelVersion.objects.of_model(name).filter(digest=bundle.digest).exists()
     version = actions.register_version(
-        name=name, bundle=bundle, actor=actor, message=message, source=source, sandbox=SANDBOX_LEVEL
+        name=name, bundle=bundle, actor=actor, message=message, source=source, sandbox=sandbox
     )
     found = probe_in_fresh_process(bundle)
     if not found.passed:

@@ -1,18 +1,21 @@
 """The disposable process: opens one trained file, compiles it, writes one answer to a pipe and ends.
 
-Started by `process.compile_file` with nothing but the descriptors it needs. It first limits itself, then imports the
-training libraries, then opens the file. What it writes is judged by its parent as a stranger's.
+Started by `process.compile_file` with nothing but the descriptors it needs. It first limits and confines itself, then
+says how far, then imports the training libraries, then opens the file. What it writes from there on is judged by its
+parent as a stranger's.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import msgspec
 
 from trivet.model.compile.limits import MEMORY_BYTES, limit
-from trivet.model.compile.wire import Answer, Failure, Success, Task, encode_framed
+from trivet.model.compile.wire import Answer, Failure, Success, Task, write_framed
+from trivet.model.sandbox.confinement import Confinement, confine
 
 TASK_LIMIT = 64 * 1024
 WORST_ROWS_SENT = 20
@@ -22,10 +25,20 @@ def main() -> int:
     """Read the task from standard input, compile, answer; returns the exit code."""
     task = msgspec.msgpack.decode(sys.stdin.buffer.read(TASK_LIMIT), type=Task)
     limit(task.seconds)
-    answer = encode_framed(answer_to(task))
-    with os.fdopen(int(sys.argv[1]), "wb") as pipe:
-        pipe.write(answer)
+    reached = confine(writable=[Path.cwd()])
+    with os.fdopen(int(sys.argv[1]), "wb", buffering=0) as pipe:
+        write_framed(pipe, reached)
+        write_framed(pipe, answer_to(task) if reached.level >= task.least_level else _too_weak(reached, task))
     return 0
+
+
+def _too_weak(reached: Confinement, task: Task) -> Failure:
+    lacking = "; ".join(f"{layer}: {reason}" for layer, reason in reached.missing.items()) or "nothing was tried"
+    return Failure(
+        f"the sandbox of this machine reaches level L{reached.level} ({lacking}), and a trained file is opened at"
+        f" L{task.least_level} or above. Push from Linux 5.13 or newer; or, if you made this file yourself, with --vouch.",
+        is_refused=True,
+    )
 
 
 def answer_to(task: Task) -> Answer:

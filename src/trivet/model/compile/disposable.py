@@ -1,4 +1,4 @@
-"""Runs a module of ours in a disposable process: empty environment, bounded answer and time, its own session, killed."""
+"""Runs a module of ours in a disposable process: confined, empty environment, bounded answer and time, killed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, NamedTuple
 
 from trivet.core.errors import CompileError
-from trivet.model.compile.wire import LENGTH_BYTES, MOST_ANSWER_BYTES
+from trivet.model.compile.wire import LENGTH_BYTES, MOST_ANSWER_BYTES, MOST_CONFINEMENT_BYTES, decode_confinement
+from trivet.model.sandbox.confinement import Confinement
 
 READ_BYTES = 1024**2
 LAST_WORDS_BYTES = 2_000
@@ -53,10 +54,17 @@ class Deadline:
         return max(1, round(self.left))
 
 
+class Answered(NamedTuple):
+    """How far a disposable process had confined itself before it opened anything, and the answer it wrote then."""
+
+    confinement: Confinement
+    body: bytes
+
+
 def answer_of(
     module: str, message: bytes, deadline: Deadline, *, called: str, descriptors: Collection[int] = ()
-) -> bytes:
-    """Run `module` with `message` on its standard input; return the one framed answer that it wrote.
+) -> Answered:
+    """Run `module` with `message` on its standard input; return what it wrote.
 
     The module gets the number of the pipe to answer on as its argument, and inherits `descriptors`. Whatever it started
     in its session is killed when this returns. Raises `CompileError`, which names it as `called`.
@@ -83,40 +91,50 @@ def answer_of(
         finally:
             os.close(write_end)
         stack.callback(_end, child)
-        return _read_framed(pipe, deadline, called, lambda: _last_words(child, words))
+        source = _Source(pipe.fileno(), deadline, called, lambda: _last_words(child, words))
+        confinement = decode_confinement(source.message(MOST_CONFINEMENT_BYTES))
+        body = source.message(MOST_ANSWER_BYTES)
+        source.expect_end()
+        return Answered(confinement, body)
 
 
-def _read_framed(pipe: IO[bytes], deadline: Deadline, called: str, last_words: Callable[[], str]) -> bytes:
-    with tempfile.TemporaryFile() as spool:
-        announced: int | None = None
-        received = 0
-        for piece in _pieces(pipe.fileno(), deadline):
-            spool.write(piece)
-            received += len(piece)
-            if announced is None and received >= LENGTH_BYTES:
-                spool.seek(0)
-                announced = int.from_bytes(spool.read(LENGTH_BYTES), "big")
-                spool.seek(0, os.SEEK_END)
-                if announced > MOST_ANSWER_BYTES:
-                    raise CompileError(f"{called} announced {announced} bytes; {MOST_ANSWER_BYTES} are read.")
-            if announced is not None and received > announced + LENGTH_BYTES:
-                raise CompileError(f"{called} wrote more than it announced; nothing of it is used.")
-        if announced is None or received < announced + LENGTH_BYTES:
-            raise CompileError(f"{called} ended without an answer{last_words()}")
-        spool.seek(LENGTH_BYTES)
-        return spool.read()
+class _Source:
+    """The reading end of the pipe: messages with their lengths in front, within bounds and the deadline."""
 
+    def __init__(self, descriptor: int, deadline: Deadline, called: str, last_words: Callable[[], str]) -> None:
+        self._descriptor = descriptor
+        self._deadline = deadline
+        self._called = called
+        self._last_words = last_words
 
-def _pieces(descriptor: int, deadline: Deadline) -> Iterator[bytes]:
-    while True:
-        left = deadline.left
-        readable = select.select([descriptor], [], [], left)[0] if left > 0 else []
+    def message(self, most_bytes: int) -> bytes:
+        """Return the next message; raises `CompileError` for none, and for one of more than `most_bytes`."""
+        announced = int.from_bytes(self._exactly(LENGTH_BYTES), "big")
+        if announced > most_bytes:
+            raise CompileError(f"{self._called} announced {announced} bytes; {most_bytes} are read.")
+        return self._exactly(announced)
+
+    def expect_end(self) -> None:
+        """Raise `CompileError` where more was written."""
+        if self._piece(1):
+            raise CompileError(f"{self._called} wrote more than it announced; nothing of it is used.")
+
+    def _exactly(self, size: int) -> bytes:
+        with tempfile.SpooledTemporaryFile(READ_BYTES) as spool:
+            while (left := size - spool.tell()) > 0:
+                piece = self._piece(min(left, READ_BYTES))
+                if not piece:
+                    raise CompileError(f"{self._called} ended without an answer{self._last_words()}")
+                spool.write(piece)
+            spool.seek(0)
+            return spool.read()
+
+    def _piece(self, size: int) -> bytes:
+        left = self._deadline.left
+        readable = select.select([self._descriptor], [], [], left)[0] if left > 0 else []
         if not readable:
-            raise CompileError(f"compiling took longer than {deadline.seconds:g} s and was stopped.")
-        piece = os.read(descriptor, READ_BYTES)
-        if not piece:
-            return
-        yield piece
+            raise CompileError(f"compiling took longer than {self._deadline.seconds:g} s and was stopped.")
+        return os.read(self._descriptor, size)
 
 
 def _last_words(child: subprocess.Popen[bytes], words: IO[bytes]) -> str:

@@ -13,15 +13,17 @@ import msgspec
 
 from trivet.core.errors import TrivetError
 from trivet.model.compile.limits import MEMORY_BYTES, limit
-from trivet.model.compile.wire import Failure, Question, Verdict, encode_framed
+from trivet.model.compile.wire import Failure, Question, Verdict, write_framed
+from trivet.model.sandbox.confinement import confine
 
 
 def main() -> int:
     """Read the question from standard input, judge, answer; returns the exit code."""
     question = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Question)
     limit(question.seconds)
-    with os.fdopen(int(sys.argv[1]), "wb") as pipe:
-        pipe.write(encode_framed(verdict_on(question)))
+    with os.fdopen(int(sys.argv[1]), "wb", buffering=0) as pipe:
+        write_framed(pipe, confine())
+        write_framed(pipe, verdict_on(question))
     return 0
 
 

@@ -2,9 +2,9 @@
 
 Opening a pickle runs what its author wrote. This process never does that, and never imports a training library: a
 child does both, with an empty environment, no inherited descriptors, bounded memory, time and output, in its own
-session, killed at the deadline. That is level L1: it protects this process from crashes, leaks, hangs and floods, and
-it does NOT keep a hostile file from reading what the user may read or from using the network. So compile only files
-whose author you trust; the sandbox for others (levels L2 and L3) comes in a later release.
+session, killed at the deadline; and confined (`model.sandbox`): it reads libraries and the file, writes into a folder that
+is removed, starts no program and reaches no network. Where the kernel offers too little for that (level L1), nothing is
+opened unless somebody vouches for the file: then it may read what the user may read, and use the network.
 
 What the child returns is its author's word. A second disposable process (`judge`), which never sees the trained file,
 checks the graph itself; only then is the graph run here, over the recorded sample.
@@ -22,7 +22,7 @@ from typing import BinaryIO
 import msgspec
 import numpy as np
 
-from trivet.core.errors import BundleError, CompileError, ParityFailed
+from trivet.core.errors import BundleError, CompileError, ParityFailed, Refused
 from trivet.model.bundle.bundle import Bundle, verify_bundle
 from trivet.model.bundle.manifest import MANIFEST_NAME
 from trivet.model.bundle.sample import SAMPLE_NAME, SAMPLE_ROWS, decode_sample
@@ -30,10 +30,12 @@ from trivet.model.compile.disposable import Deadline, answer_of
 from trivet.model.compile.report import DEFAULT_TOLERANCE, ParityReport, Speed
 from trivet.model.compile.wire import Answer, Failure, Question, Success, Task, decode_answer, decode_verdict
 from trivet.model.runtimes.onnx import MODEL_FILE, OnnxRuntime
+from trivet.model.sandbox.confinement import Confinement
 
 DEFAULT_SECONDS = 120.0
 MOST_INPUT_BYTES = 1024**3
 READ_BYTES = 1024**2
+LEVEL_OF_STRANGERS, LEVEL_OF_VOUCHED = 2, 1
 CHILD = "trivet.model.compile.child"
 JUDGE = "trivet.model.compile.judge"
 COMPILER = "the compiling process"  # as messages call it
@@ -47,6 +49,7 @@ class CompiledFile:
     bundle: Bundle
     parity: ParityReport
     speed: Speed
+    confinement: Confinement
 
 
 def compile_file(
@@ -56,12 +59,14 @@ def compile_file(
     label_column: str | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
     timeout: float = DEFAULT_SECONDS,
+    is_vouched_for: bool = False,
 ) -> CompiledFile:
-    """Compile the joblib or pickle file at `path` in a disposable process; takes some seconds and one core.
+    """Compile the joblib or pickle file at `path` in a disposable, confined process; takes some seconds and one core.
 
     `sample` is a CSV file with rows like those of the training, `label_column` the one of its columns that is not an
-    input. `timeout` is in seconds, for everything. Blocks; thread-safe. Raises `CompileError` with what to do, and
-    `ParityFailed` with the worst rows. Only for files whose author you trust: see the module.
+    input. `timeout` is in seconds, for everything. With `is_vouched_for` a sandbox of level L1 is enough: for files that
+    the person who asks made. Blocks; thread-safe. Raises `CompileError` with what to do, `ParityFailed` with the worst
+    rows, and `Refused` where the sandbox is too weak: then the file was not opened.
     """
     deadline = Deadline.after(timeout)
     with contextlib.ExitStack() as stack:
@@ -75,23 +80,26 @@ def compile_file(
             tolerance=tolerance,
             sha256=sha256,
             seconds=deadline.whole_seconds_left,
+            least_level=LEVEL_OF_VOUCHED if is_vouched_for else LEVEL_OF_STRANGERS,
         )
-        answer = _compiled(task, deadline)
+        answer, confinement = _compiled(task, deadline)
     if isinstance(answer, Failure):
+        if answer.is_refused and confinement.level < task.least_level:
+            raise Refused(answer.message)
         raise ParityFailed(answer.message, answer.worst) if answer.is_parity else CompileError(answer.message)
-    return _judged(answer, sha256, deadline)
+    return _judged(answer, sha256, deadline, confinement)
 
 
-def _compiled(task: Task, deadline: Deadline) -> Answer:
+def _compiled(task: Task, deadline: Deadline) -> tuple[Answer, Confinement]:
     descriptors = [d for d in (task.model_descriptor, task.sample_descriptor) if d is not None]
-    body = answer_of(CHILD, msgspec.msgpack.encode(task), deadline, called=COMPILER, descriptors=descriptors)
+    answered = answer_of(CHILD, msgspec.msgpack.encode(task), deadline, called=COMPILER, descriptors=descriptors)
     try:
-        return decode_answer(body)
+        return decode_answer(answered.body), answered.confinement
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise CompileError(f"{COMPILER} wrote something that is no answer.") from None
 
 
-def _judged(answer: Success, sha256: str, deadline: Deadline) -> CompiledFile:
+def _judged(answer: Success, sha256: str, deadline: Deadline, confinement: Confinement) -> CompiledFile:
     """Return what came out after checking all of it: digests, sizes, the graph, then its own answers to the sample."""
     if set(answer.files) != {MODEL_FILE, SAMPLE_NAME}:
         raise CompileError("the compiling process returned other files than a compiled model has.")
@@ -108,7 +116,7 @@ def _judged(answer: Success, sha256: str, deadline: Deadline) -> CompiledFile:
         _replay(bundle)
     except (BundleError, msgspec.ValidationError) as error:
         raise CompileError(f"what the compiling process returned is no sound bundle: {error}") from error
-    return CompiledFile(bundle, report, Speed(answer.compiled_microseconds, answer.native_microseconds))
+    return CompiledFile(bundle, report, Speed(answer.compiled_microseconds, answer.native_microseconds), confinement)
 
 
 def _check_graph_elsewhere(bundle: Bundle, deadline: Deadline) -> None:
@@ -119,7 +127,7 @@ def _check_graph_elsewhere(bundle: Bundle, deadline: Deadline) -> None:
     """
     manifest = bundle.manifest
     question = Question(bundle.files[MODEL_FILE], manifest.signature, manifest.packs, deadline.whole_seconds_left)
-    body = answer_of(JUDGE, msgspec.msgpack.encode(question), deadline, called="the process that judges the graph")
+    _, body = answer_of(JUDGE, msgspec.msgpack.encode(question), deadline, called="the process that judges the graph")
     try:
         verdict = decode_verdict(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,15 +1,21 @@
-"""What disposable processes are asked and send back: one length, one message. Read as if a stranger had written it."""
+"""What disposable processes are asked and send back, each message with its length in front.
+
+The first message back says how far the process is confined; it is written before anything of a stranger's is opened. The
+second is the answer, read as if a stranger had written it.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
 from trivet.core.signature import Signature
 from trivet.model.bundle.packing import Pack
+from trivet.model.sandbox.confinement import Confinement
 
 LENGTH_BYTES = 8
+MOST_CONFINEMENT_BYTES = 4096
 MOST_ANSWER_BYTES = 512 * 1024**2
 
 
@@ -22,6 +28,7 @@ class Task(msgspec.Struct, frozen=True):
     tolerance: float
     sha256: str
     seconds: int
+    least_level: int  # of the sandbox; below it, nothing is opened
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):
@@ -29,6 +36,7 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
 
     message: str
     is_parity: bool = False
+    is_refused: bool = False  # the file was not opened
     worst: list[dict[str, Any]] = []
 
 
@@ -64,10 +72,22 @@ Answer = Success | Failure
 Verdict = GraphFacts | Failure
 
 
-def encode_framed(answer: Answer | Verdict) -> bytes:
+def encode_framed(answer: Answer | Verdict | Confinement) -> bytes:
     """Return `answer` with its length in front."""
     body = msgspec.msgpack.encode(answer)
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
+
+
+def write_framed(pipe: IO[bytes], message: Answer | Verdict | Confinement) -> None:
+    """Write `message` with its length in front to an unbuffered pipe, all of it."""
+    left = memoryview(encode_framed(message))
+    while left:
+        left = left[pipe.write(left) or 0 :]
+
+
+def decode_confinement(body: bytes) -> Confinement:
+    """Return what a process said of itself before it opened anything."""
+    return msgspec.msgpack.decode(body, type=Confinement)
 
 
 def decode_answer(body: bytes) -> Answer:
