@@ -79,7 +79,9 @@ class Output:
 class Server:
     """One `trivet serve` in a project of its own."""
 
-    def __init__(self, project: Path, *, workers: int = 2, grpc: str | None = None, **environment: str) -> None:
+    def __init__(
+        self, project: Path, *, workers: int = 2, grpc: str | None = None, grpc_workers: int = 1, **environment: str
+    ) -> None:
         self.project = project
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -92,7 +94,7 @@ class Server:
             f"127.0.0.1:{self.port}",
             "--workers",
             str(workers),
-            *(["--grpc", grpc] if grpc else []),
+            *(["--grpc", grpc, "--grpc-workers", str(grpc_workers)] if grpc else []),
         ]
         self.process = subprocess.Popen(
             command,
@@ -147,9 +149,9 @@ class Server:
 
 
 @contextmanager
-def serving(project: Path, *, workers: int = 2, grpc: str | None = None, **environment: str) -> Iterator[Server]:
-    """Serve `project` for as long as the block runs."""
-    server = Server(project, workers=workers, grpc=grpc, **environment)
+def serving(project: Path, **options: Any) -> Iterator[Server]:
+    """Serve `project`, as `Server` would with these options, for as long as the block runs."""
+    server = Server(project, **options)
     try:
         server.wait_ready()
         yield server
