@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,6 +132,51 @@ def test_a_shadow_that_hangs_fills_its_queue_and_delays_no_answer(world: World):
     finally:
         world.plane.shadows.stop()
         free.set()
+
+
+def fails(*_: object) -> list:
+    raise Unavailable("it failed.")
+
+
+def hangs(*_: object) -> list:
+    threading.Event().wait(SECONDS)
+    return []
+
+
+@pytest.mark.parametrize("kind", ["fails", "hangs", "ten times slower", "answers against its signature"])
+def test_M06_whatever_a_shadow_does_status_and_output_are_the_same(world: World, kind: str):
+    world.route({1: 100})
+    questions = [infer_body(age=[float(age)]) for age in range(3 * MAX_WAITING)]  # more than can wait
+    began = time.perf_counter()
+    alone = [told(world.ask(body=body)) for body in questions]
+    a_run = (time.perf_counter() - began) / len(questions)
+    world.route({1: 100}, shadows=(Route(2, 100),))
+    shadow = world.engine.loaded[1]
+    ways = {
+        "fails": fails,
+        "hangs": hangs,
+        "ten times slower": slowed(shadow.run, 10 * a_run),
+        "answers against its signature": lambda *_: [],
+    }
+    shadow.run = ways[kind]
+    beside = [told(world.ask(body=body)) for body in questions]
+    assert beside == alone
+    assert {status for status, _, _ in beside} == {200}
+    wait_for(lambda: world.plane.shadows.dropped or world.plane.shadows.done + world.plane.shadows.failed)
+
+
+def told(answer: tuple[int, dict[str, Any]]) -> tuple[int, str, list]:
+    """Return what a caller may depend on: status, version and outputs."""
+    status, body = answer[:2]
+    return status, body["model_version"], body["outputs"]
+
+
+def slowed(run: Callable[..., list], seconds: float) -> Callable[..., list]:
+    def slow(*arguments: object) -> list:
+        threading.Event().wait(seconds)
+        return run(*arguments)
+
+    return slow
 
 
 def test_a_draining_worker_and_a_shadow_no_more_run_nothing(world: World):
