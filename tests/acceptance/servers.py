@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,6 +50,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def taken_port() -> Iterator[int]:
+    """Listen on a port for as long as the block runs."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        yield int(taken.getsockname()[1])
 
 
 class Output:
@@ -110,12 +117,13 @@ class Server:
 
     def wait_ready(self) -> None:
         """Return once it says so."""
-        wait_for(
-            lambda: any(line.startswith("ready in") for line in self.lines) or self.process.poll() is not None,
-            START_SECONDS,
-        )
-        if self.process.poll() is not None:
+        with suppress(AssertionError):
+            wait_for(lambda: self._is_ready() or self.process.poll() is not None, START_SECONDS)
+        if not self._is_ready():
             raise AssertionError(f"the server did not start:\n{self._output}")
+
+    def _is_ready(self) -> bool:
+        return any(line.startswith("ready in") for line in self.lines)
 
     def children(self) -> list[int]:
         """Return the process ids of the children that live now."""

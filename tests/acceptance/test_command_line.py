@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import Churn
-from tests.acceptance.servers import Server, clean_environment, free_port, serving, trivet, wait_for
+from tests.acceptance.servers import Server, clean_environment, free_port, serving, taken_port, trivet, wait_for
 from trivet.client import Client
 from trivet.core.errors import Unauthenticated
 
@@ -132,7 +132,7 @@ def test_a_key_is_shown_once_and_refused_everywhere_once_revoked(churn: Churn):
 
 
 def test_the_curl_that_push_prints_works_when_pasted(churn: Churn, churn_template: Churn):
-    with serving(churn.project, TRIVET_PUBLIC_URL="") as server:
+    with serving(churn.project, workers=1, TRIVET_PUBLIC_URL="") as server:
         folder = churn_template.project.parent
         pushed = trivet(
             "push",
@@ -247,7 +247,7 @@ def test_a_second_server_of_one_trivet_home_is_refused_with_the_process_that_is_
 
 
 def test_a_port_that_is_taken_is_a_sentence(churn: Churn):
-    with serving(churn.project) as server:
-        done = trivet("serve", "--bind", f"127.0.0.1:{server.port}", project=churn.project, check=False)
-        assert done.returncode == 5
-        assert "cannot listen" in done.stderr
+    with taken_port() as port:
+        done = trivet("serve", "--bind", f"127.0.0.1:{port}", project=churn.project, check=False)
+    assert done.returncode == 5
+    assert "cannot listen" in done.stderr

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import Churn
-from tests.acceptance.servers import Server, clean_environment, free_port, serving, trivet, wait_for
+from tests.acceptance.servers import Server, clean_environment, free_port, serving, taken_port, trivet, wait_for
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -105,9 +105,9 @@ def test_a_grpc_worker_ends_with_its_supervisor_and_comes_back_when_it_dies(chur
 
 
 def test_an_address_in_use_is_said_at_once(churn: Churn):
-    with serving(churn.project, workers=1) as server:
+    with taken_port() as port:
         for verb in (("grpc", "--bind"), ("serve", "--bind", f"127.0.0.1:{free_port()}", "--grpc")):
-            done = trivet(*verb, f"127.0.0.1:{server.port}", project=churn.project, check=False)
+            done = trivet(*verb, f"127.0.0.1:{port}", project=churn.project, check=False)
             assert done.returncode == 5
             assert "cannot listen" in done.stderr
 

@@ -17,6 +17,7 @@ from tests.acceptance.conftest import Churn
 from tests.acceptance.servers import Load, Server, drained, serving, trivet, wait_for
 
 KILLS = 50
+WORKERS = 4  # so that some answer while another starts: a kill then costs a start, and no pause
 ANSWERS_BETWEEN = 40
 VICTIMS = ["web"] * 5 + ["keeper"] * 5 + ["supervisor", "everything"]
 
@@ -24,7 +25,7 @@ VICTIMS = ["web"] * 5 + ["keeper"] * 5 + ["supervisor", "everything"]
 @pytest.mark.slow
 def test_every_answer_read_is_logged_once_though_workers_are_killed_fifty_times(churn: Churn):
     chance = seeded_chance()
-    with serving(churn.project) as server:
+    with serving(churn.project, workers=WORKERS) as server:
         with Load(server, churn.body, churn.key, path="/v2/models/churn/infer") as load:
             for _ in range(KILLS):
                 wait_for_answers(load, chance)

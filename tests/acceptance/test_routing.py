@@ -75,7 +75,7 @@ def test_a_shadow_under_load_delays_no_answer_and_is_in_the_log_apart(churn: Chu
 def test_where_the_champion_cannot_be_loaded_the_chain_answers_and_says_so(churn: Churn):
     trivet("promote", "churn@2", project=churn.project)
     trivet("route", "churn", "--fallback", "1", project=churn.project)
-    with damaged(churn, 2), serving(churn.project) as server:
+    with damaged(churn, 2), serving(churn.project, workers=1) as server:
         answer = ask(server, churn)
     assert answer["model_version"] == "1"
     assert answer["parameters"] | {"prediction_id": ""} == {

@@ -58,7 +58,7 @@ def test_a_flipped_byte_in_a_bundle_keeps_the_version_that_served(churn: Churn):
     data[len(data) // 2] ^= 1
     path.chmod(0o644)
     path.write_bytes(data)
-    with serving(churn.project) as server:
+    with serving(churn.project, workers=1) as server:
         done = trivet("promote", "churn@2", project=churn.project, check=False, TRIVET_LEASE_SECONDS="3")
         assert done.returncode == 1
         assert "behind: web" in done.stdout
