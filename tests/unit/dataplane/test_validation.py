@@ -153,6 +153,50 @@ def test_an_optional_input_may_be_left_out():
     assert answer.feed["b"].shape == (2, 1)
 
 
+OPTIONAL = Signature(
+    inputs=(
+        Input(name="a", datatype="FP64", shape=(-1, 1)),
+        Input(name="b", datatype="FP32", shape=(-1, 1), optional=True),
+        Input(name="c", datatype="BYTES", shape=(-1, 1), optional=True, categories=("x",), unknown="reject"),
+        Input(name="d", datatype="FP64", shape=(-1, 3), optional=True),
+    ),
+    outputs=(),
+)
+
+
+def test_an_optional_input_that_is_left_out_is_missing_though_it_takes_no_null():
+    answer = validate(Plan(OPTIONAL, 10), [column("a", "FP64", 1.0, 2.0)], "m")
+    assert np.isnan(answer.feed["b"]).all()
+    assert answer.feed["b"].dtype == np.float32
+    assert answer.feed["c"].tolist() == [[MISSING_TEXT]] * 2
+    assert (answer.feed["d"].shape, np.isnan(answer.feed["d"]).all()) == ((2, 3), True)
+    assert answer.columns == [[1.0, 2.0], [None] * 2, [None] * 2, [None] * 6]
+    two = Signature(inputs=OPTIONAL.inputs[:2], outputs=())
+    with pytest.raises(InvalidRequest, match="no missing values"):
+        validate(Plan(two, 10), [column("a", "FP64", 1.0), column("b", "FP32", None)], "m")
+
+
+def test_a_row_may_leave_out_an_optional_field_that_another_row_has():
+    rows = [{"a": 1, "b": 2.5, "c": "x"}, {"a": 2}]
+    signature = Signature(inputs=OPTIONAL.inputs[:3], outputs=())
+    answer = validate_rows(Plan(signature, 10), rows, "m")
+    np.testing.assert_array_equal(answer.feed["b"], [[2.5], [np.nan]])
+    assert answer.feed["c"].tolist() == [["x"], [MISSING_TEXT]]
+    with pytest.raises(InvalidRequest, match="'a' is missing"):
+        validate_rows(Plan(signature, 10), [{"b": 1}], "m")
+
+
+def test_an_optional_input_whose_datatype_has_no_missing_value_cannot_be_left_out():
+    """Any number in its place would be an answer to something that nobody asked."""
+    whole = Input(name="n", datatype="INT64", shape=(-1, 1), optional=True)
+    plan = Plan(Signature(inputs=(*OPTIONAL.inputs[:1], whole), outputs=()), 10)
+    with pytest.raises(InvalidRequest) as refused:
+        validate(plan, [column("a", "FP64", 1.0)], "m")
+    assert refused.value.code == "MISSING_INPUT"
+    with pytest.raises(InvalidRequest, match="'n' is missing"):
+        validate_rows(plan, [{"a": 1}], "m")
+
+
 def test_a_matrix_is_taken_flat_or_nested_and_by_its_columns_names():
     matrix = Signature(inputs=(Input(name="X", datatype="FP32", shape=(-1, 2), columns=("w", "h")),), outputs=())
     plan = Plan(matrix, 10)

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from trivet.core.datatypes import ACCEPTED, FLOATS, FP32_MAX, INTEGER_BOUNDS, NO_JSON, NUMPY_DTYPES, WIRE_DTYPES
 from trivet.core.errors import InvalidRequest
 from trivet.core.signature import Input, Output, Signature
 from trivet.model.bundle.packing import Pack
 
+MISSABLE = frozenset({"FP32", "FP64", "BYTES"})  # NaN, or the signature's missing text
 _FP64_MAX = sys.float_info.max
 _ELEMENTS: dict[str, type] = {
     "BOOL": bool,
@@ -130,6 +132,7 @@ class Plan:
     answer_row_bytes: int = field(init=False)  # of all whose size is known
     knows_answer_size: bool = field(init=False)
     is_binary_only: bool = field(init=False)  # an output cannot be given as JSON
+    lenient: Plan = field(init=False, repr=False, compare=False)  # for what leaves optional inputs out
 
     def __post_init__(self) -> None:
         checks = [Check(spec) for spec in self.signature.inputs]
@@ -153,6 +156,18 @@ class Plan:
         set_once(self, "is_binary_only", any(output.datatype in NO_JSON for output in self.signature.outputs))
         set_once(self, "field_names", self.signature.field_names)
         set_once(self, "others", [place for place, check in enumerate(checks) if not check.is_column])
+        lenient = _lenient(self.signature)
+        is_so = lenient == self.signature
+        set_once(self, "lenient", self if is_so else Plan(lenient, self.max_rows, self.packs))
+
+
+def _lenient(signature: Signature) -> Signature:
+    """Return `signature` with every optional input nullable, or required where its datatype has nothing for a missing value."""
+    inputs = (
+        replace(spec, optional=False, nullable=spec.nullable or spec.datatype in MISSABLE) if spec.optional else spec
+        for spec in signature.inputs
+    )
+    return replace(signature, inputs=tuple(inputs))
 
 
 def _usual(checks: list[Check]) -> type[msgspec.Struct] | None:

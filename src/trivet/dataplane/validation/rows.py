@@ -22,8 +22,9 @@ def validate_rows(plan: Plan, rows: Sequence[dict[str, Any]], model: str) -> Val
     """Return the arrays of named rows; raises `InvalidRows` listing at most 100 problems by row and field.
 
     Fields are the signature's: column tensors by name, or the columns of a matrix. A missing field is null where
-    the signature allows null.
+    the signature allows null, or lets it be left out.
     """
+    plan = plan.lenient
     if len(rows) > plan.max_rows:
         raise too_many_rows(len(rows), plan, model)
     try:
@@ -46,7 +47,7 @@ def _tensors(plan: Plan, rows: Sequence[dict[str, Any]]) -> list[Tensor]:
         try:
             values = [row[name] for row in rows for name in names]
         except KeyError:
-            if not (spec.nullable or spec.optional):
+            if not spec.nullable:
                 raise InvalidRequest("a field is missing", code="MISSING_INPUT") from None
             values = [row.get(name) for row in rows for name in names]
         if values and type(values[0]) is list:  # else it would be read as a nested tensor; further down it is refused
@@ -62,6 +63,7 @@ def _tensors(plan: Plan, rows: Sequence[dict[str, Any]]) -> list[Tensor]:
 
 def first_problems(plan: Plan, rows: Sequence[dict[str, Any]], model: str) -> dict[int, InvalidRequest]:
     """Return for each row that does not fit the first thing that is wrong with it, by the row's place."""
+    plan = plan.lenient
     problems: dict[int, InvalidRequest] = {}
     for number, row in enumerate(rows):
         error = _misfit(plan, row, model)
@@ -114,7 +116,7 @@ def _problems_of(
 
 
 def _field_problem(spec: Input, name: str, row: dict[str, Any], number: int, model: str) -> InvalidRequest | None:
-    if name not in row and not (spec.nullable or spec.optional):
+    if name not in row and not spec.nullable:
         return InvalidRequest(
             f"{model}: row {number}: {quoted(name)} is missing.", code="MISSING_INPUT", field=name, row=number
         )

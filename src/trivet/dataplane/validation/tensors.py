@@ -25,7 +25,7 @@ from trivet.dataplane.validation.numbers import (
     number_array,
     number_block,
 )
-from trivet.dataplane.validation.plan import Check, Flags, Group, Plan, Validated
+from trivet.dataplane.validation.plan import MISSABLE, Check, Flags, Group, Plan, Validated
 from trivet.dataplane.validation.raw import raw_array, whole_body
 from trivet.dataplane.validation.texts import text_array, text_block
 
@@ -44,7 +44,10 @@ def validate(plan: Plan, tensors: Tensors, model: str) -> Validated:
     if (plain := _plain_row(plan, tensors)) is not None:
         return plain
     if [tensor.name for tensor in tensors] != plan.names:
+        given = len(tensors)
         tensors = _in_order(plan, tensors, model)
+        if len(tensors) > given:
+            plan = plan.lenient  # what was left out is missing in every row
     sent = _sent(plan, tensors, _rows(plan, tensors, model), model)
     feed: dict[str, np.ndarray] = {}
     flags: Flags = {}
@@ -187,7 +190,7 @@ def _in_order(plan: Plan, tensors: Tensors, model: str) -> list[Tensor | RawTens
         if name not in plan.names:
             raise InvalidRequest(f"{model}: {unknown_input(name, plan.names)}", code="UNKNOWN_INPUT", field=name)
     missing = [c for c in plan.checks if c.name not in given]
-    if absent := [check.name for check in missing if not check.spec.optional]:
+    if absent := [c.name for c in missing if not c.spec.optional or c.datatype not in MISSABLE]:
         raise InvalidRequest(
             f"{model}: this model takes {len(plan.names)} inputs, got {len(given)}: {enumerate_names(absent)} missing."
             " The model's page and its metadata have a request that works.",
@@ -197,8 +200,9 @@ def _in_order(plan: Plan, tensors: Tensors, model: str) -> list[Tensor | RawTens
     rows = next((tensor.shape[0] for tensor in tensors if tensor.shape), 1)
     if rows > plan.max_rows:
         raise too_many_rows(rows, plan, model)
-    for check in missing:  # optional inputs: missing in every row
-        given[check.name] = Tensor(check.name, [rows, 1], check.datatype, [None] * rows)
+    for check in missing:
+        shape = [rows if size == -1 and not place else max(size, 1) for place, size in enumerate(check.spec.shape)]
+        given[check.name] = Tensor(check.name, shape, check.datatype, [None] * math.prod(shape))
     return [given[name] for name in plan.names]
 
 
