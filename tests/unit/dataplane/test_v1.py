@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.unit.dataplane.world import GOOD_ROW, ByHand, World
+from trivet.core.datatypes import MAX_ELEMENT_BYTES
+from trivet.core.errors import InvalidRequest
 from trivet.core.signature import Input, Output, Signature
+from trivet.dataplane.protocol.v1 import decode_instances
 
 PATH = "/v1/models/churn:predict"
 MATRIX = Signature(
@@ -126,6 +130,17 @@ def test_55_a_bad_body_is_a_400_that_says_what_is_wrong(world: World, body: dict
 def test_55_lists_are_held_to_the_tensors_shape(tmp_path: Path, instances: list, code: str):
     status, answer, headers = World(tmp_path, signature=MATRIX).ask(path=PATH, body={"instances": instances})
     assert (status, headers["trivet-error"]) == (400, code), answer
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_41_a_text_of_an_instance_has_the_bound_of_every_text(nested: bool):
+    def body(size: int) -> bytes:
+        return json.dumps({"instances": [["x" * size] if nested else "x" * size]}).encode()
+
+    assert decode_instances(body(MAX_ELEMENT_BYTES), "m").rows
+    with pytest.raises(InvalidRequest) as refused:
+        decode_instances(body(MAX_ELEMENT_BYTES + 1), "m")
+    assert refused.value.code == "TOO_MANY"
 
 
 def test_55_v1_keeps_to_grants_methods_and_paths(world: World):

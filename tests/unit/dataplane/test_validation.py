@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from tests.unit.dataplane.world import SIGNATURE
 from trivet.core.datatypes import ACCEPTED, DATATYPES, MISSING_TEXT, NUMPY_DTYPES
 from trivet.core.errors import InvalidRequest
 from trivet.core.signature import Input, Signature
-from trivet.dataplane.protocol.messages import Tensor
+from trivet.dataplane.protocol.messages import RawTensor, Tensor
 from trivet.dataplane.validation import tensors as validation
 from trivet.dataplane.validation.plan import Plan, Validated
 from trivet.dataplane.validation.rows import validate_rows
@@ -128,6 +129,35 @@ def test_outside_flags_clips_or_rejects(rows: int):
     assert (clipped.flags, clipped.feed["x"][0, 0]) == ({0: {"x": "clipped"}}, 100.0)
     with pytest.raises(InvalidRequest, match="Allowed: 0 to 100"):
         one(Input(**base, outside="reject"), *values)
+
+
+@pytest.mark.parametrize("bound", [0.1, -0.1, 0.3, 16777217.0])
+def test_a_number_at_its_bound_is_inside_though_fp32_rounds_it(bound: float):
+    for outside in ("reject", "flag"):
+        spec = Input(name="x", datatype="FP32", shape=(-1, 1), low=min(bound, 0), high=max(bound, 0), outside=outside)
+        for sent in (bound, float(np.float32(bound))):
+            assert one(spec, sent).flags is None
+            assert one(spec, sent, sent).flags is None
+        with pytest.raises(InvalidRequest) if outside == "reject" else nullcontext():
+            assert one(spec, float(np.nextafter(np.float32(bound), np.float32(2 * bound)))).flags
+
+
+@pytest.mark.parametrize("bound", [0.1, -0.1, 0.3, 16777217.0])
+@pytest.mark.parametrize("is_raw", [False, True], ids=["json", "binary"])
+def test_the_bound_of_an_fp64_input_may_be_sent_as_fp32(bound: float, is_raw: bool):
+    spec = Input(name="x", datatype="FP64", shape=(-1, 1), low=min(bound, 0), high=max(bound, 0), outside="reject")
+    plan = Plan(Signature(inputs=(spec,), outputs=()), max_rows=1024)
+    beyond = float(np.nextafter(np.float32(bound), np.float32(2 * bound)))
+
+    def send(*values: float) -> Validated:
+        raw = RawTensor("x", [len(values), 1], "FP32", np.array(values, "<f4").tobytes())
+        return validate(plan, [raw if is_raw else column("x", "FP32", *values)], "m")
+
+    assert send(bound, 0.0).feed["x"].tolist() == [[bound], [0.0]]
+    with pytest.raises(InvalidRequest):
+        send(beyond)
+    with pytest.raises(InvalidRequest):
+        one(spec, math.nextafter(bound, 2 * bound))
 
 
 def test_unknown_categories_pass_go_missing_or_are_rejected():

@@ -214,8 +214,8 @@ def check_rows(request: RowsRequest, size: int, model: str) -> int:
                 f"{model}: {len(request.entity_keys)} entity_keys for {len(request.rows)} rows.", code="COUNT_MISMATCH"
             )
     if size > MAX_ELEMENT_BYTES:
-        for row in named:
-            for name, value in row.items():
+        for row in request.rows:
+            for name, value in row.items() if isinstance(row, dict) else [("instances", row)]:
                 _check_elements(name, [value])
     return keys
 

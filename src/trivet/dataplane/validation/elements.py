@@ -6,7 +6,7 @@ import math
 import struct
 from typing import Any
 
-from trivet.core.datatypes import DATATYPES, INTEGER_BOUNDS, NO_JSON
+from trivet.core.datatypes import DATATYPES, INTEGER_BOUNDS, NO_JSON, NUMPY_DTYPES
 from trivet.core.errors import InvalidRequest, quoted
 from trivet.dataplane.protocol.messages import Tensor
 from trivet.dataplane.validation.plan import PYTHON_TYPES, Check
@@ -124,7 +124,9 @@ def _widened(check: Check, datatype: str, data: list[Any], model: str) -> list[A
             if value is not None and not low <= value <= high:
                 raise out_of_range(check, place, value, datatype, model)
     elif datatype == "FP32":  # the caller meant FP32 values: round them as a binary tensor would have been
-        return [None if value is None else _rounded(check, place, value, model) for place, value in enumerate(data)]
+        rounded = [None if value is None else _rounded(check, place, value, model) for place, value in enumerate(data)]
+        meant = dict(check.bounds_as(NUMPY_DTYPES[datatype]))
+        return [value if value is None else meant.get(value, value) for value in rounded] if meant else rounded
     return data
 
 

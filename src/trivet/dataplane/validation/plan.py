@@ -82,10 +82,20 @@ class Check:
         if spec.datatype in NO_JSON:
             self.kinds = frozenset()  # no element of JSON is one
         self.known = frozenset(spec.categories) | {None} if spec.categories is not None else None
-        self.low = -math.inf if spec.low is None else spec.low
-        self.high = math.inf if spec.high is None else spec.high
+        self.low = -math.inf if spec.low is None else _as_held(spec.low, self.dtype)
+        self.high = math.inf if spec.high is None else _as_held(spec.high, self.dtype)
         self.missing = spec.missing if spec.datatype == "BYTES" else math.nan
         self.is_plain = spec.is_column and spec.datatype not in NO_JSON
+
+    def bounds_as(self, dtype: np.dtype) -> list[tuple[float, float]]:
+        """Return each bound that a narrower float cannot hold: the nearest number it has, and the bound.
+
+        Who sends the bound as such a float sends that number, and means the bound.
+        """
+        if self.dtype.kind != "f" or dtype.kind != "f":
+            return []
+        held = [(_as_held(bound, dtype), bound) for bound in (self.low, self.high)]
+        return [(number, bound) for number, bound in held if number != bound]
 
     @property
     def is_bounded(self) -> bool:
@@ -99,6 +109,14 @@ class Check:
             return None, None
         low, high = _REPRESENTABLE[self.datatype]
         return max(low, self.low), min(high, self.high)
+
+
+def _as_held(bound: float, dtype: np.dtype) -> float:
+    """Return `bound` as an array of `dtype` holds the same number: what was sent is compared after it was rounded."""
+    if dtype.kind != "f":
+        return bound
+    with np.errstate(over="ignore"):  # beyond the datatype's largest there is no bound
+        return float(dtype.type(bound))
 
 
 class Group(NamedTuple):

@@ -37,7 +37,11 @@ def raw_array(check: Check, tensor: RawTensor, model: str) -> np.ndarray:
     if tensor.datatype == "BOOL":
         return _booleans(check, tensor, model)
     values = from_bf16(tensor.data) if tensor.datatype == "BF16" else np.frombuffer(tensor.data, dtype=wire)
-    return values.astype(NUMPY_DTYPES[check.datatype])
+    widened = values.astype(NUMPY_DTYPES[check.datatype])
+    if tensor.datatype != check.datatype:
+        for number, bound in check.bounds_as(values.dtype):
+            widened[widened == number] = bound
+    return widened
 
 
 def _booleans(check: Check, tensor: RawTensor, model: str) -> np.ndarray:
