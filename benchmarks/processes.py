@@ -18,6 +18,9 @@ import trivet
 TICKS = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 90
 STOP_SECONDS = 30
+KEEPS_BYTECODE = {
+    "PYTHONDONTWRITEBYTECODE": ""
+}  # as where pip installed it: no start but the first compiles its imports
 
 
 @contextmanager
@@ -36,7 +39,7 @@ def started(
         process = subprocess.Popen(
             command,
             cwd=cwd,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **KEEPS_BYTECODE, **(environment or {})},
             stdout=output,
             stderr=subprocess.STDOUT if log else None,
             start_new_session=True,
