@@ -215,19 +215,22 @@ class Load:
 
     def _run(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=20)
+        ended = time.monotonic()
         while not self._stopping.is_set():
-            started = time.monotonic()
+            idle, started = time.monotonic() - ended, time.monotonic()
             try:
                 connection.request("POST", self._path, self._body, self._headers)
                 response = connection.getresponse()
                 content = response.read()
             except (OSError, http.client.HTTPException) as error:
-                self.resets.put(repr(error))
+                ended = time.monotonic()
+                self.resets.put(f"{error!r} after {idle:.3f} s without a request and {ended - started:.3f} s of asking")
                 connection.close()
                 self._stopping.wait(RETRY_SECONDS)
                 continue
+            ended = time.monotonic()
             if response.status == 200:
-                self.answers.put((started, time.monotonic(), json.loads(content)))
+                self.answers.put((started, ended, json.loads(content)))
             else:
                 self.failures.put(f"{response.status}: {content[:200]!r}")
         connection.close()
