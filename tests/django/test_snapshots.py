@@ -1,6 +1,6 @@
 """What the data plane may know."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -170,6 +170,21 @@ def test_a_silent_worker_is_not_waited_for():
     Worker.objects.beat("a/2", generation=5)
 
     assert [worker.pk for worker in Worker.objects.live(5, now)] == ["a/2"]
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_worker_on_a_host_whose_clock_is_wrong_is_live_and_waited_for(monkeypatch: pytest.MonkeyPatch, hours: int):
+    with monkeypatch.context() as patched:
+        patched.setattr(timezone, "now", lambda: datetime.now(UTC) + timedelta(hours=hours))
+        Worker.objects.beat("a/1", generation=4, kind="web", host="a", pid=1)
+        Worker.objects.beat("a/1", generation=5)
+    assert [worker.generation for worker in Worker.objects.live(5)] == [5]
+    silent = timezone.now() - timedelta(seconds=6)
+    Worker.objects.filter(pk="a/1").update(seen_at=silent)
+    assert not Worker.objects.live(5)
+    with monkeypatch.context() as patched:
+        patched.setattr(timezone, "now", lambda: silent)
+        assert not Worker.objects.live(5), "whoever asks has a clock of its own too"
 
 
 def test_a_worker_that_was_killed_is_forgotten_after_ten_leases():

@@ -13,6 +13,7 @@ from trivet.core.datatypes import NUMPY_DTYPES
 from trivet.core.errors import InvalidRequest, Unavailable
 from trivet.core.signature import Output
 from trivet.dataplane.protocol.messages import OutputTensor
+from trivet.dataplane.protocol.raw import from_bf16, raw_bytes
 from trivet.dataplane.validation.plan import Plan
 
 FEW = 64  # up to this many numbers, adding them in Python is cheaper than in NumPy
@@ -51,6 +52,8 @@ def without_rows(declared: Mapping[str, Output], wanted: Sequence[str]) -> list[
 
 def _tensor(declared: Output, array: np.ndarray, rows: int) -> OutputTensor:
     check_fit(declared, array, rows)
+    if declared.datatype == "BF16":  # a runtime has no such array: what is told and recorded is what bytes would carry
+        array = from_bf16(raw_bytes(array, "BF16")).reshape(array.shape)
     data = array.ravel().tolist()
     tensor = OutputTensor(declared.name, list(array.shape), declared.datatype, data)
     kind = array.dtype.kind

@@ -16,7 +16,7 @@ from tests.unit.dataplane.world import World, infer_body
 from trivet.core.signature import Input, Output
 from trivet.dataplane.plane import Limits
 from trivet.dataplane.protocol.compression import COMPRESSED_FROM, MAX_RATIO
-from trivet.dataplane.protocol.raw import frame
+from trivet.dataplane.protocol.raw import frame, from_bf16
 
 
 @pytest.fixture
@@ -31,6 +31,19 @@ JSON_A = tensor("a", "FP32", [0.1, 1.0])
 JSON_B = tensor("b", "BYTES", ["Zürich", ""])
 JSON_C = tensor("c", "INT64", [-(2**63), 7])
 OF_JSON = {"inputs": [JSON_A, JSON_B, JSON_C]}
+
+
+@pytest.mark.parametrize("datatype", ["FP16", "BF16"])
+def test_43_rows_give_and_record_the_number_that_a_half_float_holds(tmp_path: Path, datatype: str):
+    made = np.array([0.1], np.float16 if datatype == "FP16" else np.float32)
+    half = Output(name="prediction", datatype=datatype, shape=(-1,))
+    world = EchoWorld(tmp_path, column("x", "FP32"), outputs=(half,), answers=lambda _: {"prediction": made})
+    body = {"inputs": [tensor("x", "FP32", [0.5])], "parameters": {"binary_data_output": True}}
+    _, tensors = parts(world.send(body=body))
+    held = np.frombuffer(tensors["prediction"], "<f2") if datatype == "FP16" else from_bf16(tensors["prediction"])
+    _, answer, _ = world.ask(path="/v2/models/churn/predict", body={"rows": [{"x": 0.5}]})
+    assert answer["rows"][0]["value"] == float(held[0]) != 0.1
+    assert [record.outputs for record in world.records()] == [[[float(held[0])]]] * 2
 
 
 @pytest.mark.parametrize("datatype", ["FP16", "BF16"])

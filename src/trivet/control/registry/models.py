@@ -14,6 +14,7 @@ import msgspec
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -323,16 +324,16 @@ class WorkerKind(models.TextChoices):
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
-    """Many workers."""
+    """Many workers. When each was heard of is told and judged by the database's clock: hosts may differ in theirs."""
 
     def live(self, lease_seconds: float, now: datetime | None = None) -> WorkerQuerySet:
         """Return those heard of within the lease."""
-        return self.filter(seen_at__gte=(now or timezone.now()) - timedelta(seconds=lease_seconds))
+        return self.filter(seen_at__gte=(now or Now()) - timedelta(seconds=lease_seconds))
 
     def lapsed(self, lease_seconds: float, now: datetime | None = None) -> WorkerQuerySet:
         """Return those not heard of for ten leases: they ended without taking their row away."""
         silent = timedelta(seconds=lease_seconds * LEASES_KEPT)
-        return self.filter(seen_at__lt=(now or timezone.now()) - silent)
+        return self.filter(seen_at__lt=(now or Now()) - silent)
 
     def prune(self, lease_seconds: float, now: datetime | None = None) -> int:
         """Delete the lapsed ones and return how many they were. One that still lives returns with its next beat."""
@@ -341,8 +342,9 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
 
     def beat(self, worker_id: str, *, generation: int, **facts: Any) -> None:
         """Renew the lease of `worker_id` and acknowledge `generation`; `facts` (kind, host, pid) fill a new row."""
-        if not self.filter(pk=worker_id).update(generation=generation, seen_at=timezone.now()):
-            self.bulk_create([self.model(pk=worker_id, generation=generation, **facts)], ignore_conflicts=True)
+        if not self.filter(pk=worker_id).update(generation=generation, seen_at=Now()):
+            new = self.model(pk=worker_id, generation=generation, seen_at=Now(), **facts)
+            self.bulk_create([new], ignore_conflicts=True)
 
 
 class Worker(models.Model):
