@@ -39,6 +39,37 @@ MEANINGS = {
     504: "The answer would have come after the deadline.",
 }
 Schema = dict[str, Any]
+REQUEST_ID: Schema = {"type": ["string", "null"], "pattern": ID}
+ANSWER_PARAMETERS: Schema = {
+    "type": "object",
+    "properties": {
+        "prediction_id": {"type": "string"},
+        "route": {"enum": ["only", "split", "sticky", "audience", "alias", "pinned", "fallback"]},
+        "cached": {"type": "boolean"},
+        "flagged_rows": {"type": "integer"},
+        "fallback_from": {"type": "string"},
+    },
+    "required": ["prediction_id", "route", "cached"],
+}
+ERROR: Schema = {
+    "type": "object",
+    "properties": {
+        "error": {"type": "string"},
+        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/RowError"}},
+    },
+    "required": ["error"],
+    "additionalProperties": False,
+}
+ROW_ERROR: Schema = {
+    "type": "object",
+    "properties": {
+        "row": {"type": ["integer", "null"]},
+        "field": {"type": ["string", "null"]},
+        "code": {"type": "string"},
+        "error": {"type": "string"},
+    },
+    "required": ["code", "error"],
+}
 
 
 def document(
@@ -130,113 +161,98 @@ def _json_type(datatype: str) -> str:
 
 
 def _schemas(signature: Signature, max_rows: int) -> dict[str, Schema]:
-    outputs = [output.name for output in signature.outputs]
-    properties = {name: field_schema(spec) for spec in signature.inputs for name in spec.field_names}
-    required = [name for spec in signature.inputs if not spec.nullable for name in spec.field_names]
-    key = {"type": "string", "maxLength": MAX_CALLERS_KEY}
     return {
-        "Row": {
-            "type": "object",
-            "properties": properties,
-            "required": required,
-            "additionalProperties": False,
-        },
-        "RowsRequest": {
-            "type": "object",
-            "properties": {
-                "rows": {"type": "array", "items": _ref("Row"), "maxItems": max_rows},
-                "id": {"type": ["string", "null"], "pattern": ID},
-                "outputs": {
-                    "type": ["array", "null"],
-                    "items": {"enum": outputs},
-                    "uniqueItems": True,
-                    "description": "Raw outputs to add to each row.",
-                },
-                "parameters": _ref("RowsParameters"),
-                "entity_keys": {"type": ["array", "null"], "items": key, "description": "One per row."},
-            },
-            "required": ["rows"],
-            "additionalProperties": False,
-        },
+        "Row": _row(signature),
+        "RowsRequest": _rows_request(signature, max_rows),
         "RowsParameters": _parameters(
             {"partial": {"type": ["boolean", "null"], "description": "Answer the rows that fit."}}, "interval"
         ),
-        "RowsAnswer": {
-            "type": "object",
-            "properties": {
-                "model_name": {"type": "string"},
-                "model_version": {"type": "string"},
-                "id": {"type": "string"},
-                "parameters": _ref("AnswerParameters"),
-                "rows": {"type": "array", "items": {"anyOf": [_answer_row(signature), _ref("RowError")]}},
-            },
-            "required": ["model_name", "model_version", "parameters", "rows"],
-        },
-        "InferRequest": {
-            "type": "object",
-            "properties": {
-                "inputs": {
-                    "type": "array",
-                    "items": {"anyOf": [_input(spec) for spec in signature.inputs]},
-                    "minItems": sum(not spec.optional for spec in signature.inputs),
-                    "maxItems": len(signature.inputs),
-                    "description": "Each input once, in any order.",
-                },
-                "outputs": {
-                    "type": ["array", "null"],
-                    "items": {
-                        "type": "object",
-                        "properties": {"name": {"enum": outputs}, "parameters": _ref("Parameters")},
-                        "required": ["name"],
-                        "additionalProperties": False,
-                    },
-                },
-                "id": {"type": ["string", "null"], "pattern": ID},
-                "parameters": _ref("Parameters"),
-                "model_name": {"type": ["string", "null"]},
-            },
-            "required": ["inputs"],
-            "additionalProperties": False,
-        },
+        "RowsAnswer": _answer("rows", [_answer_row(signature), _ref("RowError")]),
+        "InferRequest": _infer_request(signature),
         "Parameters": _parameters({}),
-        "InferAnswer": {
-            "type": "object",
-            "properties": {
-                "model_name": {"type": "string"},
-                "model_version": {"type": "string"},
-                "id": {"type": "string"},
-                "parameters": _ref("AnswerParameters"),
-                "outputs": {"type": "array", "items": {"anyOf": [_output(output) for output in signature.outputs]}},
+        "InferAnswer": _answer("outputs", [_output(output) for output in signature.outputs]),
+        "AnswerParameters": ANSWER_PARAMETERS,
+        "Error": ERROR,
+        "RowError": ROW_ERROR,
+    }
+
+
+def _row(signature: Signature) -> Schema:
+    return {
+        "type": "object",
+        "properties": {name: field_schema(spec) for spec in signature.inputs for name in spec.field_names},
+        "required": [name for spec in signature.inputs if not spec.nullable for name in spec.field_names],
+        "additionalProperties": False,
+    }
+
+
+def _rows_request(signature: Signature, max_rows: int) -> Schema:
+    key = {"type": "string", "maxLength": MAX_CALLERS_KEY}
+    return {
+        "type": "object",
+        "properties": {
+            "rows": {"type": "array", "items": _ref("Row"), "maxItems": max_rows},
+            "id": REQUEST_ID,
+            "outputs": {
+                "type": ["array", "null"],
+                "items": {"enum": _output_names(signature)},
+                "uniqueItems": True,
+                "description": "Raw outputs to add to each row.",
             },
-            "required": ["model_name", "model_version", "parameters", "outputs"],
+            "parameters": _ref("RowsParameters"),
+            "entity_keys": {"type": ["array", "null"], "items": key, "description": "One per row."},
         },
-        "AnswerParameters": {
-            "type": "object",
-            "properties": {
-                "prediction_id": {"type": "string"},
-                "route": {"enum": ["only", "split", "sticky", "audience", "alias", "pinned", "fallback"]},
-                "cached": {"type": "boolean"},
-                "flagged_rows": {"type": "integer"},
-                "fallback_from": {"type": "string"},
+        "required": ["rows"],
+        "additionalProperties": False,
+    }
+
+
+def _infer_request(signature: Signature) -> Schema:
+    return {
+        "type": "object",
+        "properties": {
+            "inputs": {
+                "type": "array",
+                "items": {"anyOf": [_input(spec) for spec in signature.inputs]},
+                "minItems": sum(not spec.optional for spec in signature.inputs),
+                "maxItems": len(signature.inputs),
+                "description": "Each input once, in any order.",
             },
-            "required": ["prediction_id", "route", "cached"],
+            "outputs": {"type": ["array", "null"], "items": _requested_output(signature)},
+            "id": REQUEST_ID,
+            "parameters": _ref("Parameters"),
+            "model_name": {"type": ["string", "null"]},
         },
-        "Error": {
-            "type": "object",
-            "properties": {"error": {"type": "string"}, "errors": {"type": "array", "items": _ref("RowError")}},
-            "required": ["error"],
-            "additionalProperties": False,
+        "required": ["inputs"],
+        "additionalProperties": False,
+    }
+
+
+def _requested_output(signature: Signature) -> Schema:
+    return {
+        "type": "object",
+        "properties": {"name": {"enum": _output_names(signature)}, "parameters": _ref("Parameters")},
+        "required": ["name"],
+        "additionalProperties": False,
+    }
+
+
+def _output_names(signature: Signature) -> list[str]:
+    return [output.name for output in signature.outputs]
+
+
+def _answer(content: str, items: list[Schema]) -> Schema:
+    """Return what every answer holds: who gave it, and under `content` an array of any of `items`."""
+    return {
+        "type": "object",
+        "properties": {
+            "model_name": {"type": "string"},
+            "model_version": {"type": "string"},
+            "id": {"type": "string"},
+            "parameters": _ref("AnswerParameters"),
+            content: {"type": "array", "items": {"anyOf": items}},
         },
-        "RowError": {
-            "type": "object",
-            "properties": {
-                "row": {"type": ["integer", "null"]},
-                "field": {"type": ["string", "null"]},
-                "code": {"type": "string"},
-                "error": {"type": "string"},
-            },
-            "required": ["code", "error"],
-        },
+        "required": ["model_name", "model_version", "parameters", content],
     }
 
 
