@@ -51,6 +51,7 @@ def test_a_stock_client_gets_by_grpc_what_rest_answers_bit_for_bit(churn: Churn)
     assert told["server"]["name"] == "trivet"
     assert told["model"]["versions"] == ["1", "2"]
     assert told["config"]["backend"] == "trivet"
+    assert [one["version"] for one in told["statistics"]] == ["1", "2"]
     assert told["infer"] == {"id": "a1", "version": "1", "outputs": expected}
     assert told["compressed"]["outputs"] == expected
     assert told["one_output"]["outputs"] == {"probabilities": expected["probabilities"]}

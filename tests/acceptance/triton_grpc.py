@@ -27,6 +27,7 @@ def main(address: str, key: str, body: str) -> dict[str, Any]:
             "server": client.get_server_metadata(headers=headers, as_json=True),
             "model": client.get_model_metadata("churn", headers=headers, as_json=True),
             "config": client.get_model_config("churn", headers=headers, as_json=True)["config"],
+            "statistics": client.get_inference_statistics("churn", headers=headers, as_json=True)["model_stats"],
             "infer": told(client.infer("churn", inputs, headers=headers, request_id="a1")),
             "compressed": told(client.infer("churn", inputs, headers=headers, compression_algorithm="gzip")),
             "one_output": told(

@@ -504,6 +504,27 @@ def test_descriptions_say_what_rest_says(door: Door):
     assert raised.value.code() == Code.UNAUTHENTICATED
 
 
+def test_statistics_say_what_rest_says_and_stock_clients_read_them(door: Door):
+    import tritonclient.grpc as stock
+
+    door.ask("ModelInfer", request())
+    _, told, _ = door.world.ask("GET", "/v2/models/stats")
+    client = stock.InferenceServerClient(door.address)
+    of_all = client.get_inference_statistics(headers=dict(door.metadata)).model_stats
+    assert [(one.name, one.version) for one in of_all] == [(one["name"], one["version"]) for one in told["model_stats"]]
+    [model] = client.get_inference_statistics("churn", "1", headers=dict(door.metadata)).model_stats
+    want = told["model_stats"][0]
+    assert (model.last_inference, model.inference_count, model.execution_count) == (want["last_inference"], 1, 1)
+    for stage, duration in want["inference_stats"].items():
+        read = getattr(model.inference_stats, stage)
+        assert (read.count, read.ns) == (duration["count"], duration["ns"]), stage
+    [batch] = model.batch_stats
+    assert (batch.batch_size, batch.compute_infer.count) == (1, 1)
+    with pytest.raises(grpc.RpcError) as raised:
+        door.ask("ModelStatistics", inference.ModelStatisticsRequest(name="nobody"))
+    assert raised.value.code() == Code.NOT_FOUND
+
+
 def test_the_repository_is_listed_loaded_and_unloaded_as_by_rest(door: Door):
     door.world.route({1: 100}, verbs={"promote", "predict"})
     asked: list = []

@@ -69,6 +69,12 @@ def model_configuration(plane: Plane, caller: Caller, message: Message) -> Messa
     return _filled(inference.ModelConfigResponse(), {"config": _of_model(plane, caller, "config", message)})
 
 
+def model_statistics(plane: Plane, caller: Caller, message: Message) -> Message:
+    """Return the statistics of one model, or without a name of all that `caller` may view. It reads files: milliseconds."""
+    told = _of_model(plane, caller, "model_statistics", message) if message.name else _of_all(plane, caller)
+    return _filled(inference.ModelStatisticsResponse(), told)
+
+
 def repository_index(plane: Plane, caller: Caller, message: Message) -> Message:
     """Return every version that `caller` may see, with its state in this process."""
     call = RepositoryCall(plane, caller, Target("index"))
@@ -102,6 +108,10 @@ def _plain(parameter: Message) -> Scalar:
 
 def _of_model(plane: Plane, caller: Caller, kind: str, message: Message) -> Any:
     return describe(plane, caller, Target(kind, cut_name(message.name), message.version or None))
+
+
+def _of_all(plane: Plane, caller: Caller) -> Any:
+    return describe(plane, caller, Target("statistics"))
 
 
 def _filled(message: Message, values: Any) -> Message:

@@ -43,7 +43,8 @@ WITH_A_KEY: dict[str, tuple[Any, descriptions.Describe]] = {
     "RepositoryIndex": (inference.RepositoryIndexRequest, descriptions.repository_index),
     "ModelConfig": (inference.ModelConfigRequest, descriptions.model_configuration),
 }
-CHANGES: dict[str, tuple[Any, descriptions.Describe]] = {
+IN_A_THREAD: dict[str, tuple[Any, descriptions.Describe]] = {
+    "ModelStatistics": (inference.ModelStatisticsRequest, descriptions.model_statistics),
     "RepositoryModelLoad": (inference.RepositoryModelLoadRequest, descriptions.load),
     "RepositoryModelUnload": (inference.RepositoryModelUnloadRequest, descriptions.unload),
 }
@@ -68,8 +69,8 @@ class Servicer(grpc.GenericRpcHandler):  # type: ignore[misc]  # the library has
             self._methods[f"/{INFERENCE_SERVICE}/{name}"] = partial(self._for_public, public)
         for name, (kind, describe) in WITH_A_KEY.items():
             self._methods[f"/{INFERENCE_SERVICE}/{name}"] = partial(self._for_description, kind, describe)
-        for name, (kind, change) in CHANGES.items():
-            self._methods[f"/{INFERENCE_SERVICE}/{name}"] = partial(self._for_change, kind, change)
+        for name, (kind, work) in IN_A_THREAD.items():
+            self._methods[f"/{INFERENCE_SERVICE}/{name}"] = partial(self._for_work, kind, work)
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         """Return what answers the call. It is judged on its metadata alone, before its message is read."""
@@ -210,11 +211,11 @@ class Servicer(grpc.GenericRpcHandler):  # type: ignore[misc]  # the library has
         self._check_key(call)
         return _unary(call, answer)
 
-    def _for_change(self, kind: Any, change: descriptions.Describe, call: Call) -> grpc.RpcMethodHandler:
+    def _for_work(self, kind: Any, work: descriptions.Describe, call: Call) -> grpc.RpcMethodHandler:
         async def answer(data: bytes) -> Message:
             await self._catch_up()
             caller, message = call.authenticate(), parsed(kind, data)
-            return await self._slow_lane.run(lambda: change(self._plane, caller, message))
+            return await self._slow_lane.run(lambda: work(self._plane, caller, message))
 
         self._check_key(call)
         return _unary(call, answer)
