@@ -29,6 +29,7 @@ from trivet.dataplane.deadline import deadline_of, too_late
 from trivet.dataplane.engines.base import Question
 from trivet.dataplane.lease import now_ns
 from trivet.dataplane.metrics.meter import now
+from trivet.dataplane.metrics.totals import FALLEN_BACK
 from trivet.dataplane.outputs import check_fit, check_made, check_size, output_tensors, without_rows
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.messages import Answer, Caller, InferRequest, OutputTensor, RowsRequest
@@ -115,6 +116,7 @@ def infer(
         if refusal is not None:
             chain = at_once(chain, request, plane.limits.inline_limit_us)
         version, told = _fall_back(plane, model, chain, request, deadline=deadline, error=error)
+        plane.meter.refused(model.name, failed, FALLEN_BACK, error.code, now() - entered)
         valid, arrays, outputs, cached = told
     ran = now()
     answer = Answer(

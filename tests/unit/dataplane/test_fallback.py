@@ -11,6 +11,7 @@ from tests.unit.dataplane.world import GOOD_ROW, SIGNATURE, World, bundle, infer
 from trivet.core.constants import constant_arrays, constant_digest
 from trivet.core.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from trivet.core.signature import Input, Output, Signature
+from trivet.dataplane.metrics.exposition import Exposition
 from trivet.dataplane.table import EMPTY_TABLE
 
 CONSTANT = {"label": "stays", "probabilities": {"stays": 0.75, "churned": 0.25}}
@@ -42,6 +43,27 @@ def test_the_next_in_the_chain_answers_and_says_for_whom(world: World):
     assert answer["parameters"]["fallback_from"] == "2"
     (record,) = world.records()
     assert (record.version, record.digest, record.route, record.fallback_from) == (1, world.first, "fallback", 2)
+
+
+def test_the_failure_counts_for_the_version_that_failed_and_the_answer_for_who_gave_it(world: World):
+    world.route({2: 100}, fallback=(1,))
+    break_version(world, 2)
+    world.ask()
+    totals = world.plane.meter.totals()
+    assert [(totals["churn", v].fail.count, totals["churn", v].success.count) for v in (1, 2)] == [(0, 1), (1, 0)]
+    assert totals["churn", 2].fail.ns > 0
+    text = Exposition(world.plane.meter.read(), ["churn"]).text().decode()
+    assert 'trivet_fallbacks_total{model="churn",version="2",code="MODEL_FAILED"} 1' in text
+    assert "trivet_rejected_total" not in text
+
+
+def test_where_nobody_answers_the_failure_counts_once(world: World):
+    world.route({2: 100}, fallback=(1,))
+    break_version(world, 1)
+    break_version(world, 2)
+    assert world.ask()[0] == 503
+    assert world.plane.meter.totals()["churn", 2].fail.count == 1
+    assert "trivet_fallbacks_total" not in Exposition(world.plane.meter.read(), ["churn"]).text().decode()
 
 
 def test_rows_say_the_same(world: World):

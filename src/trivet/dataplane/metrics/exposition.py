@@ -13,6 +13,7 @@ from trivet.dataplane.metrics.totals import (
     CACHED,
     CALLS,
     DECODE as FIRST_STAGE,
+    FALLEN_BACK,
     QUICK,
     ROWS,
     RUN,
@@ -23,7 +24,6 @@ from trivet.dataplane.metrics.totals import (
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 OK = "OK"  # in place of an error's code
-FALLEN_BACK = "fallback"  # in place of a protocol: a version failed, and another answered the request
 
 Labels = tuple[str, ...]
 _INSTANTS = {family.name for family in FAMILIES if family.is_age}
@@ -116,6 +116,7 @@ class Exposition:
     def _take_refused(self, labels: list[str], values: list[int]) -> None:
         model, version, protocol, code = labels
         if protocol == FALLEN_BACK:
+            self._add("trivet_fallbacks_total", (model, version, code), values[0])
             return
         self._add("trivet_rejected_total", (model, code), values[0])
         if protocol:

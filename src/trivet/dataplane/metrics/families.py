@@ -50,6 +50,12 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family("trivet_stage_seconds", "histogram", ("model", "stage"), "Time at each station of the corridor."),
     Family("trivet_rejected_total", "counter", ("model", "code"), "Requests of any kind that were refused, by error."),
+    Family(
+        "trivet_fallbacks_total",
+        "counter",
+        (*_OF_VERSION, "code"),
+        "Requests that the version failed, with which error, and another answered.",
+    ),
     Family("trivet_auth_failures_total", "counter", ("reason",), "Requests refused for their key, or its grants."),
     Family("trivet_rows_total", "counter", _OF_VERSION, "Rows answered, those from the cache included."),
     Family("trivet_executions_total", "counter", _OF_VERSION, "Calls of the model."),

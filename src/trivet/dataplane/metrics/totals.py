@@ -16,6 +16,7 @@ BATCH = 5  # "batch", what an engine counts of its calls: model, version, rows
 TIMED = 2  # "refused": model, version, protocol, code; "lookup": model, version, result. How often, nanoseconds
 
 RUN, BATCHED, CACHED = "run", "batched", "cached"  # how: a call of its own, one that the engine counts, none
+FALLEN_BACK = "fallback"  # in place of a protocol: a version failed, and another answered the request
 EXACT_ROWS = 64  # up to here each number of rows has its own run; beyond, each power of two
 
 

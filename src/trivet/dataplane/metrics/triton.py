@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from trivet.dataplane.metrics.exposition import FALLEN_BACK, braces
+from trivet.dataplane.metrics.exposition import braces
 from trivet.dataplane.metrics.host import Counts
-from trivet.dataplane.metrics.totals import Totals, totals_of
+from trivet.dataplane.metrics.totals import FALLEN_BACK, Totals, totals_of
 
 ALIAS = "triton"
 _LABELS = ("model", "version")
