@@ -16,6 +16,8 @@ from trivet.core.datatypes import ACCEPTED, DATATYPES, INTEGER_BOUNDS, MAX_ELEME
 from trivet.core.signature import Input, Output
 from trivet.dataplane.plane import Limits
 
+pytestmark = pytest.mark.usefixtures("on_every_mount")
+
 MATRIX = Input(name="x", datatype="FP64", shape=(-1, 2, 2))
 EIGHT = list(range(8))
 CUBE = [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]

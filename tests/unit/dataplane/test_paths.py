@@ -14,6 +14,8 @@ from trivet.core.snapshot import ModelEntry, VersionEntry
 from trivet.dataplane.frontends.paths import METHODS, is_prediction_path, parse_path
 from trivet.dataplane.protocol.configuration import configuration
 
+pytestmark = pytest.mark.usefixtures("on_every_mount")
+
 READ_PATHS = ["/v2/models/stats", "/v2", "/v2/models", "/v1/models", "/v2/health/live", "/v2/health/ready"]
 STATISTICS = "/v2/models/churn{}/stats"
 MODEL_PATHS = [
@@ -85,7 +87,7 @@ def test_05_an_unknown_version_or_model_is_404_on_every_path(world: World, path:
             "/v2/models/churn/versions",
             "/v2/models/churn/versions/1/",
         ),
-        *("/v1/models/", "/v1/models/churn/", "/v1/models/churn/ready", "/v1/models/churn/config", "/v1"),
+        *("/v1/models/", "/v1/models/churn/", "/v1/models/churn/ready", "/v1/models/churn/config"),
         *("/v2/models/churn/versions/1/versions/1", "/v2/models/churn/infer_stream", "/v2/models/churn/generate"),
     ],
 )
@@ -94,6 +96,12 @@ def test_06_what_names_nothing_is_404_in_json_and_never_a_redirect(world: World,
     status, answer, headers = world.ask(method, path)
     assert (status, list(answer), headers["trivet-error"]) == (404, ["error"], "NOT_FOUND")
     assert "location" not in headers
+
+
+def test_06_a_legal_name_may_be_percent_encoded_once(world: World):
+    assert world.ask(path="/v2/models/%63hurn/versions/%31/infer")[1]["model_version"] == "1"
+    assert world.ask("GET", "/v2/models/ch%75rn")[1]["name"] == "churn"
+    assert world.ask("GET", "/v2/models/ch%2575rn")[2]["trivet-error"] == "NOT_FOUND"
 
 
 @pytest.mark.parametrize("path", [*EVERY_READ_PATH, "/v2/models/churn/infer", "/v2/models/churn/versions/1/predict"])

@@ -12,6 +12,8 @@ from trivet.core.errors import Conflict, Unavailable
 from trivet.dataplane.frontends.repository import index
 from trivet.dataplane.plane import LoadingChange
 
+pytestmark = pytest.mark.usefixtures("on_every_mount")
+
 LOAD = "/v2/repository/models/churn{}/load"
 UNLOAD = "/v2/repository/models/churn{}/unload"
 INDEX = "/v2/repository/index"

@@ -14,6 +14,8 @@ from tests.unit.dataplane.world import GOOD_ROW, World, infer_body
 from trivet.dataplane.protocol.messages import InferRequest, RawTensor
 from trivet.dataplane.routing import choose, rendezvous
 
+pytestmark = pytest.mark.usefixtures("on_every_mount")
+
 KEYS = [f"customer-{i}" for i in range(4000)]
 ROWS = "/v2/models/churn/predict"
 

@@ -14,6 +14,8 @@ from trivet.core.datatypes import INTEGER_BOUNDS
 from trivet.core.signature import Input, Output, Signature
 from trivet.dataplane.validation.notations import read_text
 
+pytestmark = pytest.mark.usefixtures("on_every_mount")
+
 PATH = "/v2/models/churn/predict"
 TABLE = "age,city,seats\r\n50,Lyon,3\r\n,Oslo,4\r\n"
 BAD_ROW = {**GOOD_ROW, "age": "far"}

@@ -14,6 +14,8 @@ from trivet.core.errors import InvalidRequest
 from trivet.core.signature import Input, Output, Signature
 from trivet.dataplane.protocol.v1 import decode_instances
 
+pytestmark = pytest.mark.usefixtures("on_every_mount")
+
 PATH = "/v1/models/churn:predict"
 MATRIX = Signature(
     inputs=(Input(name="x", datatype="FP64", shape=(-1, 2)),),

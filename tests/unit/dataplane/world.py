@@ -6,17 +6,18 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from tests.unit.dataplane.mounts import Mount, exchange
 from trivet.core.keys import derive_pepper, hash_secret, mint_key
 from trivet.core.records import PredictionRecord, decode_record
 from trivet.core.signature import Input, Output, Signature
 from trivet.core.snapshot import ANY_MODEL, KeyEntry, ModelEntry, Route, Snapshot, VersionEntry, with_implied
 from trivet.dataplane.cache.prediction_cache import PredictionCache
 from trivet.dataplane.engines.base import Engine, LoadedVersion
-from trivet.dataplane.frontends.rest import Exchange, Response
+from trivet.dataplane.frontends.rest import Response
 from trivet.dataplane.plane import Limits, Plane
 from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.spool import Spool, segments
@@ -93,6 +94,8 @@ def bundle(shift: float = 0.0, signature: Signature = SIGNATURE) -> Bundle:
 
 class World:
     """A plane with the model `churn`, versions 1 and 2, all traffic on 1, and a key that may predict."""
+
+    mount: ClassVar[Mount] = staticmethod(exchange)  # how a request gets to the plane
 
     def __init__(
         self,
@@ -172,9 +175,7 @@ class World:
         if key is not None:
             sent[b"authorization"] = f"Bearer {key or self.key}".encode()
         sent |= {name.lower().encode(): value.encode() for name, value in (headers or {}).items()}
-        path, _, query = path.partition("?")
-        exchange = Exchange(self.plane, method, path, sent, query=query.encode())
-        return exchange.begin() or exchange.receive(data) or exchange.run()
+        return self.mount(self.plane, method, path, sent, data)
 
     def table(self, text: str | bytes, query: str = "") -> tuple[int, Any, dict[str, str]]:
         """Send a table to `/predict`; return status, the answer's text or JSON, headers."""
