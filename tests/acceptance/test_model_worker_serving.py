@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.by_wish import HANG, RAISE, WRONG_SHAPE
 from tests.acceptance.conftest import Churn
@@ -121,6 +122,91 @@ def test_where_a_model_runs_changes_no_answer(project, served: Server):
     status, elsewhere, _ = post(served, churn.key, "elsewhere", churn.body)
     assert status == 200
     assert elsewhere["outputs"] == inline["outputs"]
+
+
+def told(server: Server, key: str, path: str) -> Any:
+    """Return what a path that only reads answers: metrics as samples by name and labels, others as JSON."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection.request("GET", path, headers={"Authorization": f"Bearer {key}"})
+    response = connection.getresponse()
+    content = response.read()
+    connection.close()
+    assert response.status == 200, content
+    if path != "/metrics":
+        return json.loads(content)
+    families = text_string_to_metric_families(content.decode())
+    return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
+
+
+def test_an_operator_sees_the_model_workers_and_who_waits_for_them(project, served: Server):
+    churn, _ = project
+    post(served, churn.key, "slow", wish(1.0))
+
+    def samples() -> Any:
+        return told(served, churn.key, "/metrics")
+
+    before = samples()
+    assert before["trivet_model_workers", "slow", "1"] == 1
+    assert before["trivet_model_worker_rss_bytes", "slow"] > 1_000_000
+    assert before["trivet_breaker_open", "slow", "1"] == 0
+    threads = [threading.Thread(target=lambda: post(served, churn.key, "slow", wish(1.0))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: (now := samples())["trivet_queue_depth", "slow", "1"] > 1 and now["trivet_in_flight",] > 1)
+    for thread in threads:
+        thread.join(20)
+    wait_for(lambda: (now := samples())["trivet_queue_depth", "slow", "1"] == now["trivet_in_flight",] == 0)
+    crashed = ("trivet_model_worker_restarts_total", "wish", "crash")
+    wait_for(lambda: post(served, churn.key, "wish", wish(1.0))[0] == 200)
+    had = samples().get(crashed, 0)
+    os.kill(process_of_wish(served, churn.key), signal.SIGKILL)
+    wait_for(lambda: samples().get(crashed, 0) == had + 1)
+    wait_for(lambda: samples()["trivet_model_workers", "wish", "1"] == 1)
+
+
+def test_a_run_that_several_requests_share_is_counted_once_and_each_of_its_rows(project, served: Server):
+    churn, _ = project
+
+    def runs() -> int:
+        status, answer, _ = post(served, churn.key, "slow", {**wish(1.0), "outputs": [{"name": "run"}]})
+        assert status == 200, answer
+        return int(answer["outputs"][0]["data"][0])
+
+    def counted() -> tuple[int, int, Any]:
+        [version] = told(served, churn.key, "/v2/models/slow/stats")["model_stats"]
+        return version["inference_count"], version["execution_count"], version
+
+    first, (rows, calls, _) = runs(), counted()
+    answered: list[int] = []
+
+    def ask() -> None:
+        answered.append(post(served, churn.key, "slow", wish(1.0))[0])
+
+    for _ in range(5):
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+    good = answered.count(200)
+    last, (rows_now, calls_now, version) = runs(), counted()
+    assert rows_now - rows == good + 1
+    assert calls_now - calls == last - first
+    assert calls_now - calls < good, "none of the runs was shared"
+    assert sum(b["batch_size"] * b["compute_infer"]["count"] for b in version["batch_stats"]) == rows_now
+    assert version["inference_stats"]["queue"]["ns"] > 0
+    assert version["memory_usage"][0]["byte_size"] > 1_000_000
+    samples = told(served, churn.key, "/metrics")
+    assert samples["trivet_batch_rows_count", "slow"] == samples["trivet_executions_total", "slow", "1"] == calls_now
+    assert samples["trivet_batch_rows_sum", "slow"] == rows_now
+
+
+def test_a_configuration_tells_how_many_model_workers_run_and_how_they_batch(project, served: Server):
+    churn, _ = project
+    elsewhere = told(served, churn.key, "/v2/models/slow/config")
+    assert [group["count"] for group in elsewhere["instance_group"]] == [1]
+    assert elsewhere["dynamic_batching"] == {"max_queue_delay_microseconds": 2000}
+    assert "dynamic_batching" not in told(served, churn.key, "/v2/models/churn/config")
 
 
 def test_a_server_without_such_models_starts_no_process_for_them(churn: Churn):

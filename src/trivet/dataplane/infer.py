@@ -26,7 +26,7 @@ from trivet.dataplane.admission import admit
 from trivet.dataplane.authentication import authenticate, authorise
 from trivet.dataplane.cache.prediction_cache import Recalled
 from trivet.dataplane.deadline import deadline_of, too_late
-from trivet.dataplane.engines.base import Question
+from trivet.dataplane.engines.base import Made, Question
 from trivet.dataplane.lease import now_ns
 from trivet.dataplane.metrics.meter import now
 from trivet.dataplane.metrics.totals import FALLEN_BACK
@@ -148,8 +148,17 @@ def infer(
             _shadow(plane, entrance, request, answer, valid, door=door)
         if plane.spool.commits is not None and not is_held:
             plane.spool.commits.wait()
+    if valid.made is not None:
+        _count_run(plane, answer, valid.made)
     answer.stations = (entered, valid.at_ns, ran, now())
     return classified(answer, request)
+
+
+def _count_run(plane: Plane, answer: Answer, made: Made) -> None:
+    """Take in what a model worker told of the run, which is counted with one of the answers that shared it."""
+    answer.is_batched, answer.queued_ns = True, made.queued_ns
+    if made.run_rows:
+        plane.meter.called(answer.model, answer.version, made.run_rows, made.run_ns)
 
 
 class Asked(NamedTuple):
@@ -234,6 +243,8 @@ def _told(
     """Return what `version` said of a request, as it is answered and recorded."""
     if not version.plan.knows_answer_size:
         check_made(arrays, plane.limits.max_answer_bytes)
+    if type(arrays) is Made and not cached:
+        valid.made = arrays
     outputs = output_tensors(version.outputs, wanted, arrays, valid.rows)
     return valid, arrays, outputs, cached
 
@@ -295,6 +306,8 @@ def _recall(
         arrays = version.loaded.run(valid.feed, wanted, until)
         for name, array in zip(wanted, arrays, strict=True):
             check_fit(version.outputs[name], array, valid.rows)  # raises: what does not fit is not kept
+        if type(arrays) is Made:
+            valid.made = arrays
         return arrays
 
     assert version.cache is not None  # noqa: S101  (`_ask` looked)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from trivet.core.errors import PermissionDenied, TrivetError, Unauthenticated, Unavailable
 from trivet.core.snapshot import Snapshot
+from trivet.dataplane.engines.base import LoadedVersion
 from trivet.dataplane.lease import Lease
 from trivet.dataplane.metrics.backlog import Backlog
 from trivet.dataplane.metrics.families import UNKNOWN
@@ -73,6 +74,7 @@ class Plane:
     change_loading: Callable[[LoadingChange], None] = _nobody_to_ask  # returns once every worker has followed; blocks
     rehearse: Callable[[Plane, Table], None] = _no_rehearsal  # before a table is in force; raises nothing
     coming: Snapshot | None = None  # while it is being loaded
+    _elsewhere: tuple[tuple[str, str, LoadedVersion], ...] = ()  # model, version: what runs in model workers
     _following: threading.Lock = field(default_factory=threading.Lock)
 
     def follow(self, snapshot: Snapshot, *, even_older: bool = False) -> None:
@@ -88,6 +90,7 @@ class Plane:
                 table = self.reconciler.follow(snapshot, before)
                 self.rehearse(self, table)
                 self.table = table
+                self._elsewhere = _running_elsewhere(table)
                 self._count_loaded(before)
                 self.reconciler.release_unused(self.table)
             finally:
@@ -103,6 +106,17 @@ class Plane:
         known = model if model in self.table.models else UNKNOWN
         self.meter.refused(known, version, door, error.code, now() - began if began else 0)
 
+    def tell_in_flight(self, requests: int) -> None:
+        """Tell the meter how many requests of this process are beside its event loop."""
+        self.meter.gauge("trivet_in_flight", value=requests)
+
+    def tell_standing(self) -> None:
+        """Tell the meter how this process sees the model workers. It takes microseconds for each version they run."""
+        for model, version, loaded in self._elsewhere:
+            if (standing := loaded.standing) is not None:
+                self.meter.gauge("trivet_queue_depth", model, version, value=standing.waiting)
+                self.meter.gauge("trivet_breaker_open", model, version, value=int(standing.is_breaker_open))
+
     def _count_loaded(self, before: Table) -> None:
         """Tell the meter what this process follows and has loaded, and what it has not any more."""
         self.meter.gauge("trivet_snapshot_generation", value=max(self.table.snapshot.generation, 0))
@@ -110,8 +124,22 @@ class Plane:
             for model in table.models.values():
                 for number in model.live:
                     self.meter.gauge("trivet_version_loaded", model.name, str(number), value=value)
+        for model_name, version, _ in _running_elsewhere(before):
+            for gauge in ("trivet_queue_depth", "trivet_breaker_open"):
+                self.meter.gauge(gauge, model_name, version, value=0)
+        self.tell_standing()
 
     @property
     def is_ready(self) -> bool:
         """True when a snapshot is in force and the worker is not draining; single models do not count."""
         return self.table.snapshot.generation >= 0 and not self.is_draining
+
+
+def _running_elsewhere(table: Table) -> tuple[tuple[str, str, LoadedVersion], ...]:
+    """Return model, version and handle of what runs in model workers."""
+    return tuple(
+        (model.name, str(number), live.loaded)
+        for model in table.models.values()
+        for number, live in model.live.items()
+        if live.loaded.standing is not None
+    )

@@ -121,6 +121,7 @@ class Process:
     def _follow(self) -> None:
         while not self._stopping.is_set():
             self.plane.lease.wanted.wait(POLL_SECONDS)
+            self.plane.tell_standing()
             self.step()
         connections.close_all()
 

@@ -20,6 +20,7 @@ from trivet.dataplane.metrics.exposition import Exposition
 from trivet.dataplane.metrics.families import BOUNDS_NS, bucket
 from trivet.dataplane.metrics.meter import Meter
 from trivet.dataplane.metrics.totals import Duration, Totals
+from trivet.dataplane.metrics.triton import triton_text
 from trivet.dataplane.spool import segments
 
 
@@ -89,14 +90,36 @@ def test_answers_without_rows_call_no_model(tmp_path: Path):
 
 def test_calls_of_several_requests_are_counted_by_the_engine(root: Path):
     meter = Meter(root, "a")
-    meter.called("churn", 1, 7, input_ns=1, infer_ns=2, output_ns=3)
-    meter.called("churn", 1, 200, input_ns=1, infer_ns=2, output_ns=3)
+    meter.called("churn", 1, 7, 2)
+    meter.called("churn", 1, 200, 2)
     totals = meter.totals()["churn", 1]
     assert totals.execution_count == 2
     assert {rows: batch.compute_infer for rows, batch in totals.batches.items()} == {
         7: Duration(1, 2),
         128: Duration(1, 2),
     }
+
+
+def test_rows_of_a_call_are_told_as_a_histogram(root: Path):
+    meter = Meter(root, "a")
+    for rows in (1, 7, 200, 5000):
+        meter.called("churn", 1, rows, 2)
+    lines = Exposition(meter.read(), ["churn"]).text().decode().splitlines()
+    told = {line.split(" ")[0]: line.split(" ")[1] for line in lines if line.startswith("trivet_batch_rows")}
+    counts = {
+        le: told[f'trivet_batch_rows_bucket{{model="churn",le="{le}"}}'] for le in (1, 3, 7, 127, 255, 2047, "+Inf")
+    }
+    assert list(counts.values()) == ["1", "1", "2", "2", "3", "3", "4"]
+    assert told['trivet_batch_rows_sum{model="churn"}'] == str(1 + 7 + 200 + 5000)
+    assert told['trivet_batch_rows_count{model="churn"}'] == "4"
+
+
+def test_who_waits_for_model_workers_is_told_under_tritons_name(root: Path):
+    first, second = Meter(root, "a"), Meter(root, "b")
+    first.gauge("trivet_queue_depth", "churn", "1", value=2)
+    second.gauge("trivet_queue_depth", "churn", "1", value=3)
+    text = triton_text(first.read(), ["churn"]).decode()
+    assert 'nv_inference_pending_request_count{model="churn",version="1"} 5' in text
 
 
 def test_whoever_asks_is_told_of_all_processes(root: Path):

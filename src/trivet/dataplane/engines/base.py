@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +30,31 @@ class Question(Protocol):
 
     def answer(self) -> list[np.ndarray]:
         """Return what `LoadedVersion.run` would have, or raise it; to be called once, whatever has become of the run."""
+
+
+class Made(list[np.ndarray]):
+    """What a model worker made of one request, and what it told of the run, which others may have shared."""
+
+    def __init__(self, arrays: Sequence[np.ndarray], *, queued_ns: int, run_ns: int, run_rows: int) -> None:
+        """`run_rows` are those of the whole run; 0 with all of its answers but one, so that it is counted once."""
+        super().__init__(arrays)
+        self.queued_ns = queued_ns
+        self.run_ns = run_ns
+        self.run_rows = run_rows
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the model workers of a version are, as this process sees them."""
+
+    instances: int  # that answer now
+    wanted: int
+    rss_bytes: int  # of all of them
+    restarts: Mapping[str, int]  # by reason
+    waiting: int  # requests of this process that wait for an answer
+    is_breaker_open: bool
+    max_batch_rows: int
+    max_batch_delay_ms: float
 
 
 class LoadedVersion(ABC):
@@ -57,6 +83,11 @@ class LoadedVersion(ABC):
 
         Never blocks, so an event loop may call it. Raises as `run` does.
         """
+        return None
+
+    @property
+    def standing(self) -> Standing | None:
+        """How its model workers are; None where it runs in this process."""
         return None
 
     def ensure_ready(self) -> None:  # noqa: B027  (what is loaded inline is ready)

@@ -13,7 +13,7 @@ from trivet.dataplane.frontends.paths import Target
 from trivet.dataplane.metrics.statistics import statistics_of
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol import metadata
-from trivet.dataplane.protocol.configuration import configuration
+from trivet.dataplane.protocol.configuration import Workers, configuration
 from trivet.dataplane.protocol.messages import Caller
 from trivet.dataplane.protocol.openapi import document
 from trivet.dataplane.routing import choose
@@ -81,7 +81,10 @@ def _ready(_plane: Plane, model: LiveModel, selector: str | None) -> Any:
 
 def _configuration(plane: Plane, model: LiveModel, selector: str | None) -> Any:
     cached = [number for number, version in model.live.items() if version.cache is not None]
-    return configuration(model.entry, selector, plane.limits.max_rows, cached=cached)
+    live = model.live.get(metadata.described(model.entry, selector).number)
+    standing = live.loaded.standing if live else None
+    workers = Workers(standing.wanted, standing.max_batch_rows, standing.max_batch_delay_ms) if standing else None
+    return configuration(model.entry, selector, plane.limits.max_rows, workers=workers, cached=cached)
 
 
 def _openapi(plane: Plane, model: LiveModel, selector: str | None) -> Any:
@@ -96,12 +99,18 @@ def statistics(plane: Plane, models: Iterable[str], version: int | None = None) 
     """Return the statistics of each version of `models`, or of one version. It reads a few files: milliseconds."""
     totals = plane.meter.totals()
     told = [
-        statistics_of(name, number, totals.get((name, number)))
+        statistics_of(name, number, totals.get((name, number)), _memory_of(plane, name, number))
         for name in models
         for number in sorted(plane.table.models[name].entry.versions)
         if version in (None, number)
     ]
     return {"model_stats": told}
+
+
+def _memory_of(plane: Plane, model: str, version: int) -> int | None:
+    live = plane.table.models[model].live.get(version)
+    standing = live.loaded.standing if live else None
+    return standing.rss_bytes if standing else None
 
 
 def _statistics(plane: Plane, caller: Caller) -> Any:

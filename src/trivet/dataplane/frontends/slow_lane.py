@@ -40,18 +40,23 @@ class SlowLane:
     request that may wait: all they do is wait, and no model waits behind another. Not thread-safe: the loop owns it.
     """
 
-    def __init__(self, threads: int = SLOW_THREADS, waiting: int = SLOW_WAITING) -> None:
+    def __init__(
+        self, threads: int = SLOW_THREADS, waiting: int = SLOW_WAITING, tell: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """`tell` is called with how many are in the lane, whenever that changes."""
         self._shared = _Threads(threads, waiting)
         self._own: dict[str, _Threads] = {}
+        self.tell = tell
+        self._in_flight = 0
 
     async def run(self, work: Callable[[], Result], lane: Lane = Lane()) -> Result:  # noqa: B008  (a value)
         """Return what `work` returns; raises `LaneFull` where too many are waiting. Cancelled, it leaves its place."""
         threads = self._threads_of(lane)
-        threads.enter()
+        self._enter(threads)
         try:
             return await asyncio.get_running_loop().run_in_executor(threads.pool, work)
         finally:
-            threads.leave()
+            self._leave(threads)
 
     def submit(
         self,
@@ -66,11 +71,11 @@ class SlowLane:
         has nothing left to wait for, and is done on the loop. Where the answer is late or none, a thread sees to it.
         """
         threads = self._threads_of(lane)
-        threads.enter()
+        self._enter(threads)
         loop = asyncio.get_running_loop()
 
         def finish(result: Result) -> None:
-            threads.leave()
+            self._leave(threads)
             done(result)
 
         def begin() -> None:
@@ -81,6 +86,16 @@ class SlowLane:
             threads.pool.submit(begin)
         else:
             _Watch(loop, question, lambda: finish(work()), lambda: threads.pool.submit(begin))
+
+    def _enter(self, threads: _Threads) -> None:
+        threads.enter()
+        self._in_flight += 1
+        self.tell(self._in_flight)
+
+    def _leave(self, threads: _Threads) -> None:
+        threads.leave()
+        self._in_flight -= 1
+        self.tell(self._in_flight)
 
     def _threads_of(self, lane: Lane) -> _Threads:
         if not lane.name:

@@ -7,13 +7,23 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import accumulate
 
-from trivet.dataplane.metrics.families import BOUNDS_NS, BUCKETS, BY_NAME, FAMILIES, UNKNOWN, Family
+from trivet.dataplane.metrics.families import (
+    BOUNDS_NS,
+    BUCKETS,
+    BY_NAME,
+    FAMILIES,
+    ROW_BOUNDS,
+    ROW_BUCKETS,
+    UNKNOWN,
+    Family,
+)
 from trivet.dataplane.metrics.host import Counts
 from trivet.dataplane.metrics.totals import (
     CACHED,
     CALLS,
     DECODE as FIRST_STAGE,
     FALLEN_BACK,
+    IN_BATCH,
     QUICK,
     ROWS,
     RUN,
@@ -31,17 +41,22 @@ _SECONDS = [repr(bound / 1e9) for bound in BOUNDS_NS]
 
 
 class _Histogram:
-    """How many fell into each bucket, and their sum in nanoseconds."""
+    """How many fell into each bucket, and their sum: in nanoseconds, or in rows."""
 
-    __slots__ = ("buckets", "ns")
+    __slots__ = ("buckets", "sum")
 
-    def __init__(self) -> None:
-        self.buckets = [0] * BUCKETS
-        self.ns = 0
+    def __init__(self, buckets: int) -> None:
+        self.buckets = [0] * buckets
+        self.sum = 0
 
-    def add(self, buckets: Iterable[int], ns: int = 0) -> None:
+    def add(self, buckets: Iterable[int], total: int = 0) -> None:
         self.buckets = [a + b for a, b in zip(self.buckets, buckets, strict=True)]
-        self.ns += ns
+        self.sum += total
+
+    def add_rows(self, label: str, times: int, rows: int) -> None:
+        """Add `times` calls that count by `label`, with so many `rows` in all."""
+        self.buckets[min(int(label.rstrip("+")).bit_length(), ROW_BUCKETS) - 1] += times
+        self.sum += rows
 
 
 class Exposition:
@@ -61,6 +76,11 @@ class Exposition:
     def set(self, name: str, *labels: str, value: float) -> None:
         """Say what a gauge is, now that it is asked for."""
         self._values[name][labels] = value
+
+    def add(self, name: str, *labels: str, value: int) -> None:
+        """Add to what is told of a series, now that it is asked for."""
+        values = self._values[name]
+        values[labels] = values.get(labels, 0) + value
 
     def text(self) -> bytes:
         """Return all of it as text, families in their own order, series sorted."""
@@ -83,22 +103,21 @@ class Exposition:
     def _is_told(self, family: Family, labels: Labels) -> bool:
         return family.labels[:1] != ("model",) or labels[0] in self._models
 
-    def _add(self, name: str, labels: Labels, value: int) -> None:
-        values = self._values[name]
-        values[labels] = values.get(labels, 0) + value
-
     def _histogram(self, name: str, labels: Labels) -> _Histogram:
-        return self._histograms[name].setdefault(labels, _Histogram())
+        return self._histograms[name].setdefault(
+            labels, _Histogram(ROW_BUCKETS if BY_NAME[name].counts_rows else BUCKETS)
+        )
 
     # --- what each kind of run tells ----------------------------------------------------------------------------------
 
     def _take_answers(self, labels: list[str], values: list[int]) -> None:
         model, version, protocol, how, rows = labels
         count, quick = values[QUICK] + values[SLOW], [values[QUICK]] + [0] * (BUCKETS - 1)
-        self._add("trivet_requests_total", (model, version, protocol, OK), count)
-        self._add("trivet_rows_total", (model, version), rows_of(rows, count, values[ROWS]))
+        self.add("trivet_requests_total", model, version, protocol, OK, value=count)
+        answered = rows_of(rows, count, values[ROWS])
+        self.add("trivet_rows_total", model, version, value=answered)
         if how == RUN and rows != "0":
-            self._add("trivet_executions_total", (model, version), count)
+            self._add_calls(model, version, rows, count, answered)
         stages = values[FIRST_STAGE : FIRST_STAGE + len(STAGES)]
         self._histogram("trivet_request_seconds", (model, version, protocol)).add(quick, sum(stages))
         for stage, ns in zip(STAGES, stages, strict=True):
@@ -116,24 +135,29 @@ class Exposition:
     def _take_refused(self, labels: list[str], values: list[int]) -> None:
         model, version, protocol, code = labels
         if protocol == FALLEN_BACK:
-            self._add("trivet_fallbacks_total", (model, version, code), values[0])
+            self.add("trivet_fallbacks_total", model, version, code, value=values[0])
             return
-        self._add("trivet_rejected_total", (model, code), values[0])
+        self.add("trivet_rejected_total", model, code, value=values[0])
         if protocol:
-            self._add("trivet_requests_total", (model, version, protocol, code), values[0])
+            self.add("trivet_requests_total", model, version, protocol, code, value=values[0])
 
     def _take_lookup(self, labels: list[str], values: list[int]) -> None:
-        self._add("trivet_cache_lookups_total", (labels[0], labels[2]), values[0])
+        self.add("trivet_cache_lookups_total", labels[0], labels[2], value=values[0])
 
     def _take_batch(self, labels: list[str], values: list[int]) -> None:
-        self._add("trivet_executions_total", (labels[0], labels[1]), values[CALLS])
+        model, version, rows = labels
+        self._add_calls(model, version, rows, values[CALLS], rows_of(rows, values[CALLS], values[IN_BATCH]))
+
+    def _add_calls(self, model: str, version: str, label: str, calls: int, rows: int) -> None:
+        self.add("trivet_executions_total", model, version, value=calls)
+        self._histogram("trivet_batch_rows", (model,)).add_rows(label, calls, rows)
 
     def _take_value(self, labels: list[str], values: list[int]) -> None:
         name, *rest = labels
         if name in _INSTANTS:
             self.set(name, *rest, value=max(time.monotonic_ns() - values[0], 0) / 1e9)
         elif name in BY_NAME:  # not a count of another release
-            self._add(name, tuple(rest), values[0])
+            self.add(name, *rest, value=values[0])
 
     def _take_histogram(self, labels: list[str], values: list[int]) -> None:
         name, *rest = labels
@@ -156,9 +180,11 @@ _TAKE: Mapping[str, Callable[[Exposition, list[str], list[int]], None]] = {
 
 def _of_histogram(family: Family, labels: Labels, histogram: _Histogram) -> Iterable[str]:
     counts = list(accumulate(histogram.buckets))
-    for bound, count in zip([*_SECONDS, "+Inf"], counts, strict=True):
+    bounds = [str(bound) for bound in ROW_BOUNDS] if family.counts_rows else _SECONDS
+    total = histogram.sum if family.counts_rows else histogram.sum / 1e9
+    for bound, count in zip([*bounds, "+Inf"], counts, strict=True):
         yield f"{family.name}_bucket{braces((*family.labels, 'le'), (*labels, bound))} {count}"
-    yield f"{family.name}_sum{braces(family.labels, labels)} {_number(histogram.ns / 1e9)}"
+    yield f"{family.name}_sum{braces(family.labels, labels)} {_number(total)}"
     yield f"{family.name}_count{braces(family.labels, labels)} {counts[-1]}"
 
 

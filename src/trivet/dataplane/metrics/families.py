@@ -18,6 +18,10 @@ def bucket(nanoseconds: int) -> int:
     return len(BOUNDS_NS) - 1 if nanoseconds <= BOUNDS_NS[-1] else len(BOUNDS_NS)
 
 
+ROW_BOUNDS = tuple((1 << k) - 1 for k in range(1, 12))  # 1, 3, 7 and so on to 2,047 rows
+ROW_BUCKETS = len(ROW_BOUNDS) + 1
+
+
 class Family(NamedTuple):
     """One metric. `kind` is counter, gauge or histogram; `labels` in the order they are given in.
 
@@ -31,6 +35,7 @@ class Family(NamedTuple):
     doc: str
     is_least: bool = False
     is_age: bool = False
+    counts_rows: bool = False  # a histogram of rows, not of seconds
 
 
 _OF_VERSION = ("model", "version")
@@ -59,9 +64,28 @@ FAMILIES: tuple[Family, ...] = (
     Family("trivet_auth_failures_total", "counter", ("reason",), "Requests refused for their key, or its grants."),
     Family("trivet_rows_total", "counter", _OF_VERSION, "Rows answered, those from the cache included."),
     Family("trivet_executions_total", "counter", _OF_VERSION, "Calls of the model."),
+    Family("trivet_batch_rows", "histogram", ("model",), "Rows of each call of the model.", counts_rows=True),
     Family("trivet_nonfinite_outputs_total", "counter", _OF_VERSION, "Values in answers that were NaN or infinite."),
     Family("trivet_flagged_rows_total", "counter", _OF_VERSION, "Rows with a value outside what training saw."),
     Family("trivet_version_loaded", "gauge", _OF_VERSION, "Processes of this host that have the version loaded."),
+    Family(
+        "trivet_in_flight",
+        "gauge",
+        (),
+        "Requests of web and gRPC workers that are with a thread or a model worker; others take microseconds.",
+    ),
+    Family("trivet_queue_depth", "gauge", _OF_VERSION, "Requests that wait for an answer of a model worker."),
+    Family(
+        "trivet_breaker_open", "gauge", _OF_VERSION, "Processes of this host that find no model worker they may ask."
+    ),
+    Family("trivet_model_workers", "gauge", _OF_VERSION, "Model workers of this host that answer."),
+    Family(
+        "trivet_model_worker_restarts_total",
+        "counter",
+        ("model", "reason"),
+        "Model workers that ended and were replaced: crash, hang, memory or drain.",
+    ),
+    Family("trivet_model_worker_rss_bytes", "gauge", ("model",), "Memory of the model workers of this host."),
     Family(
         "trivet_cache_lookups_total",
         "counter",

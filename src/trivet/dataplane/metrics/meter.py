@@ -22,8 +22,6 @@ from trivet.dataplane.metrics.totals import (
     EXACT_ROWS,
     IN_BATCH,
     INFER,
-    INPUT,
-    OUTPUT,
     QUEUE,
     QUICK,
     RECORD,
@@ -128,12 +126,10 @@ class Meter:
         slots[1] += nanoseconds
         slots[0] += 1
 
-    def called(self, model: str, version: int, rows: int, *, input_ns: int, infer_ns: int, output_ns: int) -> None:
-        """Count one call of a model for several requests, whose answers say `is_batched`."""
+    def called(self, model: str, version: int, rows: int, nanoseconds: int) -> None:
+        """Count one call of a model that several requests may have shared: their answers say `is_batched`."""
         slots = self._run("batch", (model, str(version), rows_label(rows)), BATCH)
-        slots[INPUT] += input_ns
-        slots[RUNNING] += infer_ns
-        slots[OUTPUT] += output_ns
+        slots[RUNNING] += nanoseconds
         if rows > EXACT_ROWS:
             slots[IN_BATCH] += rows
         slots[CALLS] += 1

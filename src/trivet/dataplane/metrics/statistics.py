@@ -13,11 +13,12 @@ _STAGES = (
 )
 
 
-def statistics_of(model: str, version: int, totals: Totals | None) -> dict[str, Any]:
+def statistics_of(model: str, version: int, totals: Totals | None, memory_bytes: int | None = None) -> dict[str, Any]:
     """Return the statistics of one version; zeros where nothing was counted of it yet.
 
     Durations are `{"count","ns"}`, `last_inference` is in milliseconds since 1970. A call of over 64 rows is told under
-    the power of two below. No memory is told: a version that runs inline has none of its own to measure.
+    the power of two below. `memory_bytes` is what the version's model workers use; a version that runs inline has no
+    memory of its own to measure, and none is told.
     """
     totals = totals or Totals()
     told = asdict(totals)
@@ -30,5 +31,5 @@ def statistics_of(model: str, version: int, totals: Totals | None) -> dict[str, 
         "inference_stats": {stage: told[stage] for stage in _STAGES},
         "response_stats": {},
         "batch_stats": [{"batch_size": rows, **asdict(batch)} for rows, batch in sorted(totals.batches.items())],
-        "memory_usage": [],
+        "memory_usage": [] if memory_bytes is None else [{"type": "CPU", "id": 0, "byte_size": memory_bytes}],
     }

@@ -11,8 +11,8 @@ STAGES = ("decode", "validate", "queue", "infer", "encode", "record")
 # The slots of each kind of run, and its labels.
 QUICK, SLOW, ROWS, DECODE, VALIDATE, QUEUE, INFER, ENCODE, RECORD = range(9)
 ANSWERS = 9  # "answers": model, version, protocol, how, rows
-CALLS, IN_BATCH, INPUT, RUNNING, OUTPUT = range(5)
-BATCH = 5  # "batch", what an engine counts of its calls: model, version, rows
+CALLS, IN_BATCH, RUNNING = range(3)
+BATCH = 3  # "batch", what an engine counts of its calls: model, version, rows
 TIMED = 2  # "refused": model, version, protocol, code; "lookup": model, version, result. How often, nanoseconds
 
 RUN, BATCHED, CACHED = "run", "batched", "cached"  # how: a call of its own, one that the engine counts, none
@@ -98,7 +98,7 @@ def _add_answers(into: Totals, labels: list[str], values: list[int]) -> None:
 
 
 def _add_batch(into: Totals, labels: list[str], values: list[int]) -> None:
-    _add_calls(into, labels[2], values[CALLS], values[INPUT], values[RUNNING], values[OUTPUT])
+    _add_calls(into, labels[2], values[CALLS], 0, values[RUNNING], 0)
 
 
 def _add_refused(into: Totals, _: list[str], values: list[int]) -> None:

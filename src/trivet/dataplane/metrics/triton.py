@@ -25,11 +25,13 @@ def triton_text(counts: Counts, models: Collection[str]) -> bytes:
         if model in models:
             for name, value in _named(totals):
                 values.setdefault(name, {})[model, str(number)] = value
-    for (kind, *labels), refused in counts.items():
+    for (kind, *labels), counted in counts.items():
         if kind == "refused" and labels[0] in models and labels[1] and labels[2] != FALLEN_BACK:
             series = values.setdefault("nv_inference_request_failure", {})
             key = (labels[0], labels[1], _REASONS.get(labels[3], "OTHER"))
-            series[key] = series.get(key, 0) + refused[0]
+            series[key] = series.get(key, 0) + counted[0]
+        if kind == "gauge" and labels[0] == "trivet_queue_depth" and labels[1] in models:
+            values.setdefault("nv_inference_pending_request_count", {})[labels[1], labels[2]] = counted[0]
     lines = []
     for name, samples in sorted(values.items()):
         lines.append(f"# TYPE {name} untyped")

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from trivet.core.datatypes import ACCEPTED, FLOATS, FP32_MAX, INTEGER_BOUNDS, NO_JSON, NUMPY_DTYPES, WIRE_DTYPES
 from trivet.core.errors import InvalidRequest
 from trivet.core.signature import Input, Output, Signature
+from trivet.dataplane.engines.base import Made
 from trivet.model.bundle.packing import Pack
 
 MISSABLE = frozenset({"FP32", "FP64", "BYTES"})  # NaN, or the signature's missing text
@@ -51,6 +52,7 @@ class Validated:
     entity_keys: list[str] | None = None  # one per row
     places: list[int] | None = None  # of these rows among those asked, where not all of them fitted
     problems: dict[int, InvalidRequest] | None = None  # of the others, by their places
+    made: Made | None = None  # of a model worker, once it ran
 
 
 class Check:

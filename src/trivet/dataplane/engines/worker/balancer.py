@@ -187,6 +187,12 @@ class Balancer:
         return any(backend.listens() for backend in candidates)
 
     @property
+    def instances(self) -> int:
+        """How many instances answer, as far as this process knows."""
+        with self._changed:
+            return sum(not backend.is_gone for backend in self._backends)
+
+    @property
     def is_open(self) -> bool:
         """True when no instance admits a request: none is there, or every one has failed too often."""
         with self._changed:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trivet.core.errors import BundleError, DeadlineExceeded, TrivetError, Unavailable
-from trivet.dataplane.engines.base import Engine, LoadedVersion
+from trivet.dataplane.engines.base import Engine, LoadedVersion, Made, Standing
 from trivet.dataplane.engines.worker.balancer import Backend, Balancer
 from trivet.dataplane.engines.worker.connection import Connection
 from trivet.dataplane.engines.worker.control import (
@@ -157,6 +157,19 @@ class WorkerVersion(LoadedVersion):
         self._balancer.follow(())
 
     @property
+    def standing(self) -> Standing:
+        return Standing(
+            instances=self._balancer.instances,
+            wanted=self.options.instances,
+            rss_bytes=self.rss_bytes,
+            restarts=self.restarts,
+            waiting=self._under_way,
+            is_breaker_open=self._balancer.is_open,
+            max_batch_rows=self.options.max_batch_size if self._contract.splits else 1,
+            max_batch_delay_ms=self.options.max_batch_delay_ms,
+        )
+
+    @property
     def queue_depth(self) -> int:
         """Requests of this process that wait for an answer."""
         return self._under_way
@@ -268,7 +281,7 @@ class WorkerVersion(LoadedVersion):
                 raise Unavailable("the model answered against its signature.", code="MODEL_FAILED") from error
             self._balancer.succeeded(backend, number)
             self.executions += 1
-            return arrays
+            return Made(arrays, queued_ns=told.queue_us * 1000, run_ns=told.run_us * 1000, run_rows=told.run_rows)
         self._balancer.ended(backend, number, is_failure=False, is_gone=False)
         if told.code == "DEADLINE":
             raise _too_late()

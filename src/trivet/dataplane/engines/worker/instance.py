@@ -232,8 +232,11 @@ class Service:
         if arrays is None:
             self._separate(batch, problem)
             return
+        run_us = int((time.monotonic() - started) * 1e6)
+        run_us = int((time.monotonic() - started) * 1e6)
         for one, part in zip(batch, parted(batch, arrays), strict=True):
-            self._tell(one, outputs, part, started, rows)
+            queue_us = int((started - one.arrived) * 1e6)
+            self._tell(one, part, Told("", [], queue_us, run_us, rows if one is batch[0] else 0))
         seconds = time.monotonic() - started
         self._usual_seconds += 0.1 * (seconds - self._usual_seconds)
         self._batcher.costs.note(rows, seconds)
@@ -259,16 +262,13 @@ class Service:
         for name, array in zip(outputs, arrays, strict=True):
             self._contract.check_output(name, array, rows)
 
-    def _tell(
-        self, one: Waiting, outputs: Sequence[str], arrays: Sequence[np.ndarray], started: float, rows: int
-    ) -> None:
+    def _tell(self, one: Waiting, arrays: Sequence[np.ndarray], told: Told) -> None:
         try:
-            parts, encoded = self._contract.encode_outputs(outputs, arrays)
+            parts, encoded = self._contract.encode_outputs(one.ask.outputs, arrays)
         except BadFrame as error:
             self._separate([one], error.message)
             return
-        queue_us, run_us = int((started - one.arrived) * 1e6), int((time.monotonic() - started) * 1e6)
-        self._send(one.sender, encode_frame(Told("", parts, queue_us, run_us, rows), encoded))
+        self._send(one.sender, encode_frame(msgspec.structs.replace(told, parts=parts), encoded))
 
     def _refuse(self, connection: Connection, code: str) -> None:
         self._send(connection, encode_frame(Told(code, [])))

@@ -49,6 +49,7 @@ LEAVE_SECONDS = 12.0  # from SIGTERM to SIGKILL of one model worker; its own bou
 DRAIN_SECONDS = 20.0  # from our own SIGTERM, while web workers still finish
 BACK_OFF_SECONDS = (0.0, 0.2, 0.5, 1.0)  # after one, two ... deaths within RESTART_WINDOW
 RESTART_WINDOW, MOST_RESTARTS = 60.0, 5  # seconds, and deaths of one instance's place within them
+TOLD_SHARE = 0.05  # memory that has changed by more is told to the callers, for metrics
 WORN = 0.75  # share of its memory beyond which an instance is replaced before it fails
 STOPPED_SECONDS = 1.0  # a process that somebody stopped is no help
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -98,6 +99,7 @@ class Group:
     failure: str = ""  # why the last one could not load
     unwanted_since: float | None = None
     cost_us_per_row: float = 0.0
+    told_bytes: int = 0  # of memory, as the callers heard last
 
     def wear_out(self) -> None:
         """Have every instance that answers replaced, each once another stands ready."""
@@ -232,6 +234,7 @@ class Owner:
 
     def _announce(self, group: Group) -> None:
         state = self._state(group)
+        group.told_bytes = state.rss_bytes
         for caller in list(group.wanted_by):
             self._tell(caller, state)
 
@@ -403,6 +406,9 @@ class Owner:
                     self._kill(one, "hang")
                 else:
                     self._look_at(group, one, now)
+
+            if abs(group.rss_bytes - group.told_bytes) > TOLD_SHARE * group.told_bytes:
+                self._announce(group)
 
     def _look_at(self, group: Group, one: Instance, now: float) -> None:
         with contextlib.suppress(OSError, ValueError, IndexError):
