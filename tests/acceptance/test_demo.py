@@ -97,7 +97,7 @@ def test_the_check_ends_with_a_real_prediction_and_leaves_its_facts(demo_project
     assert (demo_project / facts["replay"]).is_file()
 
 
-def test_an_unmodified_tritonclient_with_its_defaults_gets_the_estimators_own_probabilities(
+def test_59_an_unmodified_tritonclient_with_its_defaults_gets_the_estimators_own_probabilities(
     demo: dict, demo_server: Server, demo_project: Path, held_out, tmp_path: Path
 ):
     import joblib

@@ -38,7 +38,7 @@ def ask_by_http(server: Server, churn: Churn) -> dict[str, Any]:
     return answer
 
 
-def test_a_stock_client_gets_by_grpc_what_rest_answers_bit_for_bit(churn: Churn):
+def test_59_a_stock_client_gets_by_grpc_what_rest_answers_bit_for_bit(churn: Churn):
     port = free_port()
     with serving(churn.project, workers=1, grpc=f"127.0.0.1:{port}") as server:
         told = ask_with_tritonclient(f"127.0.0.1:{port}", churn.key, churn.body)

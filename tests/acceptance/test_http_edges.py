@@ -120,7 +120,7 @@ def test_the_slow_road_gives_the_same_answer_as_the_quick_one(served):
         (b"POST /v2/models/churn/infer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -5\r\n\r\n", 400, "BAD_HEADER"),
     ],
 )
-def test_bad_http_is_answered_in_json_and_the_connection_closes(served, garbage: bytes, status: int, code: str):
+def test_41_bad_http_is_answered_in_json_and_the_connection_closes(served, garbage: bytes, status: int, code: str):
     server, churn = served
     with Wire(server) as wire:
         wire.send(garbage)

@@ -223,7 +223,7 @@ def test_failures_of_the_model_are_a_503_that_says_when_to_come_back(project, se
     assert post(served, churn.key, "wish", wish(2.0))[1]["outputs"][0]["data"] == [4.0]
 
 
-def test_a_hang_is_a_504_at_the_deadline_and_over_within_two_seconds(project, served: Server):
+def test_34_a_hang_is_a_504_at_the_deadline_and_over_within_two_seconds(project, served: Server):
     churn, _ = project
     started = time.monotonic()
     status, _, headers = post(served, churn.key, "wish", wish(HANG, timeout=400_000))

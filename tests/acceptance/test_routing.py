@@ -45,7 +45,7 @@ def versions_of(server: Server, churn: Churn) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_a_key_stays_with_its_version_over_four_workers_a_ramp_and_a_restart(churn: Churn):
+def test_36_a_key_stays_with_its_version_over_four_workers_a_ramp_and_a_restart(churn: Churn):
     trivet("route", "churn", "1=70", "2=30", project=churn.project)
     with serving(churn.project, workers=WORKERS) as server:
         before = versions_of(server, churn)

@@ -15,13 +15,13 @@ MOST_SKIPPED = 4  # in all pages
 
 
 @pytest.mark.slow
-def test_the_tutorial_does_what_it_says(tutorial: Path):
+def test_61_the_tutorial_does_what_it_says(tutorial: Path):
     assert (tutorial / "churn.joblib").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in all_pages() if page != TUTORIAL])
-def test_a_page_does_what_it_says(page: str, start: Callable[[str], Path]):
+def test_61_a_page_does_what_it_says(page: str, start: Callable[[str], Path]):
     with Reader(start(page)) as reader:
         reader.follow(page)
 

@@ -80,7 +80,7 @@ def test_a_remembered_answer_has_an_id_and_a_record_of_its_own(world):
     assert records[0].inputs == records[1].inputs
 
 
-def test_conformance_35_what_does_not_change_the_answer_needs_no_second_run(world):
+def test_35_what_does_not_change_the_answer_needs_no_second_run(world):
     answer(world)
     for changes in ({"id": "other"}, {"parameters": {"route_key": "k", "timeout": 5_000_000, "entity_key": "7"}}):
         assert answer(world, infer_body() | changes)[1]
@@ -88,7 +88,7 @@ def test_conformance_35_what_does_not_change_the_answer_needs_no_second_run(worl
     assert runs(world) == 1
 
 
-def test_conformance_35_cache_false_neither_reads_nor_fills(world, cache):
+def test_35_cache_false_neither_reads_nor_fills(world, cache):
     past = infer_body() | {"parameters": {"cache": False}}
     assert not answer(world, past)[1]
     assert len(cache.memory) == 0
@@ -98,7 +98,7 @@ def test_conformance_35_cache_false_neither_reads_nor_fills(world, cache):
     assert lookups(world) == {"bypass": 2, "miss": 1}
 
 
-def test_conformance_7_flat_and_nested_data_are_one_question(world):
+def test_07_flat_and_nested_data_are_one_question(world):
     answer(world)
     nested = infer_body()
     for tensor in nested["inputs"]:

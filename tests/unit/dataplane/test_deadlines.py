@@ -26,7 +26,7 @@ def world(tmp_path: Path) -> World:
 @pytest.mark.parametrize(
     ("path", "body"), [("infer", infer_body()), ("predict", {"rows": [GOOD_ROW]})], ids=["tensors", "rows"]
 )
-def test_a_request_whose_timeout_is_over_is_a_504_and_leaves_no_record(world: World, path: str, body: dict):
+def test_34_a_request_whose_timeout_is_over_is_a_504_and_leaves_no_record(world: World, path: str, body: dict):
     status, answer, headers = world.ask(path=f"/v2/models/churn/{path}", body=body | {"parameters": AN_INSTANT})
     assert (status, headers["trivet-error"]) == (504, "DEADLINE")
     assert "churn" in answer["error"]

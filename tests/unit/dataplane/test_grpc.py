@@ -88,7 +88,7 @@ def test_raw_contents_in_raw_contents_out(door: Door):
     assert not any(output.HasField("contents") for output in answer.outputs)
 
 
-def test_typed_raw_and_rest_answer_with_the_same_bits_and_parameters(door: Door):
+def test_56_typed_raw_and_rest_answer_with_the_same_bits_and_parameters(door: Door):
     values = {"age": [17.3, 33.1, 250.0], "city": ["Lyon", "Oslo", "Rome"], "seats": [1, 2, 3]}
     typed, binary = door.ask("ModelInfer", request(**values)), door.ask("ModelInfer", raw(**values))
     _, rest, _ = door.world.ask(body=infer_body(**values))
@@ -327,7 +327,7 @@ def test_every_http_status_of_the_catalogue_has_a_grpc_status():
 # --- streams --------------------------------------------------------------------------------------------------------
 
 
-def test_a_stream_answers_in_order_and_goes_on_after_a_failure(door: Door):
+def test_57_a_stream_answers_in_order_and_goes_on_after_a_failure(door: Door):
     messages = []
     for number in range(100):
         message = request(age=[float(number)]) if number != 40 else request(model="nobody")
@@ -400,7 +400,7 @@ class Held:
         world.plane.follow(world.snapshot({1: 100}))
 
 
-def test_a_slow_model_holds_up_no_other_call_and_a_cancelled_one_gives_its_place_back(
+def test_57_a_slow_model_holds_up_no_other_call_and_a_cancelled_one_gives_its_place_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from trivet.dataplane.frontends.slow_lane import SlowLane
@@ -452,7 +452,7 @@ def test_health_is_public_and_a_models_takes_the_verb_view(door: Door):
         assert raised.value.code() == status
 
 
-def test_a_watch_tells_each_change_until_the_worker_ends(door: Door):
+def test_57_a_watch_tells_each_change_until_the_worker_ends(door: Door):
     watch, unknown = door.watch("churn", metadata=door.metadata), door.watch("nobody", metadata=door.metadata)
     assert state(next(watch)) == "SERVING"
     assert state(next(unknown)) == "SERVICE_UNKNOWN"
@@ -485,7 +485,7 @@ def test_model_ready_follows_the_model(door: Door):
     assert raised.value.code() == Code.NOT_FOUND
 
 
-def test_descriptions_say_what_rest_says(door: Door):
+def test_56_descriptions_say_what_rest_says(door: Door):
     server = door.ask("ServerMetadata")
     _, told, _ = door.world.ask("GET", "/v2")
     assert (server.name, server.version, list(server.extensions)) == tuple(told.values())
@@ -560,7 +560,7 @@ def test_what_is_not_offered_is_unimplemented(door: Door):
 # --- beside a stock client --------------------------------------------------------------------------------------------
 
 
-def test_a_process_may_import_tritonclient_as_well_and_both_mean_the_same_messages(door: Door):
+def test_58_a_process_may_import_tritonclient_as_well_and_both_mean_the_same_messages(door: Door):
     import tritonclient.grpc as stock
     from tritonclient.grpc import model_config_pb2, service_pb2
 

@@ -302,7 +302,7 @@ def test_a_refused_key_is_counted_by_what_is_wrong_with_it(watched: World):
     assert samples["trivet_requests_total", "churn", "", "rest", "KEY_REQUIRED"] == 4
 
 
-def test_made_up_names_add_no_series(watched: World):
+def test_62_made_up_names_add_no_series(watched: World):
     watched.ask()
     watched.ask(path="/v2/models/made-up/infer")
     watched.ask(path="/v2/models/churn/versions/77/infer")
@@ -347,7 +347,7 @@ def test_what_a_label_holds_is_escaped(root: Path):
     assert family.samples[0].labels == {"reason": 'a"b\\c\nd'}
 
 
-def test_tritons_names_are_told_where_they_are_asked_for(tmp_path: Path):
+def test_62_tritons_names_are_told_where_they_are_asked_for(tmp_path: Path):
     plain = seeing_all(World(tmp_path / "plain"))
     plain.ask()
     assert not [key for key in scrape(plain) if key[0].startswith("nv_")]

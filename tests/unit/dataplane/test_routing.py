@@ -44,7 +44,7 @@ def test_keys_are_shared_out_by_weight():
 
 
 @given(st.text(max_size=128), weights, st.data())
-def test_a_raised_weight_moves_keys_towards_that_version_only(key: str, before: dict[int, int], data: st.DataObject):
+def test_36_a_raised_weight_moves_keys_towards_that_version_only(key: str, before: dict[int, int], data: st.DataObject):
     raised = data.draw(st.sampled_from(sorted(before)))
     after = {**before, raised: data.draw(st.integers(before[raised], 100))}
     first, second = rendezvous("churn", key, before.items()), rendezvous("churn", key, after.items())
@@ -102,7 +102,7 @@ def test_two_models_draw_apart():
 # --- the corridor ---------------------------------------------------------------------------------------------------
 
 
-def test_the_same_route_key_gets_the_same_version(world: World):
+def test_36_the_same_route_key_gets_the_same_version(world: World):
     world.route({1: 50, 2: 50})
     for key in KEYS[:40]:
         first = asked(world, route_key=key)
@@ -165,7 +165,7 @@ def test_a_version_or_alias_in_the_path_goes_before_any_key(world: World):
     assert asked(world, path="/v2/models/churn/versions/champion/infer", route_key="ada") == ("1", "alias")
 
 
-def test_4_every_path_answers_the_same_however_the_version_is_named(world: World):
+def test_04_every_path_answers_the_same_however_the_version_is_named(world: World):
     def said(path: str, body: dict) -> tuple[dict, str]:
         status, answer, headers = world.ask("POST", path, body)
         assert status == 200, answer
@@ -186,7 +186,7 @@ def test_4_every_path_answers_the_same_however_the_version_is_named(world: World
             assert [reason for _, reason in told] == ["2 only", "2 pinned", "2 alias"]
 
 
-def test_champion_in_the_path_never_reaches_a_canary(world: World):
+def test_04_champion_in_the_path_never_reaches_a_canary(world: World):
     world.route({1: 51, 2: 49})
     model = world.plane.table.models["churn"]
     assert {choose(model, "champion")[0].entry.number for _ in range(10_000)} == {1}

@@ -90,6 +90,15 @@ def test_44_a_policy_that_rejects_names_the_row(tmp_path: Path):
     assert [(problem["row"], problem["code"]) for problem in answer["errors"]] == [(1, "OUT_OF_RANGE")]
 
 
+def test_44_a_category_that_is_not_listed_is_refused_where_the_policy_says_so(tmp_path: Path):
+    inputs = (Input(name="city", datatype="BYTES", shape=(-1, 1), categories=("Lyon",), unknown="reject"),)
+    world = World(tmp_path, signature=Signature(inputs=inputs, outputs=World(tmp_path / "x").signature.outputs))
+    _, answer, _ = world.ask(path=PATH, body={"rows": [{"city": "Lyon"}, {"city": "Paris"}]})
+    assert [(problem["row"], problem["code"]) for problem in answer["errors"]] == [(1, "UNKNOWN_CATEGORY")]
+    cities = [{"name": "city", "datatype": "BYTES", "shape": [1, 1], "data": ["Paris"]}]
+    assert world.ask(body={"inputs": cities})[2]["trivet-error"] == "UNKNOWN_CATEGORY"
+
+
 def test_45_with_partial_the_good_rows_are_answered_in_their_places(world: World):
     rows = [BAD_ROW, GOOD_ROW, {**GOOD_ROW, "aeg": 1}, {**GOOD_ROW, "city": "Paris"}, {"age": 1.0}]
     body = {"rows": rows, "parameters": {"partial": True}, "entity_keys": list("abcde"), "outputs": ["label"]}

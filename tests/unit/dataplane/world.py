@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tests.unit.dataplane.mounts import Mount, exchange
+from tests.unit.dataplane.refusals import check_refusal
 from trivet.core.keys import derive_pepper, hash_secret, mint_key
 from trivet.core.records import PredictionRecord, decode_record
 from trivet.core.signature import Input, Output, Signature
@@ -175,7 +176,9 @@ class World:
         if key is not None:
             sent[b"authorization"] = f"Bearer {key or self.key}".encode()
         sent |= {name.lower().encode(): value.encode() for name, value in (headers or {}).items()}
-        return self.mount(self.plane, method, path, sent, data)
+        response = self.mount(self.plane, method, path, sent, data)
+        check_refusal(response)
+        return response
 
     def table(self, text: str | bytes, query: str = "") -> tuple[int, Any, dict[str, str]]:
         """Send a table to `/predict`; return status, the answer's text or JSON, headers."""
