@@ -210,6 +210,24 @@ def test_somebody_signs_in_finds_a_model_and_asks_it(browser, server, model, scr
         assert ana.complaints == []
 
 
+@pytest.mark.parametrize("look", [(width, scheme) for width in WIDTHS for scheme in SCHEMES])
+def test_somebody_reads_what_the_model_takes_without_scripts(browser, server, model, screenshots, look):
+    width, scheme = look
+    with Visitor(browser, server, width=width, scheme=scheme, scripts=False) as ana:
+        page = ana.page
+        ana.sign_in()
+        page.goto(f"{server}/models/parcels/")
+        page.get_by_role("link", name="All of it: OpenAPI").click()
+        page.wait_for_url("**/models/parcels/openapi/")
+        assert "kilometres" in page.locator("#predict").inner_text()
+        assert ana.fits()
+        if width in SHOT_WIDTHS:
+            page.screenshot(path=screenshots / f"openapi-{width}-{scheme}.png", full_page=True)
+        link = page.get_by_role("link", name="openapi.json").get_attribute("href")
+        assert ana.context.request.get(server + link).json()["openapi"] == "3.1.0"
+        assert ana.complaints == []
+
+
 def test_values_unlike_training_and_values_that_do_not_fit_are_told(browser, server, model):
     with Visitor(browser, server) as ana:
         page = ana.page
@@ -291,13 +309,20 @@ def test_the_commands_on_the_page_work_as_printed(browser, server, project, mode
     with Visitor(browser, server) as ana:
         ana.sign_in()
         ana.page.goto(f"{server}/models/parcels/")
-        commands = {
-            name: html.unescape(ana.page.locator(f"#snippet-{name}").text_content()) for name in ("rows", "infer")
-        }
-    answers = {name: _run(command, key) for name, command in commands.items()}
-    (row,) = answers["rows"]["rows"]
-    label = next(output for output in answers["infer"]["outputs"] if output["name"] == "label")
-    assert label["data"] == [row["decision"]]
+        commands = _texts(ana, "#snippet-rows", "#snippet-infer")
+        ana.page.goto(f"{server}/models/parcels/openapi/")
+        commands |= _texts(ana, "#call-predict", "#call-infer")
+    answers = {place: _run(command, key) for place, command in commands.items()}
+    (row,) = answers["#snippet-rows"]["rows"]
+    (same_row,) = answers["#call-predict"]["rows"]
+    assert (same_row["decision"], same_row["value"]) == (row["decision"], row["value"])
+    for place in ("#snippet-infer", "#call-infer"):
+        label = next(output for output in answers[place]["outputs"] if output["name"] == "label")
+        assert label["data"] == [row["decision"]]
+
+
+def _texts(visitor, *places):
+    return {place: html.unescape(visitor.page.locator(place).text_content()) for place in places}
 
 
 def _run(command, key):

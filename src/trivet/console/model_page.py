@@ -175,6 +175,7 @@ class ModelPage:
     task: str
     live: tuple[VersionRow, ...]
     shown_version: int | None
+    query: str
     shown_is_live: bool
     roll_back_to: int | None
     versions: tuple[VersionRow, ...]
@@ -244,6 +245,7 @@ def model_page(shown: Subject, try_it: TryIt | None, *, now: datetime, base_url:
         task=str(TASKS.get(signature.task, signature.task)) if signature else "",
         live=live,
         shown_version=shown.version.number if shown.version else None,
+        query=shown.query,
         shown_is_live=any(row.is_shown for row in live),
         roll_back_to=model.previous_champion if viewer.may_promote else None,
         versions=versions,

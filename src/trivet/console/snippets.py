@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,13 +36,13 @@ def snippets(model: str, signature: Signature, row: Row, base_url: str) -> tuple
             "rows",
             _("HTTP, named rows"),
             _("The short form: a row by name, a decision back."),
-            _curl(f"{address}/predict", {"rows": [row]}, depth=2),
+            curl(f"{address}/predict", {"rows": [row]}, depth=2),
         ),
         Snippet(
             "infer",
             _("Open Inference Protocol"),
             _("What every client of the protocol sends: named tensors."),
-            _curl(f"{address}/infer", infer_body(signature, row), depth=2),
+            curl(f"{address}/infer", infer_body(signature, row), depth=2),
         ),
         Snippet(
             "python", _("Python, in this project"), _("In any view or task; no network between."), _python(model, row)
@@ -49,7 +50,8 @@ def snippets(model: str, signature: Signature, row: Row, base_url: str) -> tuple
     )
 
 
-def _curl(address: str, body: dict[str, Any], *, depth: int) -> str:
+def curl(address: str, body: Mapping[str, Any], *, depth: int) -> str:
+    """Return a shell command that posts `body`, one item a line down to `depth`; the shell fills in the key."""
     return "\n".join(
         (
             f"curl -s {shlex.quote(address)} \\",
@@ -64,17 +66,18 @@ def _json(value: Any, depth: int, indent: str = "") -> str:
     """Return JSON with one item a line down to `depth`, and lines of some 88 characters below it."""
     inner = indent + "  "
     if depth and isinstance(value, dict):
-        items = [f"{inner}{_whole(key)}: {_json(part, depth - 1, inner)}" for key, part in value.items()]
+        items = [f"{inner}{whole(key)}: {_json(part, depth - 1, inner)}" for key, part in value.items()]
         return "{\n" + ",\n".join(items) + f"\n{indent}}}"
     if depth and isinstance(value, list):
         return "[\n" + ",\n".join(inner + _json(item, depth - 1, inner) for item in value) + f"\n{indent}]"
-    if isinstance(value, dict) and len(_whole(value)) > LINE:
-        items = [f"{_whole(key)}: {_whole(part)}" for key, part in value.items()]
+    if isinstance(value, dict) and len(whole(value)) > LINE:
+        items = [f"{whole(key)}: {whole(part)}" for key, part in value.items()]
         return "{" + _filled(items, indent + " ") + "}"
-    return _whole(value)
+    return whole(value)
 
 
-def _whole(value: Any) -> str:
+def whole(value: Any) -> str:
+    """Return a value as JSON in one line, letters as they are."""
     return json.dumps(value, ensure_ascii=False)
 
 

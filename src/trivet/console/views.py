@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth import views as auth
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse, reverse_lazy
@@ -23,6 +23,7 @@ from trivet.console.assets import asset
 from trivet.console.headers import HEADERS
 from trivet.console.model_page import Subject, TryIt, Viewer, filled_form, fresh_form, model_page, subject
 from trivet.console.move_page import Move, move_page, moved
+from trivet.console.openapi_page import document_of, openapi_page
 from trivet.console.overview import Overview, overview as overview_page
 from trivet.console.screens import guarded, is_htmx, outside_transactions, screen, shell, show
 from trivet.control.registry import actions
@@ -83,6 +84,21 @@ def try_it(request: HttpRequest, name: str) -> HttpResponseBase:
     return _model_page(request, shown, filled)
 
 
+@screen
+@require_safe
+def openapi(request: HttpRequest, name: str) -> HttpResponseBase:
+    """Show what a version's OpenAPI document says, to be read by a person."""
+    return show(request, "openapi", openapi_page(_subject(request, name), _base_url(request)))
+
+
+@screen
+@require_safe
+def openapi_json(request: HttpRequest, name: str) -> HttpResponseBase:
+    """Give the document itself to whoever is signed in; programs with an API key get it below `/v2`."""
+    found, _signature = document_of(_subject(request, name), _base_url(request))
+    return JsonResponse(found)
+
+
 @outside_transactions
 @screen
 def promote(request: HttpRequest, name: str, number: int) -> HttpResponseBase:
@@ -128,17 +144,22 @@ def _subject_to_move(request: HttpRequest, name: str) -> Subject:
 
 
 def _model_page(request: HttpRequest, shown: Subject, filled: TryIt | None) -> HttpResponseBase:
-    base_url = conf.PUBLIC_URL() or request.build_absolute_uri("/").rstrip("/")
     user = request.user
     viewer = Viewer(may_promote=user.has_perm(PROMOTE), sees_predictions=user.has_perm(SEE_PREDICTIONS))
     page = model_page(
         shown,
         filled,
         now=timezone.now(),
-        base_url=base_url + conf.PREFIX().rstrip("/"),
+        base_url=_base_url(request),
         viewer=viewer,
     )
     return show(request, "model", page)
+
+
+def _base_url(request: HttpRequest) -> str:
+    """Return the address before `/v2`, as callers write it."""
+    site = conf.PUBLIC_URL() or request.build_absolute_uri("/").rstrip("/")
+    return site + conf.PREFIX().rstrip("/")
 
 
 def _fresh_form(request: HttpRequest, shown: Subject) -> TryIt | None:
