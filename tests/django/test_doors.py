@@ -173,6 +173,14 @@ def test_06_a_path_that_is_not_utf_8_is_400_at_every_door(key: str):
     assert (sent[0]["status"], dict(sent[0]["headers"])[b"trivet-error"]) == (400, b"BAD_PATH")
 
 
+def test_02_a_probe_may_send_any_host_but_for_the_middleware_before_djangos_urls(key: str, settings):
+    ask = Client(headers={"Host": "10.0.0.7"}).get
+    assert ask("/v2/health/live").status_code == 400
+    settings.MIDDLEWARE = []
+    assert ask("/v2/health/live").json() == {"live": True}
+    assert ask("/v2/models", headers={"Authorization": f"Bearer {key}"}).headers["Trivet-Error"] == "BAD_HOST"
+
+
 def test_what_is_no_prediction_path_goes_to_the_site_behind(key: str):
     started: list[Any] = []
     application = wsgi.in_front_of(lambda _environ, start: [start("200 OK", []) or b"the site"])
