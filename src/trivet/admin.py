@@ -138,14 +138,14 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
 @admin.register(Prediction)
 class PredictionAdmin(ReadOnlyAdmin):
-    """Recorded answers; their inputs only for those who may see inputs."""
+    """Recorded answers; their inputs and parameters only for those who may see inputs."""
 
     list_display = ("public_id", "made_at", "model", "version", "decision", "score", "caller", "latency_us")
     list_filter = ("kind", "cached", "door", "route")
     search_fields = ("prediction_id", "model", "entity_key", "request_id")
     date_hierarchy = "made_at"
     show_full_result_count = False  # the log is large
-    hidden = ("inputs",)
+    hidden = ("inputs", "parameters")
 
     def has_view_permission(self, request: HttpRequest, *_: Any, **__: Any) -> bool:
         """Return whether this person may read the log."""
@@ -157,4 +157,4 @@ class PredictionAdmin(ReadOnlyAdmin):
 
     def get_exclude(self, request: HttpRequest, *_: Any, **__: Any) -> tuple[str, ...]:
         """Leave the inputs out for those who may not see them."""
-        return () if request.user.has_perm("trivet.view_inputs") else ("inputs",)
+        return () if request.user.has_perm("trivet.view_inputs") else self.hidden

@@ -76,7 +76,7 @@ def test_inputs_are_shown_to_who_may_see_inputs(staff, world):
     assert "Inputs:" not in client.get(page).content.decode()
 
 
-@pytest.mark.parametrize("lookup", ["inputs__0__0__gt=40", "inputs__contains=1", "inputs=1"])
+@pytest.mark.parametrize("lookup", ["inputs__0__0__gt=40", "inputs__contains=1", "inputs=1", "parameters__route_key=a"])
 def test_inputs_cannot_be_guessed_by_filtering(staff, world, lookup):
     client = staff("view_predictions")
     assert client.get(f"/admin/trivet/prediction/?{lookup}").status_code == 400

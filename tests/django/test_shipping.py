@@ -113,6 +113,16 @@ def test_values_no_database_keeps_do_not_hold_up_the_log():
     assert (len(row.request_id), len(row.caller)) == (128, 200)
 
 
+def test_the_parameters_of_a_request_are_kept_with_each_of_its_rows_and_null_where_there_were_none():
+    (version,) = ready()
+    ship([record(version, rows=2, parameters={"campaign": "spring\0", "route_key": "a", "cache": False})])
+    kept = {"campaign": "spring␀", "route_key": "a", "cache": False}
+    assert [row.parameters for row in Prediction.objects.all()] == [kept, kept]
+    Prediction.objects.all().delete()
+    ship([record(version)])
+    assert Prediction.objects.get().parameters is None
+
+
 def test_inputs_that_were_not_kept_are_null():
     (version,) = ready()
     ship([record(version, inputs=None, inputs_sha256="ab" * 32, rows=2, outputs=[["stays"] * 2, [1, 0] * 2])])

@@ -59,6 +59,8 @@ class Prediction(models.Model):
     )
     shadow_of = models.UUIDField(null=True, help_text=_("Of kind shadow: the prediction that was answered meanwhile."))
 
+    parameters = models.JSONField(null=True, help_text=_("Of the request, as the caller sent them; null for none."))
+
     objects = PredictionQuerySet.as_manager()
 
     class Meta:

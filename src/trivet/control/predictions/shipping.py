@@ -48,6 +48,7 @@ SHARED_COLUMNS = (
     "inputs_sha256",
     "fallback_from",
     "shadow_of",
+    "parameters",
 )
 COLUMNS = (*SHARED_COLUMNS, "row", "entity_key", "inputs", "output", "score", "decision", "flags")
 PREDICTION_ID = Prediction._meta.get_field("prediction_id")
@@ -185,6 +186,7 @@ def _shared_values(record: PredictionRecord, connection: BaseDatabaseWrapper) ->
         _text(record.inputs_sha256, 64),
         record.fallback_from or None,
         SHADOW_OF.get_db_prep_value(UUID(record.shadow_of) if record.shadow_of else None, connection),
+        _json(record.parameters) if record.parameters else None,
     )
 
 
