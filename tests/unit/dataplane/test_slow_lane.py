@@ -53,9 +53,10 @@ def waited_for(question: Question, *, sent: bytes = b"") -> tuple[str, list[str]
     """Return in which thread the work was done, and in which the result arrived."""
 
     async def run() -> tuple[str, list[str]]:
-        lane, done = SlowLane(), asyncio.get_running_loop().create_future()
+        lane, done, others = SlowLane(), asyncio.get_running_loop().create_future(), set(threading.enumerate())
         lane.submit(lambda: threading.current_thread().name, LANE, done.set_result, lambda: question)
-        before = [thread.name for thread in threading.enumerate() if thread.name.startswith("trivet-slow")]
+        started = set(threading.enumerate()) - others
+        before = [thread.name for thread in started if thread.name.startswith("trivet-slow")]
         question.there.send(sent)
         return await asyncio.wait_for(done, 10), before
 
