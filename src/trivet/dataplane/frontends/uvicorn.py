@@ -31,7 +31,7 @@ MAX_FIELDS = 100
 LENGTH_DIGITS = 6  # a body whose length has fewer digits is taken directly: under 100 kB
 MAX_CONNECTIONS = 1024
 HEAD_SECONDS = 5.0  # a head may take this long from its first byte
-LINGER_SECONDS = 1.0  # an idle connection of a server that ends is left open for so long
+LINGER_SECONDS = 3.0  # an idle connection of a server that ends is left open for so long: a client may be slow to go on
 WATCH_SECONDS = 2.5  # so a bound of 5 s is kept to within 7.5
 
 
