@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.acceptance.redis_server import BINARY, RedisServer
 from tests.acceptance.servers import Server, copy_project, serving, trivet
 
 
@@ -120,6 +123,19 @@ def _train(folder: Path) -> None:
     table.to_csv(folder / "sample.csv", index=False)
     whole = features.dropna().head(20)
     (folder / "rows.json").write_text(whole.to_json(orient="records"))
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own."""
+    if BINARY is None:
+        if os.environ.get("TRIVET_TEST_REDIS") == "1":
+            pytest.fail("TRIVET_TEST_REDIS is 1, but there is no redis-server to start and kill")
+        pytest.skip("no redis-server")
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
 
 
 __all__ = ["Server"]

@@ -9,17 +9,31 @@ import socketserver
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from hypothesis import given, settings as hypothesis, strategies as st
 
-from tests.acceptance.redis_server import BINARY, RedisServer
-from tests.unit.dataplane.remembering import SECRET, Engine, a_cache, answer, lookups, runs, together
+from tests.acceptance.redis_server import RedisServer
+from tests.unit.dataplane.remembering import (
+    DEADLINE,
+    SECRET,
+    Engine,
+    a_cache,
+    answer,
+    lookups,
+    runs,
+    together,
+    wait_until,
+)
 from tests.unit.dataplane.world import World, infer_body
 from trivet.dataplane.cache.memory import Memory, frozen
+from trivet.dataplane.cache.prediction_cache import CLAIM_SECONDS
 from trivet.dataplane.cache.shared import (
     FAILURES,
+    FLIGHT_PREFIX,
+    LARGEST_BYTES,
     LONGEST_PAUSE_SECONDS,
     PREFIX,
     Breaker,
@@ -32,18 +46,6 @@ pytestmark = pytest.mark.service
 
 GENEROUS_SECONDS = 2.0  # where Redis shall be in time, however busy the machine
 AGES = [float(age) for age in range(20)]
-
-
-@pytest.fixture
-def redis_server(tmp_path) -> Iterator[RedisServer]:
-    if BINARY is None:
-        if os.environ.get("TRIVET_TEST_REDIS") == "1":
-            pytest.fail("TRIVET_TEST_REDIS is 1, but there is no redis-server to start and kill")
-        pytest.skip("no redis-server")
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.stop()
 
 
 class Site:
@@ -112,6 +114,76 @@ def test_many_who_ask_the_same_ask_redis_once(site):
     world = site.process()
     together(world, 50)
     assert runs(world) == 1
+
+
+class Crowd:
+    """Four processes of a site, each asked the same several times, while the first of them is held up in its run."""
+
+    def __init__(self, site: Site, pool: ThreadPoolExecutor) -> None:
+        self.leader, *self.others = self.worlds = [site.process() for _ in range(4)]
+        self.model = self.leader.engine.loaded[0]
+        self.model.gate.clear()
+        self.first = pool.submit(self.leader.ask)
+        assert self.model.has_begun.wait(DEADLINE)
+        self.rest: list[Future] = [pool.submit(world.ask) for world in self.worlds for _ in range(5)]
+
+    def statuses(self) -> set[int]:
+        return {future.result(DEADLINE)[0] for future in self.rest}
+
+    def runs(self) -> list[int]:
+        return [runs(world) for world in self.worlds]
+
+
+@pytest.fixture
+def crowd(site) -> Iterator[Crowd]:
+    with ThreadPoolExecutor(21) as pool:
+        crowd = Crowd(site, pool)
+        yield crowd
+        crowd.model.gate.set()
+
+
+def boarded(crowd: Crowd) -> bool:
+    """True once somebody of every other process is on the way to Redis, to wait for the run there."""
+    return wait_until(lambda: all(world.plane.reconciler.cache.flights._flights for world in crowd.others))
+
+
+def test_F20_those_who_ask_the_same_of_four_processes_at_once_are_one_run(crowd, redis_server):
+    assert boarded(crowd)
+    assert not any(future.done() for future in crowd.rest)
+    crowd.model.gate.set()
+    assert crowd.first.result(DEADLINE)[0] == 200
+    assert crowd.statuses() == {200}
+    assert crowd.runs() == [1, 0, 0, 0]
+    assert all(lookups(world)["shared"] == 1 for world in crowd.others)
+    assert wait_until(lambda: not keys_of_flights(redis_server))
+
+
+def keys_of_flights(redis_server: RedisServer) -> list[bytes]:
+    with redis_server.client() as client:
+        return client.keys(FLIGHT_PREFIX + b"*")
+
+
+def test_F21_a_run_that_fails_lets_the_other_processes_run_at_once(site):
+    failing, other = site.process(), site.process()
+    failing.engine.loaded[0].fails = 1
+    assert failing.ask()[0] == 503
+    started = time.monotonic()
+    assert not answer(other)[1]
+    assert time.monotonic() - started < CLAIM_SECONDS
+
+
+def test_F21_a_claim_whose_process_is_gone_lapses_and_one_other_runs(crowd):
+    assert boarded(crowd)  # and the first never comes back: its gate stays shut
+    assert {future.result(DEADLINE)[0] for future in crowd.rest[5:]} == {200}
+    assert sorted(crowd.runs()[1:]) == [0, 0, 1]
+
+
+def test_nobody_waits_for_an_answer_that_is_too_large_to_share(site, redis_server):
+    level = site.process() and site.levels[0]
+    assert not level.board(KEY, b"asked", 60.0).is_flying_elsewhere
+    assert level.board(KEY, b"asked", 60.0).is_flying_elsewhere
+    level.put(KEY, b"asked", frozen([np.zeros(LARGEST_BYTES)]))
+    assert level.board(KEY, b"asked", 60.0) == (None, False)
 
 
 def test_F19_redis_that_was_never_there(tmp_path, right):

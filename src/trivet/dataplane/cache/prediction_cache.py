@@ -25,6 +25,11 @@ WORTH_US = 50.0  # an inline version whose row costs less is not watched: a requ
 MAX_VERSIONS = 256  # whose measurements are kept, also while they are not loaded
 PATIENCE_SHARE = 0.5  # of the time left, which one waits for another's run: the rest is for a run of one's own
 PATIENCE_SECONDS = 60.0  # and no longer than this, where there is no deadline
+ELSEWHERE_SHARE = 0.8  # of that patience is for a run of another process: those who wait here for its outcome have more
+CLAIM_SECONDS = 2.0  # that a run is one process's own, or so many mean runs if that is longer; then it counts as killed
+CLAIM_RUNS = 2.0
+FIRST_LOOK_SECONDS = 0.001  # after which one looks whether another process is done, and then each time twice as long
+LONGEST_LOOK_SECONDS = 0.02
 
 Result = Literal["hit", "miss", "shared", "bypass"]
 Run = Callable[[], list[np.ndarray]]
@@ -148,14 +153,14 @@ class VersionCache:
             return self._run_and_keep(key, inputs, run)  # it failed, or takes long: nobody else's trouble becomes ours
         found: _Found | None = None
         try:
-            found = self._found(key, inputs, run)
+            found = self._found(key, inputs, run, deadline)
         finally:
             flights.land(key, flight, found and found.arrays)
         if found.is_wanted_elsewhere:
             self._cache.shared.put(key, inputs, found.arrays)  # type: ignore[union-attr]  # it was asked
         return found
 
-    def _found(self, key: bytes, inputs: bytes, run: Run) -> _Found:
+    def _found(self, key: bytes, inputs: bytes, run: Run, deadline: float) -> _Found:
         memory, shared = self._cache.memory, self._cache.shared
         kept = memory.get(key, inputs)  # whoever ran it may have landed between our look and our boarding
         if kept is not None:
@@ -165,12 +170,36 @@ class VersionCache:
         started = time.perf_counter_ns()
         kept = shared.get(key, inputs)
         lookup_ns = time.perf_counter_ns() - started
+        if kept is None:
+            kept = self._from_elsewhere(shared, key, inputs, deadline)
         if kept is not None:
             memory.put(key, inputs, kept)
             found = _Found(kept, "shared")
         else:
-            found = self._run_and_keep(key, inputs, run)._replace(is_wanted_elsewhere=True)
+            found = self._run_for_all(shared, key, inputs, run)
         self._shared_admission.judge(is_hit=kept is not None, lookup_ns=lookup_ns, run_ns=found.run_ns)
+        return found
+
+    def _from_elsewhere(self, shared: SharedCache, key: bytes, inputs: bytes, deadline: float) -> Arrays | None:
+        """Return what another process makes of this question just now; None: the run is ours."""
+        run_seconds = self.admission.mean_run_ns / 1e9
+        claim_seconds = max(CLAIM_SECONDS, CLAIM_RUNS * run_seconds)
+        until = time.monotonic() + _patience(deadline, run_seconds) * ELSEWHERE_SHARE
+        pause = FIRST_LOOK_SECONDS
+        while (boarding := shared.board(key, inputs, claim_seconds)).is_flying_elsewhere and boarding.arrays is None:
+            if time.monotonic() + pause > until:
+                return None
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_LOOK_SECONDS)
+        return boarding.arrays
+
+    def _run_for_all(self, shared: SharedCache, key: bytes, inputs: bytes, run: Run) -> _Found:
+        found: _Found | None = None
+        try:
+            found = self._run_and_keep(key, inputs, run)._replace(is_wanted_elsewhere=True)
+        finally:
+            if found is None:
+                shared.abandon(key)
         return found
 
     def _run_and_keep(self, key: bytes, inputs: bytes, run: Run) -> _Found:

@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,11 +25,14 @@ from trivet.dataplane.cache.memory import Arrays
 logger = logging.getLogger(__name__)
 
 PREFIX = b"trivet:cache:1:"  # the number is that of the entries' format
+FLIGHT_PREFIX = b"trivet:flight:1:"
 TIMEOUT_SECONDS = 0.005  # a model worth a round trip takes about as long; a store slower than this is none
+FLIGHT_SECONDS = 0.25  # for what is said of a run: not knowing costs a run more, just when many ask at once
 CONNECT_SECONDS = 0.05
-CONNECTIONS = 16  # open at once, of one process
+CONNECTIONS = 16  # open at once, of one process, for looks; and as many for runs
 KEEP_SECONDS = 24 * 3600
 LARGEST_BYTES = 1024 * 1024  # of one entry
+FAILED_SECONDS = 1.0  # for so long nobody waits for a run of what had no answer to share
 FAILURES = 3  # in a row, before it is left alone
 PAUSE_SECONDS = 1.0  # for so long, and twice as long each time it fails again
 LONGEST_PAUSE_SECONDS = 30.0
@@ -53,6 +56,16 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Entry).decode
 
 
+_FLYING, _FAILED = b"1", b"0"
+
+
+class Boarding(NamedTuple):
+    """What is known of a question: its answer, or else whether it is to be waited for, as another process runs it."""
+
+    arrays: Arrays | None = None
+    is_flying_elsewhere: bool = False
+
+
 class SharedCache:
     """Answers by key in one Redis. Thread-safe; a call blocks for milliseconds at most, so never on an event loop."""
 
@@ -66,19 +79,8 @@ class SharedCache:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`address` is a URL (`redis://`, `rediss://`, `unix://`); nothing is connected yet. Raises `ValueError`."""
-        pool = redis.BlockingConnectionPool.from_url(
-            address,
-            **{
-                "max_connections": CONNECTIONS,
-                "timeout": timeout,
-                "socket_timeout": timeout,
-                "socket_connect_timeout": max(timeout, CONNECT_SECONDS),
-                "retry": None,
-                "protocol": 2,  # nothing but replies: no pushes, no maintenance notices
-                **(options or {}),
-            },
-        )
-        self._client = redis.Redis(connection_pool=pool)
+        self._client = _client(address, timeout, options or {})
+        self._patient = _client(address, max(timeout, FLIGHT_SECONDS), options or {})
         self._secret = secret
         self._breaker = Breaker(clock)
 
@@ -87,15 +89,48 @@ class SharedCache:
         data = self._ask(lambda: self._client.get(PREFIX + key))
         return _opened(self._secret, key, inputs, data) if isinstance(data, bytes) else None
 
+    def board(self, key: bytes, inputs: bytes, seconds: float) -> Boarding:
+        """Take the run for this question upon oneself for `seconds`, unless it was answered or another process has it.
+
+        Who has taken it calls `put` or `abandon`; where neither comes, its process was killed and the claim lapses. No
+        answer rests on a claim: with two of them, or with none as there is no telling, there is a run more.
+        """
+        said = self._ask(lambda: self._claim(key, seconds))
+        if not isinstance(said, list):
+            return Boarding()
+        is_mine, data, flight = said
+        kept = _opened(self._secret, key, inputs, data) if isinstance(data, bytes) else None
+        return Boarding(kept, not is_mine and flight == _FLYING)
+
+    def _claim(self, key: bytes, seconds: float) -> list[Any]:  # Any: whatever Redis replies
+        with self._patient.pipeline(transaction=False) as pipeline:
+            pipeline.set(FLIGHT_PREFIX + key, _FLYING, nx=True, px=math.ceil(seconds * 1000))
+            pipeline.get(PREFIX + key)  # after the claim: what was put before it is seen
+            pipeline.get(FLIGHT_PREFIX + key)
+            return pipeline.execute()
+
     def put(self, key: bytes, inputs: bytes, arrays: Sequence[np.ndarray]) -> None:
-        """Keep `arrays` for a day, if they can be kept."""
+        """Keep `arrays` for a day, if they can be kept, and let nobody wait for them any more."""
         data = _sealed(self._secret, key, inputs, arrays)
-        if data is not None and len(data) <= LARGEST_BYTES:
-            self._ask(lambda: self._client.set(PREFIX + key, data, ex=KEEP_SECONDS))
+        if data is None or len(data) > LARGEST_BYTES:
+            self.abandon(key)
+        else:
+            self._ask(lambda: self._land(key, data))
+
+    def _land(self, key: bytes, data: bytes) -> None:
+        with self._patient.pipeline(transaction=False) as pipeline:
+            pipeline.set(PREFIX + key, data, ex=KEEP_SECONDS)
+            pipeline.delete(FLIGHT_PREFIX + key)
+            pipeline.execute()
+
+    def abandon(self, key: bytes) -> None:
+        """Tell those who wait that there is no answer to come: each runs the model itself, and none after the other."""
+        self._ask(lambda: self._patient.set(FLIGHT_PREFIX + key, _FAILED, px=int(FAILED_SECONDS * 1000)))
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+        self._patient.close()
 
     def _ask(self, command: Callable[[], object]) -> object:
         if not self._breaker.allows():
@@ -109,6 +144,22 @@ class SharedCache:
         if self._breaker.succeeded():
             logger.warning("event=shared_cache_back")
         return answer
+
+
+def _client(address: str, timeout: float, options: Mapping[str, Any]) -> redis.Redis:
+    pool = redis.BlockingConnectionPool.from_url(
+        address,
+        **{
+            "max_connections": CONNECTIONS,
+            "timeout": timeout,
+            "socket_timeout": timeout,
+            "socket_connect_timeout": max(timeout, CONNECT_SECONDS),
+            "retry": None,
+            "protocol": 2,  # nothing but replies: no pushes, no maintenance notices
+            **options,
+        },
+    )
+    return redis.Redis(connection_pool=pool)
 
 
 class Breaker:
