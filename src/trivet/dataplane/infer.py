@@ -177,11 +177,13 @@ def put(
 ) -> Asked | None:
     """Ask for the run of `request` without waiting for it; None where `infer` must do it all. Never blocks.
 
-    Nothing is asked beforehand where the cache has to be looked at, nor where a model of another process may have to stand
-    in: both wait. Raises as `infer` does.
+    Nothing is asked beforehand where the cache has to be looked at, nor where somebody may have to stand in who does not
+    answer at once: both wait. Raises as `infer` does.
     """
     model, at_ns = entrance.model, now()
-    if not all(standing.loaded.runs_inline for standing in model.fallback):
+    if at_ns / 1e9 > deadline:
+        return None  # too late, which `infer` says: what is asked here is always taken there
+    if len(at_once(model.fallback, request, plane.limits.inline_limit_us)) < len(model.fallback):
         return None
     version, route = choose(model, selector, request)
     if version.cache is not None and not version.cache.rests():
@@ -363,7 +365,10 @@ def _run_shadow(
         arrays=arrays,
     )
     record = record_of(plane, entrance, request, said, valid, door=door, request_id="", latency_us=latency_us)
-    _append(plane, msgspec.structs.replace(record, kind=SHADOW, shadow_of=answer.prediction_id, inputs=None))
+    _append(
+        plane,
+        msgspec.structs.replace(record, kind=SHADOW, shadow_of=answer.prediction_id, inputs=None, parameters=None),
+    )
 
 
 def _bytes_of(valid: Validated) -> int:
@@ -384,7 +389,7 @@ def record_of(
     request_id: str,
     latency_us: int,
 ) -> PredictionRecord:
-    """Return what is logged of `answer`: everything it depended on. Inputs are kept for a share of the predictions."""
+    """Return what is logged of `answer`: everything it depended on. Inputs and parameters are kept for a share of them."""
     share = plane.limits.log_inputs
     keep_inputs = share >= 1.0 or random.random() < share
     return PredictionRecord(
@@ -410,7 +415,7 @@ def record_of(
         fallback_from=answer.fallback_from or 0,
         entity_keys=valid.entity_keys,
         places=valid.places,
-        parameters=request.parameters,
+        parameters=request.parameters if keep_inputs else None,
         traceparent=entrance.traceparent,
     )
 

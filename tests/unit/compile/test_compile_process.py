@@ -127,9 +127,9 @@ def test_A09_A10_an_endless_file_is_stopped_at_the_deadline_and_could_start_noth
         "time.sleep(60)"
     )
     started = time.monotonic()
-    with pytest.raises(CompileError, match="longer than 4 s"):
-        compile_file(hostile(tmp_path, statement), timeout=4)
-    assert time.monotonic() - started < 7
+    with pytest.raises(CompileError, match="longer than 12 s"):
+        compile_file(hostile(tmp_path, statement), timeout=12)  # most of it is for imports on a busy machine
+    assert time.monotonic() - started < 15
     pid, _, reason = (workplace / "told").read_text().partition(" ")
     assert reason == "Operation not permitted"
     assert not Path(f"/proc/{pid}").exists()

@@ -171,6 +171,23 @@ def test_a_model_whose_stand_in_would_have_to_be_waited_for_is_not_put(world: Wo
     make_puttable(world)
     world.engine.loaded[0].runs_inline = False
     assert exchange_of(world, infer_body()).put() is None
+    world.engine.loaded[0].runs_inline = True
+    assert exchange_of(world, infer_body()).put() is not None
+    world.engine.loaded[0].cost_us_per_row = 1e9
+    assert exchange_of(world, infer_body()).put() is None
+
+
+def test_what_is_too_late_is_not_put_for_nobody_would_take_its_answer(world: World):
+    put: list[object] = []
+    for version in world.engine.loaded:
+        version.put = lambda *asked: put.append(asked)
+    exchange = exchange_of(world, infer_body() | {"parameters": {"timeout": 1}})
+    until = time.monotonic() + 5
+    while time.monotonic() < until and time.monotonic_ns() - exchange._waits_since <= 1000:
+        pass  # the microsecond it was given
+    assert exchange.put() is None
+    assert exchange.run().status == 504
+    assert not put
 
 
 def test_nothing_is_put_while_the_cache_looks(tmp_path: Path):

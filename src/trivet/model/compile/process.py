@@ -127,7 +127,7 @@ def _check_graph_elsewhere(bundle: Bundle, deadline: Deadline) -> None:
     """
     manifest = bundle.manifest
     question = Question(bundle.files[MODEL_FILE], manifest.signature, manifest.packs, deadline.whole_seconds_left)
-    _, body = answer_of(JUDGE, msgspec.msgpack.encode(question), deadline, called="the process that judges the graph")
+    body = answer_of(JUDGE, msgspec.msgpack.encode(question), deadline, called="the process that judges the graph").body
     try:
         verdict = decode_verdict(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -41,7 +41,7 @@ class Change:
     ) -> Event:
         """Write the Event and move the registry to its generation."""
         RegistryState.objects.using(self.database).advance(self.generation)
-        return Event.objects.create(
+        return self.rows(Event).create(
             actor=actor,
             action=action,
             model=model,

@@ -34,7 +34,7 @@ def issue_key(
     expires_at = _moment(expires)
     key_id, plaintext = mint_key()
     with changing() as change:
-        key = ApiKey.objects.create(
+        key = change.rows(ApiKey).create(
             id=key_id,
             name=name,
             hash=hash_secret(conf.peppers()[0], plaintext),

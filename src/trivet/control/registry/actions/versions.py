@@ -40,7 +40,7 @@ def register_version(
         if known := versions.select_related("model").filter(digest=bundle.digest).first():
             return known
         last = versions.order_by("-number").values_list("number", flat=True).first()
-        version = ModelVersion.objects.create(
+        version = change.rows(ModelVersion).create(
             model=model,
             number=(last or 0) + 1,
             digest=bundle.digest,

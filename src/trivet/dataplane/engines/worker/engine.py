@@ -136,9 +136,12 @@ class WorkerVersion(LoadedVersion):
         if sum(map(len, call.encoded)) > MOST_PUT_BYTES:
             return None
         self._enter()
-        put = self._put(call)
-        if put is None:
-            self._leave()
+        put = None
+        try:
+            put = self._put(call)
+        finally:
+            if put is None:
+                self._leave()
         return put
 
     def take(self, put: _Put) -> list[np.ndarray]:
@@ -203,15 +206,18 @@ class WorkerVersion(LoadedVersion):
             return None
         backend, number = chosen
         connection = backend.spare()
-        if connection is not None:
-            try:
+        put = None
+        try:
+            if connection is not None:
                 connection.put(_frame(call, is_alone=False))
-            except OSError:
-                connection.close()
-            else:
-                return _Put(self, call, backend, number, connection)
-        self._balancer.ended(backend, number, is_failure=False, is_gone=False)
-        return None
+                put = _Put(self, call, backend, number, connection)
+        except OSError:
+            pass  # it went away while nobody looked; `run` finds another
+        finally:
+            if put is None:
+                _close(connection)
+                self._balancer.ended(backend, number, is_failure=False, is_gone=False)
+        return put
 
     def _run(self, call: _Call, put: _Put | None = None) -> list[np.ndarray]:
         backend: Backend | None = None
