@@ -41,7 +41,9 @@ from trivet.control.registry.models import ModelVersion
 inline = fetch_bundle(ModelVersion.objects.get(model__name="churn", number=1).digest)
 manifest = msgspec.structs.replace(inline.manifest, compile={**inline.manifest.compile, "may_run_inline": False})
 register("elsewhere", make_bundle(manifest, inline.files))
-register("wish", by_wish_bundle(name="wish"))
+# A model whose worker has died five times within a minute rests, so no two tests kill the worker of one.
+for name in ("wish", "crashing", "hanging", "killed", "away"):
+    register(name, by_wish_bundle(name=name))
 register("slow", by_wish_bundle(seconds=0.3, name="slow"))
 """
 DEADLINE = "4.0"
@@ -98,7 +100,7 @@ def wish(value: float, **parameters: Any) -> dict:
 
 
 def model_workers(server: Server) -> list[int]:
-    """Return the process ids of the model workers that run now."""
+    """Return the process ids of the model workers that run now, of every model."""
     found = []
     for owner in server.children():
         with suppress(OSError):
@@ -108,10 +110,10 @@ def model_workers(server: Server) -> list[int]:
     return found
 
 
-def process_of_wish(server: Server, key: str) -> int:
-    """Return the process id of the model worker that answers for `wish`."""
+def process_of(model: str, server: Server, key: str) -> int:
+    """Return the process id of the model worker that answers for `model`, which does as it is told."""
     request = {**wish(1.0, cache=False), "outputs": [{"name": "run"}]}
-    status, answer, _ = post(server, key, "wish", request)
+    status, answer, _ = post(server, key, model, request)
     assert status == 200, answer
     return int(answer["outputs"][0]["data"][2])
 
@@ -156,12 +158,12 @@ def test_an_operator_sees_the_model_workers_and_who_waits_for_them(project, serv
     for thread in threads:
         thread.join(20)
     wait_for(lambda: (now := samples())["trivet_queue_depth", "slow", "1"] == now["trivet_in_flight",] == 0)
-    crashed = ("trivet_model_worker_restarts_total", "wish", "crash")
-    wait_for(lambda: post(served, churn.key, "wish", wish(1.0))[0] == 200)
+    crashed = ("trivet_model_worker_restarts_total", "crashing", "crash")
+    wait_for(lambda: post(served, churn.key, "crashing", wish(1.0))[0] == 200)
     had = samples().get(crashed, 0)
-    os.kill(process_of_wish(served, churn.key), signal.SIGKILL)
+    os.kill(process_of("crashing", served, churn.key), signal.SIGKILL)
     wait_for(lambda: samples().get(crashed, 0) == had + 1)
-    wait_for(lambda: samples()["trivet_model_workers", "wish", "1"] == 1)
+    wait_for(lambda: samples()["trivet_model_workers", "crashing", "1"] == 1)
 
 
 def test_a_run_that_several_requests_share_is_counted_once_and_each_of_its_rows(project, served: Server):
@@ -226,11 +228,11 @@ def test_failures_of_the_model_are_a_503_that_says_when_to_come_back(project, se
 def test_34_a_hang_is_a_504_at_the_deadline_and_over_within_two_seconds(project, served: Server):
     churn, _ = project
     started = time.monotonic()
-    status, _, headers = post(served, churn.key, "wish", wish(HANG, timeout=400_000))
+    status, _, headers = post(served, churn.key, "hanging", wish(HANG, timeout=400_000))
     assert (status, headers["trivet-error"]) == (504, "DEADLINE")
     assert 0.3 < time.monotonic() - started < 0.6 + 0.4  # with room for a busy machine
     ended = time.monotonic()
-    wait_for(lambda: post(served, churn.key, "wish", wish(1.0))[0] == 200)
+    wait_for(lambda: post(served, churn.key, "hanging", wish(1.0))[0] == 200)
     assert time.monotonic() - ended < 2.5
 
 
@@ -267,10 +269,10 @@ def test_more_than_may_wait_are_refused_at_once_and_other_models_answer_meanwhil
 def test_kill_9_of_a_model_worker_under_load_fails_no_request(project, served: Server):
     churn, _ = project
     body = json.dumps(wish(3.0, cache=False)).encode()
-    with Load(served, body, churn.key, path="/v2/models/wish/infer", clients=3) as load:
+    with Load(served, body, churn.key, path="/v2/models/killed/infer", clients=3) as load:
         wait_for(lambda: load.answers.qsize() > 50)
         for _ in range(2):
-            os.kill(process_of_wish(served, churn.key), signal.SIGKILL)
+            os.kill(process_of("killed", served, churn.key), signal.SIGKILL)
             seen = load.answers.qsize()
             wait_for(lambda seen=seen: load.answers.qsize() > seen + 50, 10)
     answers, failures = drained(load.answers), drained(load.failures)
@@ -281,7 +283,7 @@ def test_kill_9_of_a_model_worker_under_load_fails_no_request(project, served: S
 
 def test_a_model_that_is_away_says_so_and_the_server_stays_ready(project, served: Server):
     churn, _ = project
-    ready = "/v2/models/wish/ready"
+    ready = "/v2/models/away/ready"
 
     def get(path: str) -> int:
         connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
@@ -291,13 +293,13 @@ def test_a_model_that_is_away_says_so_and_the_server_stays_ready(project, served
         return status
 
     wait_for(lambda: get(ready) == 200)
+    worker = process_of("away", served, churn.key)
     owner = next(p for p in served.children() if b"worker.owner" in Path(f"/proc/{p}/cmdline").read_bytes())
     os.kill(owner, signal.SIGSTOP)
     try:
-        for pid in model_workers(served):
-            os.kill(pid, signal.SIGKILL)
+        os.kill(worker, signal.SIGKILL)
         wait_for(lambda: get(ready) == 503)
-        assert post(served, churn.key, "wish", wish(1.0))[0] == 503
+        assert post(served, churn.key, "away", wish(1.0))[0] == 503
         assert [get(ready) for _ in range(8)] == [503] * 8
         assert get("/v2/health/ready") == 200
     finally:
