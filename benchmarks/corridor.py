@@ -48,7 +48,8 @@ def stations(bundle: Bundle, body: bytes) -> dict[str, float]:
         path = "/v2/models/late/infer"
 
         entrance = corridor.enter(plane, key, "late", "predict")
-        request = decode_infer(body, "late")
+        usual = entrance.model.usual
+        request = decode_infer(body, "late", usual)
         live = entrance.model.live[1]
         valid = validate(live.plan, request.inputs, "late")
         answer = corridor.infer(plane, entrance, request, door="rest")
@@ -63,7 +64,7 @@ def stations(bundle: Bundle, body: bytes) -> dict[str, float]:
 
         return {
             "authenticate, authorise, admit": best(lambda: corridor.enter(plane, key, "late", "predict")),
-            "decode": best(lambda: decode_infer(body, "late")),
+            "decode": best(lambda: decode_infer(body, "late", usual)),
             "validate": best(lambda: validate(live.plan, request.inputs, "late")),
             "run (ONNX Runtime)": best(lambda: live.loaded.run(valid.feed, live.output_names)),
             "record: encode": best(lambda: encode_record(record)),

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from msgspec.json import Decoder
+
 from trivet.core.constants import CONSTANT_RUNTIME, NO_VERSION, Constant, constant_digest
 from trivet.core.errors import BundleError, TrivetError
 from trivet.core.examples import row_of_sample
@@ -21,7 +23,7 @@ from trivet.dataplane.cache.prediction_cache import PredictionCache
 from trivet.dataplane.engines.base import Engine, LoadedVersion
 from trivet.dataplane.engines.constant import ConstantVersion
 from trivet.dataplane.engines.shelf import Shelf, ShelvedVersion
-from trivet.dataplane.protocol.messages import Caller
+from trivet.dataplane.protocol.messages import Caller, InferBody
 from trivet.dataplane.table import LiveModel, LiveVersion, Table
 from trivet.dataplane.validation.plan import Plan
 from trivet.model.bundle.bundle import Bundle
@@ -99,7 +101,7 @@ class Reconciler:
         else:
             routed = _shares(entry, live)
         on_demand = tuple(v.loaded for v in live.values() if isinstance(v.loaded, ShelvedVersion))
-        return LiveModel(entry, live, routed, failed, _slowest(live), shadows, on_demand, fallback)
+        return LiveModel(entry, live, routed, failed, _slowest(live), shadows, on_demand, fallback, _usual(entry, live))
 
     def _loaded_or_failed(self, version: VersionEntry, model: str, failed: dict[int, str]) -> LiveVersion | None:
         """Return the version, loaded, or None with the reason in `failed`."""
@@ -237,6 +239,15 @@ def _slowest(live: dict[int, LiveVersion]) -> float:
     if not all(version.runs_inline for version in versions):
         return math.inf  # it waits for another process: nothing of this model runs on an event loop
     return max((version.cost_us_per_row for version in versions), default=0.0)
+
+
+def _usual(entry: ModelEntry, live: dict[int, LiveVersion]) -> Decoder[InferBody] | None:
+    """Return the decoder of the version that most of the traffic is meant for; None where it has none."""
+    routes = [route for route in entry.routes if route.weight and route.version in live]
+    if not routes:
+        return None
+    row = live[max(routes, key=lambda route: route.weight).version].plan.usual_row
+    return row.decoder if row else None
 
 
 def _shares(entry: ModelEntry, live: dict[int, LiveVersion]) -> tuple[tuple[int, LiveVersion], ...]:

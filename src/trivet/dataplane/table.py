@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from trivet.core.signature import Output
 from trivet.core.snapshot import ModelEntry, Snapshot, VersionEntry
 from trivet.dataplane.cache.prediction_cache import VersionCache
 from trivet.dataplane.engines.base import LoadedVersion
 from trivet.dataplane.engines.shelf import ShelvedVersion
-from trivet.dataplane.protocol.messages import Caller
+from trivet.dataplane.protocol.messages import Caller, InferBody
 from trivet.dataplane.validation.plan import Plan
 
 NOTHING_YET = Snapshot(generation=-1)  # before the first look at the registry, whose own generations begin at 0
@@ -41,6 +43,7 @@ class LiveModel:
     shadows: tuple[tuple[int, LiveVersion], ...] = ()  # percent of the requests, version that runs them too
     on_demand: tuple[ShelvedVersion, ...] = ()  # of its versions, those that may have to be loaded first
     fallback: tuple[LiveVersion, ...] = ()  # who answers where the routed version fails, in this order
+    usual: msgspec.json.Decoder[InferBody] | None = None  # of the rows of the version that most are answered by
 
     @property
     def name(self) -> str:

@@ -35,11 +35,11 @@ class Decoder:
         self.waited = False
         self._decode = rest.decode_infer
 
-    def __call__(self, body: bytes, model: str) -> Any:
+    def __call__(self, body: bytes, *others: Any) -> Any:
         if len(body) > asgi.LARGE_BYTES:
             self.has_begun.set()
             self.waited = self.may_go.wait(SECONDS)
-        return self._decode(body, model)
+        return self._decode(body, *others)
 
 
 async def ask(world: World, lane: SlowLane, body: bytes, *headers: tuple[bytes, bytes]) -> int:

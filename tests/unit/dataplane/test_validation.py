@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from contextlib import nullcontext
 
@@ -13,6 +14,7 @@ from tests.unit.dataplane.world import SIGNATURE
 from trivet.core.datatypes import ACCEPTED, DATATYPES, MISSING_TEXT, NUMPY_DTYPES
 from trivet.core.errors import InvalidRequest
 from trivet.core.signature import Input, Signature
+from trivet.dataplane.protocol.decode import decode_infer
 from trivet.dataplane.protocol.messages import RawTensor, Tensor
 from trivet.dataplane.validation import tensors as validation
 from trivet.dataplane.validation.plan import Plan, Validated
@@ -54,6 +56,79 @@ def test_the_quick_way_and_the_general_way_agree(age: object, city: object, seat
 def test_an_ordinary_row_takes_the_quick_way():
     tensors = [column("age", "FP64", 30.5), column("city", "BYTES", "Oslo"), column("seats", "INT64", 2)]
     assert validation._plain_row(PLAN, tensors) is not None
+
+
+USUAL = {
+    "inputs": [
+        {"name": "age", "shape": [1, 1], "datatype": "FP64", "data": [30.5]},
+        {"name": "city", "shape": [1, 1], "datatype": "BYTES", "data": ["Oslo"]},
+        {"name": "seats", "shape": [1, 1], "datatype": "INT64", "data": [2]},
+    ]
+}
+ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.integers(-5, 200),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from(
+        ["Lyon", "Oslo", MISSING_TEXT, "FP32", "INT64", "age", "", [1], [1, 1], [1.0, 1], [True, 1], [2, 1], [[]]]
+    ),
+    st.just({}),
+)
+PLACES = st.sampled_from(["name", "shape", "datatype", "data", "parameters", "element", "extra", "whole"])
+
+
+def told(body: bytes, *, usual: bool) -> object:
+    """Return what becomes of `body`: its arrays, or the refusal."""
+    row = PLAN.usual_row
+    assert row is not None
+    try:
+        request = decode_infer(body, "m", row.decoder if usual else None)
+        valid = validate(PLAN, request.inputs, "m")
+    except InvalidRequest as refusal:
+        return refusal.code, refusal.message
+    arrays = {name: (array.dtype, array.tolist()) for name, array in valid.feed.items()}
+    return repr(arrays), valid.rows, valid.flags, request.id, request.parameters, request.outputs
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), PLACES, ANYTHING), max_size=2), st.booleans())
+def test_a_body_is_the_same_request_whether_the_usual_decoder_takes_it_or_not(changes, twice: bool):
+    asked = json.loads(json.dumps(USUAL))
+    for place, field, value in changes:
+        if field == "element":
+            asked["inputs"][place]["data"] = [value]
+        elif field == "whole":
+            asked[("id", "parameters", "outputs")[place]] = value
+        else:
+            asked["inputs"][place][field] = value
+    body = json.dumps(asked)
+    if twice:
+        body = body.replace('"data":', '"data": [1], "data":', 1)
+    assert told(body.encode(), usual=True) == told(body.encode(), usual=False)
+
+
+@pytest.mark.parametrize("value", ["30.5", "30", "null", "-0.0"])
+def test_the_usual_decoder_takes_the_usual_row(value: str):
+    row = PLAN.usual_row
+    assert row is not None
+    body = json.dumps(USUAL).replace("30.5", value).encode()
+    request = decode_infer(body, "m", row.decoder)
+    assert type(request.inputs[0]) is row.first
+    other = Plan(SIGNATURE, max_rows=1024)  # the same row for another version: judged by its own rules
+    assert validate(other, request.inputs, "m").feed.keys() == validate(PLAN, request.inputs, "m").feed.keys()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        Input(name="x", datatype="BYTES", shape=(-1, 1)),  # any text: the missing one would be taken
+        Input(name="x", datatype="UINT64", shape=(-1, 1)),  # beyond the bounds that the decoder knows
+        Input(name="x", datatype="FP64", shape=(-1, 3)),
+    ],
+)
+def test_a_version_whose_values_have_no_type_is_decoded_by_the_general_rules(spec: Input):
+    assert Plan(Signature(inputs=(spec,), outputs=()), max_rows=10).usual_row is None
 
 
 @given(

@@ -254,7 +254,7 @@ class Exchange:
             max_rows = self._plane.limits.max_rows
             self._request = ROWS_DOORS[target.kind].decode(body, target.model, self._query, max_rows)
         elif self._json_length is None:
-            self._request = decode_infer(body, target.model)
+            self._request = decode_infer(body, target.model, self._entrance.model.usual)
         else:
             self._request = decode_mixed(body, self._json_length, target.model)
 

@@ -38,8 +38,13 @@ _rows = msgspec.json.Decoder(RowsRequest)
 Message = TypeVar("Message")
 
 
-def decode_infer(body: bytes, model: str) -> InferBody:
-    """Return the request in `body`; raises `InvalidRequest`. Values are typed later, against a signature."""
+def decode_infer(body: bytes, model: str, usual: msgspec.json.Decoder[InferBody] | None = None) -> InferBody:
+    """Return the request in `body`; raises `InvalidRequest`.
+
+    Values are typed later, against a signature; but for those that the decoder `usual` takes, which has types for them.
+    """
+    if usual is not None and (request := _usual(body, model, usual)) is not None:
+        return request
     request = _decode_tensors(body, model)
     for tensor in request.inputs:
         if tensor.data is None:
@@ -50,6 +55,16 @@ def decode_infer(body: bytes, model: str) -> InferBody:
                 " Inference-Header-Content-Length, so no binary tensors.",
                 code="BINARY_SIZE",
             )
+    return request
+
+
+def _usual(body: bytes, model: str, decoder: msgspec.json.Decoder[InferBody]) -> InferBody | None:
+    """Return the request in `body` where `decoder` takes it, None for one that is to be judged by the general rules."""
+    try:
+        request = decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    _check_keys(request, body, 1 + 4 * len(request.inputs), model)
     return request
 
 
@@ -119,6 +134,15 @@ def _decode_tensors(body: bytes, model: str) -> InferBody:
             _check_tensor(tensor, model)
         if tensor.data is None:
             keys -= 1
+    _check_keys(request, body, keys, model)
+    if len(body) > MAX_ELEMENT_BYTES:
+        for tensor in inputs:
+            _check_elements(tensor.name, tensor.data)
+    return request
+
+
+def _check_keys(request: InferBody, body: bytes, keys: int, model: str) -> None:
+    """Check what stands beside the tensors, which have `keys` with their own, and that no key stands twice."""
     keys += _check_envelope(request)
     if request.outputs is not None:
         keys += 1 + _check_outputs(request, model)
@@ -130,10 +154,6 @@ def _decode_tensors(body: bytes, model: str) -> InferBody:
             )
     if body.count(b":") != keys:  # equal: every key was decoded once, and no string holds a colon
         refuse_duplicate_keys(body, keys)
-    if len(body) > MAX_ELEMENT_BYTES:
-        for tensor in inputs:
-            _check_elements(tensor.name, tensor.data)
-    return request
 
 
 def check_request(request: InferRequest, model: str) -> None:

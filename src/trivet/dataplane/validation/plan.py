@@ -15,6 +15,7 @@ from trivet.core.datatypes import ACCEPTED, FLOATS, FP32_MAX, INTEGER_BOUNDS, NO
 from trivet.core.errors import InvalidRequest
 from trivet.core.signature import Input, Output, Signature
 from trivet.dataplane.engines.base import Made
+from trivet.dataplane.validation.usual import UsualRow, usual_row
 from trivet.model.bundle.packing import Pack
 
 MISSABLE = frozenset({"FP32", "FP64", "BYTES"})  # NaN, or the signature's missing text
@@ -148,6 +149,7 @@ class Plan:
     is_plain: bool = field(init=False)  # a table whose usual rows need no closer look
     usual: type[msgspec.Struct] | None = field(init=False)  # a list per input, of elements as JSON has them
     quick: list[tuple[Any, ...]] = field(init=False)  # of each check, what such a row is held against
+    usual_row: UsualRow | None = field(init=False)  # how such a row is decoded, and held against that in the same pass
     bytes_per_row: dict[str, int | None] = field(init=False)  # of each output; None where the signature does not tell
     answer_row_bytes: int = field(init=False)  # of all whose size is known
     knows_answer_size: bool = field(init=False)
@@ -169,6 +171,7 @@ class Plan:
         set_once(self, "quick", quick)
         set_once(self, "usual", _usual(checks))
         set_once(self, "is_plain", all(check.is_plain for check in checks))
+        set_once(self, "usual_row", usual_row(quick) if self.is_plain else None)
         sizes = {output.name: _bytes_per_row(output) for output in self.signature.outputs}
         set_once(self, "bytes_per_row", sizes)
         set_once(self, "answer_row_bytes", sum(size or 0 for size in sizes.values()))

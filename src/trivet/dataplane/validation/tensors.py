@@ -41,6 +41,8 @@ def validate(plan: Plan, tensors: Tensors, model: str) -> Validated:
     Arrays are C-contiguous, of the signature's datatype; BYTES are object arrays of `str`, with the signature's missing
     value for None. `columns` are the caller's own lists where they were flat: nothing is copied for the record.
     """
+    if plan.usual_row is not None and tensors and type(tensors[0]) is plan.usual_row.first:
+        return _row(plan, [tensor.data for tensor in tensors])  # type: ignore[misc]  # its decoder has checked all of it
     if (plain := _plain_row(plan, tensors)) is not None:
         return plain
     if [tensor.name for tensor in tensors] != plan.names:
@@ -71,7 +73,6 @@ def _plain_row(plan: Plan, tensors: Tensors) -> Validated | None:
     """
     if not plan.is_plain or len(tensors) != len(plan.checks):
         return None
-    values: list[Any] = []
     for (name, datatype, kinds, low, high, known, missing), tensor in zip(plan.quick, tensors, strict=True):
         data = tensor.data
         if (
@@ -86,21 +87,28 @@ def _plain_row(plan: Plan, tensors: Tensors) -> Validated | None:
         if type(value) not in kinds:
             return None
         if value is None:
-            value = missing
-        elif low is not None:
+            continue
+        if low is not None:
             if not low <= value <= high:
                 return None
         elif value == missing or (known is not None and value not in known):
             return None
-        values.append(value)
+    return _row(plan, [tensor.data for tensor in tensors])  # type: ignore[misc]  # each of them is a list
+
+
+def _row(plan: Plan, columns: list[list[Any]]) -> Validated:
+    """Return the arrays of one row whose values were found to be good; each column is a list of one."""
     feed: dict[str, np.ndarray] = {}
     for dtype, places, names, pack, _, _, _ in plan.groups:
-        block = np.array([values[place] for place in places], dtype=dtype)
+        values = [columns[place][0] for place in places]
+        if None in values:
+            values = [plan.checks[p].missing if v is None else v for p, v in zip(places, values, strict=True)]
+        block = np.array(values, dtype=dtype)
         if pack:
             feed[pack] = block.reshape(1, -1)
         else:
             feed.update(zip(names, block.reshape(-1, 1, 1), strict=True))
-    return Validated(feed, 1, [tensor.data for tensor in tensors])  # type: ignore[misc]  # each of them is a list
+    return Validated(feed, 1, columns)
 
 
 # --- arrays ---------------------------------------------------------------------------------------------------------
