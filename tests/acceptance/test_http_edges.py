@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Self
 
 import pytest
@@ -140,6 +141,20 @@ def test_without_a_key_a_body_is_refused_before_it_is_sent(served):
         wire.send(head)
         status, headers, _ = wire.answer()
         assert (status, headers["www-authenticate"], headers["connection"]) == (401, "Bearer", "close")
+
+
+@pytest.mark.parametrize(("chunks", "status"), [(65_536, 200), (65_537, 413)])
+def test_41_a_body_of_more_chunks_than_the_bound_is_413(served, chunks: int, status: int):
+    server, churn = served
+    body = churn.body + b" " * (chunks - len(churn.body))
+    head = request(churn).partition(b"\r\n\r\n")[0]
+    head = head.replace(f"Content-Length: {len(churn.body)}".encode(), b"Transfer-Encoding: chunked")
+    with Wire(server) as wire:
+        wire.send(head + b"\r\n\r\n")
+        with suppress(ConnectionError):  # it need not read what comes after its answer
+            wire.send(b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n")
+        code, headers, _ = wire.answer()
+    assert (code, headers.get("trivet-error")) == (status, None if status == 200 else "BODY_TOO_LARGE")
 
 
 def test_a_body_over_the_bound_is_413_without_reading_it(served):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from django.db import DataError
 
 from tests.django.worlds import ready, record
 from trivet.control.predictions.models import Prediction, SpoolCursor
@@ -88,8 +89,13 @@ def test_a_record_of_another_release_is_kept_and_holds_nothing_up(spool: Spool, 
     assert kept.read_bytes() == b"\x93 not ours"
 
 
+@pytest.mark.parametrize("failure", [KeyError("strange"), DataError("a value that the database does not take")])
 def test_a_segment_that_cannot_be_shipped_does_not_stop_the_others(
-    spool: Spool, keeper: Keeper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    failure: Exception,
+    spool: Spool,
+    keeper: Keeper,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ):
     (version,) = ready()
     other = Spool(spool.folder.parent, "another", segment_bytes=4 * 1024 * 1024)
@@ -99,7 +105,7 @@ def test_a_segment_that_cannot_be_shipped_does_not_stop_the_others(
 
     def ship(records, **place):
         if any(r.model == "broken" for r in records):
-            raise KeyError("strange")
+            raise failure
         return real(records, **place)
 
     monkeypatch.setattr(keeping, "ship", ship)

@@ -115,8 +115,8 @@ def test_values_no_database_keeps_do_not_hold_up_the_log():
 
 def test_the_parameters_of_a_request_are_kept_with_each_of_its_rows_and_null_where_there_were_none():
     (version,) = ready()
-    ship([record(version, rows=2, parameters={"campaign": "spring\0", "route_key": "a", "cache": False})])
-    kept = {"campaign": "spring␀", "route_key": "a", "cache": False}
+    ship([record(version, rows=2, parameters={"campaign\0": "spring\0", "route_key": "a", "cache": False})])
+    kept = {"campaign␀": "spring␀", "route_key": "a", "cache": False}
     assert [row.parameters for row in Prediction.objects.all()] == [kept, kept]
     Prediction.objects.all().delete()
     ship([record(version)])

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-from django.db import Error as DatabaseFailure, connections
+from django.db import DataError, Error as DatabaseFailure, connections
 
 from trivet import conf
 from trivet.control.predictions.shipping import forget_segment, ship, shipped_offset
@@ -88,10 +88,10 @@ class Keeper:
                 continue
             try:
                 shipped += self._ship_segment(segment)
-            except DatabaseFailure as error:
-                self._wait_for_database(error)
-                return shipped
-            except Exception:
+            except Exception as error:
+                if isinstance(error, DatabaseFailure) and not isinstance(error, DataError):
+                    self._wait_for_database(error)
+                    return shipped
                 logger.exception("event=segment_not_shipped path=%s/%d", segment.worker, segment.number)
                 self._set_aside[segment.path] = time.monotonic() + SET_ASIDE_SECONDS
         self._tidy()

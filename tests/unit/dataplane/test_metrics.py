@@ -220,6 +220,16 @@ def test_a_full_disk_stops_no_prediction(root: Path, monkeypatch: pytest.MonkeyP
     assert meter.read() == {}
 
 
+def test_an_index_that_cannot_be_written_stops_no_prediction(root: Path):
+    meter = Meter(root, "a")
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, meter._sheet._index)
+    os.close(full)
+    meter.count("trivet_rows_total", "churn", "1")
+    meter.count("trivet_rows_total", "churn", "2")
+    assert meter.read() == {}
+
+
 def test_what_a_power_cut_left_is_passed_over(root: Path):
     Meter(root, "a").count("trivet_rows_total", "churn", "1", by=3)
     index = next(root.glob("a.index"))

@@ -302,6 +302,14 @@ def test_an_optional_input_whose_datatype_has_no_missing_value_cannot_be_left_ou
         validate_rows(plan, [{"a": 1}], "m")
 
 
+def test_what_is_left_out_is_measured_before_it_is_filled_in():
+    picture = Input(name="p", datatype="FP32", shape=(-1, 2048, 2048, 1024), optional=True, nullable=True)
+    plan = Plan(Signature(inputs=(*OPTIONAL.inputs[:1], picture), outputs=()), 10)
+    with pytest.raises(InvalidRequest, match="elements; one request takes at most") as refused:
+        validate(plan, [column("a", "FP64", 1.0)], "m")
+    assert refused.value.code == "TOO_MANY"
+
+
 def test_a_matrix_is_taken_flat_or_nested_and_by_its_columns_names():
     matrix = Signature(inputs=(Input(name="X", datatype="FP32", shape=(-1, 2), columns=("w", "h")),), outputs=())
     plan = Plan(matrix, 10)

@@ -210,7 +210,7 @@ def _without_nul(value: Any) -> Any:
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, dict):
-        return {name: _without_nul(element) for name, element in value.items()}
+        return {_without_nul(name): _without_nul(element) for name, element in value.items()}
     if isinstance(value, list | tuple):
         return [_without_nul(element) for element in value]
     return value

@@ -22,6 +22,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 BODY_GRACE_SECONDS = 5.0  # a body may start this slowly
 BODY_BYTES_PER_SECOND = 1024  # and must then arrive at this rate
+MAX_CHUNKS = 65_536  # of a body, however small they are
 BODY_SECONDS = 30.0  # and be complete by then
 LARGE_BYTES = 1024 * 1024  # a body of more is decoded, checked and answered in a thread
 CLOSE_BEYOND_DIGITS = 4  # an unread body whose length has more digits is not waited for: the connection closes
@@ -116,7 +117,8 @@ def _is_text(scope: Scope) -> bool:
 async def read_body(receive: Receive, limit: int) -> bytes:
     """Return the whole body.
 
-    Raises `TooLarge` beyond `limit` bytes, `InvalidRequest` (BODY_TIMEOUT) when it comes too slowly, `ClientGone`.
+    Raises `TooLarge` beyond `limit` bytes or `MAX_CHUNKS` pieces, `InvalidRequest` (BODY_TIMEOUT) when it comes too slowly,
+    `ClientGone`.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -141,6 +143,8 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         if not message.get("more_body"):
             return b"".join([*parts, part]) if parts else part
         parts.append(part)
+        if len(parts) > MAX_CHUNKS:
+            raise TooLarge(f"the body came in over {MAX_CHUNKS} pieces; send larger ones.")
 
 
 async def _send(response: Response, send: Send) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from trivet.core.errors import InvalidRequest, TrivetError, Unavailable
-from trivet.dataplane.frontends.asgi import BODY_BYTES_PER_SECOND, BODY_GRACE_SECONDS, BODY_SECONDS
+from trivet.dataplane.frontends.asgi import BODY_BYTES_PER_SECOND, BODY_GRACE_SECONDS, BODY_SECONDS, MAX_CHUNKS
 from trivet.dataplane.frontends.paths import is_prediction_path
 from trivet.dataplane.frontends.rest import Exchange, Headers, Response, read_headers
 from trivet.dataplane.frontends.slow_lane import LaneFull, SlowLane
@@ -49,6 +49,7 @@ class DirectProtocol(HttpToolsProtocol):
         self._has_begun = False  # a head has, and is not complete
         self._is_head_done = False
         self._head_bytes = 0
+        self._chunks = 0
         self._head_error: TrivetError | None = None
         self._since = 0.0  # when what is waited for began: a head, a body, or nothing
 
@@ -136,6 +137,7 @@ class DirectProtocol(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._head_bytes = 0
+        self._chunks = 0
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -171,6 +173,11 @@ class DirectProtocol(HttpToolsProtocol):
         self._refusal = exchange.begin()
         self._body = []
         self._since = self.loop.time()
+
+    def on_chunk_header(self) -> None:
+        self._chunks += 1
+        if self._chunks > MAX_CHUNKS + 1:  # the last one is empty
+            self._stop(f"the body came in over {MAX_CHUNKS} chunks; send larger ones.", "BODY_TOO_LARGE")
 
     def on_body(self, body: bytes) -> None:
         if self._exchange is not None:

@@ -20,7 +20,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 logger = logging.getLogger(__name__)
 
@@ -54,10 +54,22 @@ class Sheet:
                 self._map(max(PART_BYTES, -(-length * SLOT_BYTES // PART_BYTES) * PART_BYTES))
             start = len(self._part) - self._left
             if self._is_seen:
-                line = json.dumps([kind, *labels, self._next - self._left, length], ensure_ascii=False)
-                os.write(self._index, f"{line}\n".encode())
+                self._name([kind, *labels, self._next - self._left, length])
             self._left -= length
             return self._part[start : start + length]
+
+    def _name(self, run: list[Any]) -> None:  # Any: words, then two numbers
+        """Say in the index where a run lies. On a full disk it stays unnamed, and is tried no more."""
+        line = f"{json.dumps(run, ensure_ascii=False)}\n".encode()
+        try:
+            written = os.write(self._index, line)
+        except OSError as error:
+            written, reason = 0, error.strerror
+        else:
+            reason = "short write"
+        if written != len(line):
+            self._is_seen = False
+            logger.warning("event=not_counted_on_disk error=%s", reason)
 
     def close(self) -> None:
         """Give the lock up: what was counted is folded into the host's by whoever looks next."""

@@ -210,6 +210,7 @@ def _in_order(plan: Plan, tensors: Tensors, model: str) -> list[Tensor | RawTens
         raise too_many_rows(rows, plan, model)
     for check in missing:
         shape = [rows if size == -1 and not place else max(size, 1) for place, size in enumerate(check.spec.shape)]
+        _check_total(math.prod(shape), model)
         given[check.name] = Tensor(check.name, shape, check.datatype, [None] * math.prod(shape))
     return [given[name] for name in plan.names]
 
@@ -233,9 +234,15 @@ def _rows(plan: Plan, tensors: Tensors, model: str) -> int:
     rows = max(rows, 0) if plan.signature.has_rows else 1
     if rows > plan.max_rows:
         raise too_many_rows(rows, plan, model)
-    if total > MAX_ELEMENTS:
-        raise InvalidRequest(f"{model}: {total} elements; one request takes at most {MAX_ELEMENTS}.", code="TOO_MANY")
+    _check_total(total, model)
     return rows
+
+
+def _check_total(elements: int, model: str) -> None:
+    if elements > MAX_ELEMENTS:
+        raise InvalidRequest(
+            f"{model}: {elements} elements; one request takes at most {MAX_ELEMENTS}.", code="TOO_MANY"
+        )
 
 
 def too_many_rows(rows: int, plan: Plan, model: str) -> InvalidRequest:
