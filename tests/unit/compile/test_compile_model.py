@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import IsolationForest, RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -230,11 +229,9 @@ def test_what_is_no_fitted_estimator_is_refused(model, reason):
     [
         (DummyClassifier(), "same for every row"),
         (KNeighborsClassifier(), "Native runtimes"),
-        (KMeans(2, n_init=1), "later release"),
-        (IsolationForest(n_estimators=5), "later release"),
         (make_pipeline(FunctionTransformer(lambda x: x * 2), LogisticRegression()), "before the model is asked"),
     ],
-    ids=["constant", "neighbours", "cluster", "outlier", "lambda"],
+    ids=["constant", "neighbours", "lambda"],
 )
 def test_what_cannot_be_compiled_is_refused_and_the_way_out_named(model, reason):
     x = np.random.default_rng(0).normal(size=(ROWS, 3))

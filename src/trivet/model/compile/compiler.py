@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -21,12 +21,12 @@ from trivet.model.compile.checks import check_graph
 from trivet.model.compile.converters.answers import Answer
 from trivet.model.compile.fields import Layout, layout_of
 from trivet.model.compile.graph import OPSETS, Graph
-from trivet.model.compile.original import Answers, Original, check_fitted
+from trivet.model.compile.original import Answers, Original, Target, as_answers, check_fitted
 from trivet.model.compile.parity import ROWS_TO_CALL_CONSTANT, check_tolerance, check_varies, run_gate
 from trivet.model.compile.recipe import emit
 from trivet.model.compile.report import DEFAULT_TOLERANCE, ParityReport, Speed
 from trivet.model.compile.rows import gate_rows
-from trivet.model.compile.signature import observe, outputs_of, signature_of
+from trivet.model.compile.signature import observe, signature_of
 from trivet.model.compile.speed import measure
 from trivet.model.compile.synthetic import synthetic_sample
 from trivet.model.runtimes.onnx import MODEL_FILE, OnnxRuntime
@@ -71,20 +71,14 @@ def compile_model(
     >>> compiled.parity.line()  # doctest: +SKIP
     'parity on 4312 rows: max |difference| 3e-7, 0 decisions differ'
     """
-    check_tolerance(tolerance)
-    check_fitted(model)
-    is_synthetic = sample is None
-    layout, frame = layout_of(model, synthetic_sample(model) if sample is None else sample)
-    original = Original(model, takes_matrix=layout.is_matrix)
-    _check_labels(original, labels)
-    first = _first_answers(original, frame)
+    given = prepare(model, sample=sample, labels=labels, tolerance=tolerance)
+    original, frame, targets = given.original, given.frame, given.targets
 
     graph = Graph()
-    answer = emit(graph, model, layout.table())
-    layout = observe(original, layout, frame, graph.categories)
-    width = first.shape[1]
-    signature = signature_of(original, layout, frame, width)
-    data = _model_bytes(graph, original, answer, layout, width)
+    answer = emit(graph, model, given.layout.table())
+    layout = observe(original, given.layout, frame, graph.categories)
+    signature = signature_of(original, layout, frame, given.first)
+    data = _model_bytes(graph, original, answer, layout, targets)
     facts = check_graph(data, signature, layout.packs())
 
     runtime = OnnxRuntime.load(_draft(signature, layout, data))
@@ -92,11 +86,10 @@ def compile_model(
 
     def shipped(rows: pd.DataFrame) -> Answers:
         found = dict(zip(names, runtime.run(layout.feed(rows), names), strict=True))
-        values = found[original.output_name]
-        return Answers(values.reshape(len(rows), -1), found.get("label"))
+        return as_answers(targets, found, len(rows))
 
     rows = gate_rows(layout, frame, graph.splits)
-    parity = run_gate(original, shipped, layout, rows, tolerance=tolerance, synthetic=is_synthetic)
+    parity = run_gate(original, shipped, layout, rows, tolerance=tolerance, synthetic=given.is_synthetic)
     one_row = layout.feed(frame.head(1))
     speed = measure(original, frame, lambda tensors: runtime.run(tensors, names), one_row)
 
@@ -125,6 +118,41 @@ def compile_model(
     return Compiled(bundle, parity, speed)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A fitted estimator that answered its sample: what compiling it, or serving it as it is, begins with."""
+
+    original: Original
+    layout: Layout
+    frame: pd.DataFrame  # the sample, in the layout
+    is_synthetic: bool
+    first: Answers  # to the first rows of the sample
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What the model says of a row."""
+        return self.original.targets(self.first)
+
+
+def prepare(
+    model: Any,
+    *,
+    sample: pd.DataFrame | np.ndarray | None = None,
+    labels: Any = None,
+    tolerance: float = DEFAULT_TOLERANCE,
+) -> Prepared:
+    """Return fitted `model` with its sample, after it answered the first rows; the arguments are `compile_model`'s.
+
+    Raises `CompileError` for what can be served in no way: not fitted, a sample that does not fit, a constant answer.
+    """
+    check_tolerance(tolerance)
+    check_fitted(model)
+    layout, frame = layout_of(model, synthetic_sample(model) if sample is None else sample)
+    original = Original(model, takes_matrix=layout.is_matrix)
+    _check_labels(original, labels)
+    return Prepared(original, layout, frame, sample is None, _first_answers(original, frame))
+
+
 def environment() -> dict[str, str]:
     """Return the versions of what compiles here, which the manifest records."""
     versions = {"python": ".".join(platform.python_version_tuple()[:2]), "trivet": trivet.__version__}
@@ -145,18 +173,18 @@ def source_of(model: Any) -> dict[str, Any]:
     }
 
 
-def _first_answers(original: Original, frame: pd.DataFrame) -> np.ndarray:
-    """Return the original's values for the first sample rows, so that what cannot be served is refused at once."""
+def _first_answers(original: Original, frame: pd.DataFrame) -> Answers:
+    """Return the original's answers to the first sample rows, so that what cannot be served is refused at once."""
     rows = frame.head(SAMPLE_ROWS)
     try:
-        values = original.answers(rows).values
+        answers = original.answers(rows)
     except CompileError:
         raise
     except Exception as error:
         raise CompileError(f"the original itself refuses the sample: {error}") from error
     if len(rows) >= ROWS_TO_CALL_CONSTANT:
-        check_varies(values)
-    return values
+        check_varies(answers)
+    return answers
 
 
 def _check_labels(original: Original, labels: Any) -> None:
@@ -171,23 +199,29 @@ def _check_labels(original: Original, labels: Any) -> None:
         )
 
 
-def _model_bytes(graph: Graph, original: Original, answer: Answer, layout: Layout, width: int) -> bytes:
-    shown = {
-        "label": answer.label,
-        "probabilities": answer.probabilities,
-        "scores": answer.scores,
-        "prediction": answer.prediction,
-    }
-    if answer.prediction is not None:
-        shown["prediction"] = graph.add("Reshape", answer.prediction, graph.constant([-1], np.int64))
+def _model_bytes(graph: Graph, original: Original, answer: Answer, layout: Layout, targets: Sequence[Target]) -> bytes:
+    name = type(original.model).__name__
+    if len(targets) > 1 and targets[0].labels is not None and len(answer.targets) != len(targets):
+        raise CompileError(f"several outputs in one {name} cannot be compiled.")
     outputs = {}
-    for output in outputs_of(original, width):
-        tensor = shown[output.name]
-        if tensor is None:
-            raise CompileError(f"{type(original.model).__name__} was converted without its {output.name}.")
-        outputs[output.name] = (tensor, output.datatype, output.shape)
+    for place, target in enumerate(targets):
+        given = answer.targets[place] if answer.targets else answer
+        for output in target.outputs:
+            tensor = getattr(given, output.name.removesuffix(target.suffix))
+            if tensor is None:
+                raise CompileError(f"{name} was converted without its {output.name}.")
+            if target.is_flat and output.datatype == "FP64":
+                tensor = _flat(graph, tensor, None if len(targets) == 1 else place)
+            outputs[output.name] = (tensor, output.datatype, output.shape)
     data: bytes = graph.model(layout.graph_inputs(), outputs).SerializeToString(deterministic=True)
     return data
+
+
+def _flat(graph: Graph, tensor: str, column: int | None) -> str:
+    """Return a column of `tensor`, its only one or that of one target, in the shape (rows,)."""
+    if column is not None:
+        tensor = graph.add("Gather", tensor, graph.constant([column], np.int64), axis=1)
+    return graph.add("Reshape", tensor, graph.constant([-1], np.int64))
 
 
 def _draft(signature: Signature, layout: Layout, data: bytes) -> Bundle:

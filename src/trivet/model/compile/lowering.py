@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sklearn import model_selection, semi_supervised
+from sklearn import model_selection, pipeline, semi_supervised
 
 _FITTED_INSIDE: dict[type, str] = {
     model_selection.GridSearchCV: "best_estimator_",
@@ -19,6 +19,14 @@ def unwrapped(model: Any) -> Any:
     while (attribute := _attribute_of(model)) and hasattr(model, attribute) and seen < MOST_WRAPPERS:
         model = getattr(model, attribute)
         seen += 1
+    return model
+
+
+def final_estimator(model: Any) -> Any:
+    """Return the estimator that gives the answer: inside wrappers, the last step of a pipeline."""
+    model = unwrapped(model)
+    while isinstance(model, pipeline.Pipeline) and model.steps:
+        model = unwrapped(model.steps[-1][1])
     return model
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import pandas as pd
 
 from trivet.core.errors import CompileError, ParityFailed
 from trivet.model.compile.fields import Layout
-from trivet.model.compile.original import Answers, Original
+from trivet.model.compile.original import DISTANCES, Answers, Original, Target
 from trivet.model.compile.report import MOST_TOLERANCE, ParityReport
 from trivet.model.compile.rows import GateRows
 
@@ -34,9 +34,10 @@ def check_tolerance(tolerance: float) -> None:
         raise CompileError(f"tolerance {tolerance:g} is outside what is allowed: above 0, at most {MOST_TOLERANCE:g}.")
 
 
-def check_varies(values: np.ndarray) -> None:
-    """Raise `CompileError` when all rows of `values`, shape (rows, k), are the same: a model that decides nothing."""
-    if np.all(values == values[0]):
+def check_varies(answers: Answers) -> None:
+    """Raise `CompileError` when all rows of `answers` are the same: a model that decides nothing."""
+    labels = answers.labels
+    if np.all(answers.values == answers.values[0]) and (labels is None or np.all(labels == labels[0])):
         raise CompileError("constant output: it answers the same for every row of the sample. Nothing to serve.")
 
 
@@ -57,7 +58,8 @@ def run_gate(
     if shipped.values.shape != native.values.shape:
         raise CompileError(f"the graph answers {shipped.values.shape[1]} values a row, not {native.values.shape[1]}.")
     difference, allowed = _differences(native.values, shipped.values, original, sample_rows, tolerance)
-    label_off, ties = _label_differences(native, shipped, original.threshold, tolerance)
+    targets = original.targets(native)
+    label_off, ties = _label_differences(targets, native, shipped, original.threshold, tolerance)
     bad = (difference > allowed) | label_off
     report = ParityReport(
         rows=len(frame),
@@ -99,7 +101,8 @@ def _native_answers(original: Original, rows: GateRows) -> tuple[np.ndarray, Ans
             places.append(part)
             answers.append(answer)
     labels = None if answers[0].labels is None else np.concatenate([a.labels for a in answers if a.labels is not None])
-    return np.concatenate(places), Answers(np.concatenate([a.values for a in answers]), labels), cut
+    values = np.concatenate([a.values for a in answers])
+    return np.concatenate(places), Answers(values, labels, answers[0].widths), cut
 
 
 def _asked(original: Original, rows: GateRows, places: np.ndarray) -> list[tuple[np.ndarray, Answers]]:
@@ -122,9 +125,13 @@ def _check_native(original: Original, frame: pd.DataFrame, native: Answers, samp
     if not np.isfinite(own).all():
         place = int(np.flatnonzero(~np.isfinite(own).all(axis=1))[0])
         raise CompileError(f"the original answers NaN or infinity to row {place} of the sample.")
-    check_varies(own if sample_rows >= ROWS_TO_CALL_CONSTANT else native.values)
-    again = original.answers(frame.head(min(sample_rows, CHUNK_ROWS)))
-    if not np.allclose(again.values, own[: len(again.values)], rtol=0, atol=1e-12):
+    check_varies(native.take(np.arange(sample_rows)) if sample_rows >= ROWS_TO_CALL_CONSTANT else native)
+    asked = np.arange(min(sample_rows, CHUNK_ROWS))
+    again, before = original.answers(frame.iloc[asked]), native.take(asked)
+    is_same = np.allclose(again.values, before.values, rtol=NOISE, atol=NOISE)
+    if again.labels is not None and before.labels is not None:
+        is_same = is_same and bool((again.labels == before.labels).all())
+    if not is_same:
         raise CompileError("the original contradicts itself: asked twice, it answers the same rows differently.")
 
 
@@ -132,7 +139,9 @@ def _differences(
     native: np.ndarray, shipped: np.ndarray, original: Original, sample_rows: int, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the largest difference of each row and what is allowed there: T(1 + |a|), or T(sd + |a|) for a prediction."""
-    unit = 1.0 if original.task != "regression" else float(native[: max(sample_rows, 1)].std())
+    if native.shape[1] == 0:  # a label alone
+        return np.zeros(len(native)), np.zeros(len(native))
+    unit = 1.0 if original.task != "regression" else native[: max(sample_rows, 1)].std(axis=0)
     with np.errstate(invalid="ignore"):
         off = np.abs(native - shipped)
     same = (native == shipped) | (np.isnan(native) & np.isnan(shipped))
@@ -144,19 +153,31 @@ def _differences(
 
 
 def _label_differences(
-    native: Answers, shipped: Answers, threshold: float | None, tolerance: float
+    targets: Sequence[Target], native: Answers, shipped: Answers, threshold: float | None, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the decision differs, and where it only differs because the original's best two are a tie (within 2T)."""
+    """Return where a decision differs, and where one only differs because the original's best two are a tie (within 2T)."""
+    off, ties = np.zeros(len(native.values), bool), np.zeros(len(native.values), bool)
     if native.labels is None or shipped.labels is None:
-        none = np.zeros(len(native.values), bool)
-        return none, none
-    differs = native.labels != shipped.labels
-    if threshold is not None or native.values.shape[1] == 1:
-        close = np.abs(native.values[:, -1] - (threshold or 0.0)) <= tolerance
+        return off, ties
+    one, other = (answers.labels.reshape(len(off), -1) for answers in (native, shipped) if answers.labels is not None)
+    for place, target in enumerate(targets):
+        differs = one[:, place] != other[:, place]
+        close = _is_tie(target, native.values[:, target.columns], threshold, tolerance)
+        off |= differs & ~close
+        ties |= differs & close
+    return off, ties & ~off
+
+
+def _is_tie(target: Target, values: np.ndarray, threshold: float | None, tolerance: float) -> np.ndarray:
+    """Return where `target`'s decision hangs on less than the tolerance; nowhere without numbers to tell by."""
+    if target.width == 0 or target.labels is None:
+        return np.zeros(len(values), bool)
+    if threshold is not None or target.width == 1:
+        near: np.ndarray = np.abs(values[:, -1] - (threshold or 0.0)) <= tolerance
     else:
-        best = np.sort(native.values, axis=1)
-        close = best[:, -1] - best[:, -2] <= 2 * tolerance
-    return differs & ~close, differs & close
+        best = np.sort(-values if target.numbers == DISTANCES else values, axis=1)
+        near = best[:, -1] - best[:, -2] <= 2 * tolerance
+    return near
 
 
 @dataclass(frozen=True)
@@ -178,13 +199,15 @@ class _Compared:
 
     def _row(self, place: int) -> dict[str, Any]:
         native, shipped = self.native.values[place], self.shipped.values[place]
-        with np.errstate(invalid="ignore"):
-            column = int(np.argmax(np.nan_to_num(np.abs(native - shipped), nan=np.inf)))
+        column = None
+        if native.size:
+            with np.errstate(invalid="ignore"):
+                column = int(np.argmax(np.nan_to_num(np.abs(native - shipped), nan=np.inf)))
         row = {
             "row": place,
             "kind": str(self.kinds[place]),
-            "native": float(native[column]),
-            "compiled": float(shipped[column]),
+            "native": None if column is None else float(native[column]),
+            "compiled": None if column is None else float(shipped[column]),
             "difference": float(self.difference[place]),
             "inputs": {name: _bare(self.frame[name].iloc[place]) for name in self.layout.names},
         }
@@ -195,6 +218,8 @@ class _Compared:
 
 
 def _bare(value: Any) -> Any:
+    if isinstance(value, np.ndarray):  # the labels of several targets
+        return ", ".join(str(_bare(label)) for label in value.tolist())
     plain = value.item() if isinstance(value, np.generic) else value
     return None if plain is None or (isinstance(plain, float) and np.isnan(plain)) else plain
 

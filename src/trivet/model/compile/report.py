@@ -88,7 +88,9 @@ def two_digits(value: float) -> float:
 
 def _failure(failed: int, rows: int, worst: tuple[dict[str, Any], ...], tolerance: float) -> str:
     first = worst[0]
-    answers = "native {}, compiled {}".format(*_told_apart(first["native"], first["compiled"]))
+    answers = "the labels"
+    if first["native"] is not None:
+        answers = "native {}, compiled {}".format(*_told_apart(first["native"], first["compiled"]))
     if first["native_label"] != first["compiled_label"] if "native_label" in first else False:
         answers += f" ({first['native_label']!r} became {first['compiled_label']!r})"
     return f"parity failed on {failed} of {rows} rows: row {first['row']}, {answers}, tolerance {_short(tolerance)}."

@@ -11,7 +11,7 @@ import pandas as pd
 
 from trivet.core.signature import Input, Output, Signature
 from trivet.model.compile.fields import MATRIX, WORDS, Field, Layout
-from trivet.model.compile.original import Original
+from trivet.model.compile.original import PROBABILITIES, Answers, Original
 
 MOST_CATEGORIES = 10_000
 ROWS_ASKED = 5  # sample rows that are repeated with one value changed
@@ -40,31 +40,26 @@ def _with_words(
     return replace(words, rejects_unknown=not _is_accepted(original, layout, sample, words, UNSEEN))
 
 
-def signature_of(original: Original, layout: Layout, sample: pd.DataFrame, width: int) -> Signature:
-    """Return the signature; `width` is the number of columns of the model's values."""
+def signature_of(original: Original, layout: Layout, sample: pd.DataFrame, answers: Answers) -> Signature:
+    """Return the signature of an original that gave `answers` to some rows."""
     return Signature(
         inputs=_inputs(layout, sample),
-        outputs=outputs_of(original, width),
+        outputs=outputs_of(original, answers),
         task=original.task,
         threshold=_shown_threshold(original),
     )
 
 
 def _shown_threshold(original: Original) -> float | None:
-    return original.threshold if original.output_name == "probabilities" else None
+    return original.threshold if original.numbers == PROBABILITIES else None
 
 
-def outputs_of(original: Original, width: int) -> tuple[Output, ...]:
-    """Return the outputs: label and probabilities or scores of a classifier, the prediction of a regressor."""
-    if original.classes is None:
-        return (Output(name="prediction", datatype="FP64", shape=(-1,)),)
-    names = original.class_names
-    shown = names if width == len(names) else names[-width:]
-    kind = "BYTES" if original.label_dtype.kind == "O" else "INT64"
-    return (
-        Output(name="label", datatype=kind, shape=(-1,), classes=names),
-        Output(name=original.output_name, datatype="FP64", shape=(-1, width), classes=shown),
-    )
+def outputs_of(original: Original, answers: Answers) -> tuple[Output, ...]:
+    """Return the outputs: label and numbers of a classifier, outlier detector or cluster model, predictions of a regressor.
+
+    Several targets have one output each, suffixed `_0`, `_1` and so on.
+    """
+    return tuple(output for target in original.targets(answers) for output in target.outputs)
 
 
 def _inputs(layout: Layout, sample: pd.DataFrame) -> tuple[Input, ...]:

@@ -15,14 +15,18 @@ from trivet.model.compile.graph import Graph
 class Answer:
     """The tensors of one estimator's answer, all FP64 but `label`.
 
-    `prediction` has shape (rows, 1), `probabilities` (rows, classes), `scores` (rows, classes) or, for two classes,
-    (rows, 1): the score of the second. `label` has shape (rows,) and the datatype of `class_labels`.
+    `prediction` has shape (rows, 1), or (rows, targets). `probabilities` have (rows, classes), `scores` (rows, classes) or,
+    for two classes and for outliers, (rows, 1): the score of the second, or of being no outlier. `distances` of a cluster
+    model have (rows, clusters). `label` has shape (rows,) and the datatype of `class_labels`; of outliers it is -1 or 1
+    and of clusters their number, INT64. Several targets with classes have an answer each, in `targets`, and nothing else.
     """
 
     prediction: str | None = None
     probabilities: str | None = None
     scores: str | None = None
+    distances: str | None = None
     label: str | None = None
+    targets: tuple[Answer, ...] = ()
 
 
 def class_labels(classes: Any) -> np.ndarray:
