@@ -15,7 +15,8 @@ TrivetError
 ├── InternalError             a defect of ours; never the caller's or the model's doing
 ├── BundleError               a bundle on disk is not what its digest says, or cannot be read
 └── CompileError              a trained object cannot become a bundle
-    └── ParityFailed          it could, but would answer differently
+    ├── ParityFailed          it could, but would answer differently
+    └── SlowerCompiled        it could, but would answer later
 
 Each carries `code`, a word of the closed catalogue (protocol, section 8), and a message that names the value, the
 place and the remedy. `protocol/` turns codes into statuses, once.
@@ -163,6 +164,14 @@ class ParityFailed(CompileError):
     def __init__(self, message: str, worst: Sequence[dict[str, Any]] = ()) -> None:
         super().__init__(message)
         self.worst = tuple(worst)
+
+
+class SlowerCompiled(CompileError):
+    """The compiled graph is right but slower than the original; `compiled` is what it became, for whoever has no other way."""
+
+    def __init__(self, message: str, compiled: Any = None) -> None:
+        super().__init__(message)
+        self.compiled = compiled
 
 
 def quoted(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 import trivet
-from trivet.core.errors import CompileError
+from trivet.core.errors import CompileError, SlowerCompiled
 from trivet.core.signature import Signature
 from trivet.model.bundle.bundle import Bundle, make_bundle
 from trivet.model.bundle.manifest import Manifest
@@ -27,7 +28,7 @@ from trivet.model.compile.recipe import emit
 from trivet.model.compile.report import DEFAULT_TOLERANCE, ParityReport, Speed
 from trivet.model.compile.rows import gate_rows
 from trivet.model.compile.signature import observe, signature_of
-from trivet.model.compile.speed import measure
+from trivet.model.compile.speed import is_slower, measure, slower_sentence
 from trivet.model.compile.synthetic import synthetic_sample
 from trivet.model.runtimes.onnx import MODEL_FILE, OnnxRuntime
 
@@ -65,7 +66,8 @@ def compile_model(
     relative to 1 + its size; at most 1e-3. `source` is added to what the manifest says of the origin.
 
     The same object and sample give the same digest. Takes 0.1 to some 60 seconds and one core. Raises `CompileError`
-    when it cannot be compiled and `ParityFailed`, with the worst rows, when the compiled answers differ.
+    when it cannot be compiled, `ParityFailed`, with the worst rows, when the compiled answers differ, and
+    `SlowerCompiled`, with what it became, when the original answers a row sooner even from a model worker.
 
     >>> compiled = compile_model(pipeline, sample=train.head(500))  # doctest: +SKIP
     >>> compiled.parity.line()  # doctest: +SKIP
@@ -90,8 +92,7 @@ def compile_model(
 
     rows = gate_rows(layout, frame, graph.splits)
     parity = run_gate(original, shipped, layout, rows, tolerance=tolerance, synthetic=given.is_synthetic)
-    one_row = layout.feed(frame.head(1))
-    speed = measure(original, frame, lambda tensors: runtime.run(tensors, names), one_row)
+    speed = measure(original, frame, lambda rows: partial(runtime.run, layout.feed(rows), names))
 
     kept = frame.head(SAMPLE_ROWS)
     tensors = layout.tensors(kept)
@@ -115,7 +116,10 @@ def compile_model(
         sample_rows=len(kept),
     )
     bundle = make_bundle(manifest, {MODEL_FILE: data, SAMPLE_NAME: encode_sample(signature, tensors, answers)})
-    return Compiled(bundle, parity, speed)
+    compiled = Compiled(bundle, parity, speed)
+    if is_slower(speed):
+        raise SlowerCompiled(slower_sentence(speed), compiled)
+    return compiled
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ def prepare(
     layout, frame = layout_of(model, synthetic_sample(model) if sample is None else sample)
     original = Original(model, takes_matrix=layout.is_matrix)
     _check_labels(original, labels)
-    return Prepared(original, layout, frame, sample is None, _first_answers(original, frame))
+    return Prepared(original, layout, frame, sample is None, first_answers(original, frame))
 
 
 def environment() -> dict[str, str]:
@@ -173,7 +177,7 @@ def source_of(model: Any) -> dict[str, Any]:
     }
 
 
-def _first_answers(original: Original, frame: pd.DataFrame) -> Answers:
+def first_answers(original: Original, frame: pd.DataFrame) -> Answers:
     """Return the original's answers to the first sample rows, so that what cannot be served is refused at once."""
     rows = frame.head(SAMPLE_ROWS)
     try:
