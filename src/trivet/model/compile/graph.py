@@ -14,6 +14,7 @@ OPSETS = {"": 21, "ai.onnx.ml": 3}
 IR_VERSION = 10
 GRAPH_NAME = "trivet"
 ML = "ai.onnx.ml"
+TOKENISER = "com.microsoft"  # imported only by graphs that split texts
 
 ELEMENT_TYPES: dict[str, int] = {
     "FP64": TensorProto.DOUBLE,
@@ -110,9 +111,10 @@ class Graph:
             [_value(name, datatype, shape) for name, (_, datatype, shape) in outputs.items()],
             [c for c in self._constants.values() if c.name in read],
         )
+        versions = OPSETS | ({TOKENISER: 1} if any(node.domain == TOKENISER for node in nodes) else {})
         return helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid(domain, version) for domain, version in OPSETS.items()],
+            opset_imports=[helper.make_opsetid(domain, version) for domain, version in versions.items()],
             ir_version=IR_VERSION,
             producer_name="trivet",
         )

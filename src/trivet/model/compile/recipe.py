@@ -13,16 +13,38 @@ import numpy as np
 from sklearn import compose, pipeline
 
 from trivet.model.compile.columns import Table, matrix, select, side_by_side
-from trivet.model.compile.converters import boosters, ensembles, linear, sklearn_trees
+from trivet.model.compile.converters import (
+    boosters,
+    clusters,
+    ensembles,
+    isotonic,
+    kernels,
+    linear,
+    outliers,
+    quantities,
+    sklearn_trees,
+    steps,
+    text,
+)
 from trivet.model.compile.converters.answers import Answer
-from trivet.model.compile.converters.steps import TRANSFORMERS, numbers_by_stock
+from trivet.model.compile.converters.steps import numbers_by_stock
 from trivet.model.compile.converters.stock import emit_stock
 from trivet.model.compile.graph import Graph
 from trivet.model.compile.lowering import unwrapped
 
 Emitter = Callable[[Graph, Any, Table], Answer]
 
-EMITTERS: dict[type, Emitter] = {**sklearn_trees.EMITTERS, **linear.EMITTERS}
+Transformer = Callable[[Graph, Any, Table], Table]
+
+EMITTERS: dict[type, Emitter] = {
+    **sklearn_trees.EMITTERS,
+    **linear.EMITTERS,
+    **isotonic.EMITTERS,
+    **kernels.EMITTERS,
+    **outliers.EMITTERS,
+    **clusters.EMITTERS,
+}
+TRANSFORMERS: dict[type, Transformer] = {**steps.TRANSFORMERS, **quantities.TRANSFORMERS, **text.TRANSFORMERS}
 
 
 def emit(graph: Graph, model: Any, table: Table) -> Answer:

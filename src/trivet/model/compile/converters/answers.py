@@ -68,3 +68,43 @@ def classification(
 def two_classes(graph: Graph, second: str) -> str:
     """Return probabilities (rows, 2) from `second`, the second class's, of shape (rows, 1)."""
     return graph.add("Concat", graph.add("Sub", graph.constant(1.0, np.float64), second), second, axis=1)
+
+
+def label_is_set(graph: Graph, values: str, place: int, threshold: float, *, are_probabilities: bool = True) -> Answer:
+    """Return the answer of one label of several: 1 where column `place` of `values` lies above `threshold`, else 0."""
+    column = graph.add("Gather", values, graph.constant([place], np.int64), axis=1)
+    flat = graph.add("Reshape", column, graph.constant([-1], np.int64))
+    label = graph.cast(graph.add("Greater", flat, graph.constant(threshold, np.float64)), "INT64")
+    if are_probabilities:
+        return Answer(probabilities=two_classes(graph, column), label=label)
+    return Answer(scores=column, label=label)
+
+
+def votes_of_pairs(graph: Graph, second: str, classes: int) -> str:
+    """Return how many pairs of classes each class wins; `second` is 1 where a pair's second class does and 0 elsewhere.
+
+    Pairs are in the order (0, 1), (0, 2), ..., (1, 2); both tensors are FP64, with a column for each pair or class.
+    """
+    towards = _towards(classes)
+    won = graph.add("MatMul", second, graph.constant(towards))  # as a second class, less those lost as a first one
+    return graph.add("Add", won, graph.constant((towards < 0).sum(axis=0).astype(np.float64).reshape(1, -1)))
+
+
+def pairs_as_scores(graph: Graph, votes: str, confidences: str, classes: int) -> str:
+    """Return one score a class: its `votes`, and less than a vote of confidence. The formula is scikit-learn's.
+
+    `confidences` says for each pair how much speaks for the second class.
+    """
+    sums = graph.add("MatMul", confidences, graph.constant(_towards(classes)))
+    bound = graph.add("Add", graph.add("Abs", sums), graph.constant(1.0, np.float64))
+    share = graph.add("Div", sums, graph.add("Mul", bound, graph.constant(3.0, np.float64)))
+    return graph.add("Add", votes, share)
+
+
+def _towards(classes: int) -> np.ndarray:
+    """Return -1 for the first class of a pair and 1 for the second, shape (pairs, classes)."""
+    pairs = [(i, j) for i in range(classes) for j in range(i + 1, classes)]
+    towards = np.zeros((len(pairs), classes))
+    for place, (i, j) in enumerate(pairs):
+        towards[place, i], towards[place, j] = -1.0, 1.0
+    return towards

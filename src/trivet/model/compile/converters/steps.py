@@ -245,35 +245,45 @@ def _look_up(graph: Graph, column: Block, lookup: dict[Any, int], *, default: in
 
 def ordinal_encoder(graph: Graph, step: Any, table: Table) -> Table:
     """The code that the fitted encoder gives, for every category, for an unseen one and for a missing one."""
+    return _encoded(graph, step, table, 1)
+
+
+def target_encoder(graph: Graph, step: Any, table: Table) -> Table:
+    """The mean of the target that the fitted encoder gives: one column, or one for each class of several."""
+    return _encoded(graph, step, table, len(step.classes_) if step.target_type_ == "multiclass" else 1)
+
+
+def _encoded(graph: Graph, step: Any, table: Table, width: int) -> Table:
+    """Look up what the fitted encoder gives for each category: `width` numbers for each of its columns."""
     blocks = []
     usual = [categories[0] for categories in step.categories_]
     for i, column in enumerate(single_columns(graph, table)):
         categories = step.categories_[i]
         known = [value for value in categories.tolist() if not is_missing(value)]
-        codes = dict(zip(known, _codes(step, usual, i, known), strict=True)) if known else {}
         gap = next((value for value in categories.tolist() if is_missing(value)), np.nan)
-        unseen, missing = _code(step, usual, i, _unseen(categories)), _code(step, usual, i, gap)
-        table_codes = np.array([*codes.values(), unseen, missing], np.float64).reshape(-1, 1)
-        lookup = {value: place for place, value in enumerate(codes)}
+        rows = [_codes(step, usual, i, known, width)] if known else []
+        rows += [_code(step, usual, i, value, width) for value in (_unseen(categories), gap)]
+        lookup = {value: place for place, value in enumerate(known)}
         _remember(graph, column, lookup)
-        place = _look_up(graph, column, lookup, default=len(codes), missing=len(codes) + 1)
+        place = _look_up(graph, column, lookup, default=len(known), missing=len(known) + 1)
         flat = graph.add("Reshape", place, graph.constant([-1], np.int64))
-        blocks.append(derived(graph.add("Gather", graph.constant(table_codes), flat, axis=0), "FP64", 1, column.names))
+        found = graph.add("Gather", graph.constant(np.concatenate(rows)), flat, axis=0)
+        blocks.append(derived(found, "FP64", width, column.names if width == 1 else None))
     return Table(tuple(blocks))
 
 
-def _codes(step: Any, usual: list[Any], i: int, values: Sequence[Any]) -> list[float]:
+def _codes(step: Any, usual: list[Any], i: int, values: Sequence[Any], width: int) -> np.ndarray:
     cells: list[Any] = [np.repeat(np.array([value], object), len(values)) for value in usual]
     cells[i] = np.array(values, object)
     answer = np.asarray(step.transform(_input_like_fit(step, cells)), np.float64)
-    return [float(value) for value in answer[:, i]]
+    return answer[:, i * width : (i + 1) * width]
 
 
-def _code(step: Any, usual: list[Any], i: int, value: Any) -> float:
+def _code(step: Any, usual: list[Any], i: int, value: Any, width: int) -> np.ndarray:
     try:
-        return _codes(step, usual, i, [value])[0]
+        return _codes(step, usual, i, [value], width)
     except (ValueError, TypeError):
-        return float("nan")  # the original refuses it; the signature will, too
+        return np.full((1, width), np.nan)  # the original refuses it; the signature will, too
 
 
 def selector(graph: Graph, step: Any, table: Table) -> Table:
@@ -332,7 +342,7 @@ def polynomial_features(graph: Graph, step: Any, table: Table) -> Table:
 
 def numbers_by_stock(graph: Graph, step: Any, table: Table) -> Table:
     """Any other transformer, by its stock converter."""
-    if not hasattr(step, "transform"):
+    if not hasattr(step, "transform") or any(block.datatype == "BYTES" for block in table.blocks):
         raise unsupported(step)
     return transform_stock(graph, step, table)
 
@@ -345,6 +355,7 @@ TRANSFORMERS = {
     preprocessing.MinMaxScaler: min_max_scaler,
     preprocessing.OneHotEncoder: one_hot_encoder,
     preprocessing.OrdinalEncoder: ordinal_encoder,
+    preprocessing.TargetEncoder: target_encoder,
     preprocessing.FunctionTransformer: function_transformer,
     preprocessing.PolynomialFeatures: polynomial_features,
     feature_selection.SelectKBest: selector,
@@ -353,4 +364,9 @@ TRANSFORMERS = {
     feature_selection.VarianceThreshold: selector,
     feature_selection.RFE: selector,
     feature_selection.RFECV: selector,
+    feature_selection.SequentialFeatureSelector: selector,
+    feature_selection.SelectFdr: selector,
+    feature_selection.SelectFpr: selector,
+    feature_selection.SelectFwe: selector,
+    feature_selection.GenericUnivariateSelect: selector,
 }

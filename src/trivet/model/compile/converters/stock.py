@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 def emit_stock(graph: Graph, model: Any, table: Table) -> Answer:
     """Add a final estimator by its stock converter; the parity gate judges it."""
     is_classifier = hasattr(model, "classes_")
-    if type(model).__name__ in NOT_BY_STOCK:
-        raise unsupported(model)
     has_probabilities = hasattr(model, "predict_proba")
     options: dict[str, object] = {}
     if is_classifier:
@@ -58,11 +56,15 @@ def _absorbed(graph: Graph, model: Any, table: Table, options: dict[str, object]
     for datatype, tensor_type in (("FP64", DoubleTensorType), ("FP32", FloatTensorType)):
         try:
             converted = _converted(model, tensor_type([None, block.width]), options)
+            if converted.functions:
+                raise CompileError(f"{name} needs functions of its own in the graph, which are not compiled. {WAY_OUT}")
             open_session(converted.SerializeToString())  # raises where the runtime lacks a kernel
             feed = block.tensor if datatype == "FP64" else graph.cast(block.tensor, "FP32")
             return graph.absorb(converted, {"X": feed})
         except (MissingConverter, MissingShapeCalculator):
             raise unsupported(model) from None
+        except CompileError:
+            raise
         except NestedGraph as error:
             raise CompileError(f"{name} needs the operator {error}, which is not compiled. {WAY_OUT}") from None
         except Exception as error:
@@ -85,11 +87,9 @@ def _converted(model: Any, tensor_type: Any, options: dict[str, object]) -> onnx
     return converted
 
 
-NOT_BY_STOCK = frozenset({"OneVsOneClassifier"})  # its votes are not what the original calls scores
-
 WAY_OUT = (
-    "Native runtimes, which serve such a model as it is, come in a later release; until then use a standard "
-    "estimator of scikit-learn, XGBoost or LightGBM, and do custom steps before the model is asked."
+    "Standard estimators of scikit-learn, XGBoost and LightGBM are compiled; custom steps are best done before the model "
+    "is asked."
 )
 
 
