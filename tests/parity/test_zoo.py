@@ -1,0 +1,56 @@
+"""The zoo: every case ends in the state written for it, and no compiled answer is wrong by the original's own word."""
+
+import pytest
+from tests.parity.zoo.cases import COMPILED, STATES, cases
+from tests.parity.zoo.page import states_on_page
+from tests.parity.zoo.running import run_zoo
+
+from trivet.model.compile import speed
+
+LEAST_CASES = 150
+LEAST_COMPILED = 0.85
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """All cases, pushed one after the other in this process and judged in another; speed is looked at briefly."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speed, "CALLS", 5)
+        patch.setattr(speed, "WARM_UPS", 2)
+        patch.setattr(speed, "MOST_SECONDS", 0.05)
+        return run_zoo(cases(), tmp_path_factory.mktemp("zoo"))
+
+
+@pytest.mark.timeout(600)
+def test_no_case_is_silently_wrong(outcomes):
+    assert [(outcome.case.name, outcome.wrong) for outcome in outcomes if outcome.wrong] == []
+
+
+@pytest.mark.timeout(600)
+def test_every_case_ends_in_the_state_written_for_it_and_says_why(outcomes):
+    assert {o.state for o in outcomes} == set(STATES)
+    assert [(o.case.name, o.state, o.reason) for o in outcomes if o.state != o.case.state] == []
+    assert [o.case.name for o in outcomes if o.state != COMPILED and not o.reason] == []
+
+
+@pytest.mark.timeout(600)
+def test_compiled_answers_were_asked_for_on_many_rows_of_each_kind(outcomes):
+    compiled = [outcome for outcome in outcomes if outcome.state == COMPILED]
+    assert all(outcome.verdict.rows >= 50 for outcome in compiled)
+    assert {kind for outcome in compiled for kind in outcome.verdict.kinds} == {
+        "held",
+        "missing",
+        "unseen",
+        "threshold",
+        "large",
+    }
+
+
+def test_the_zoo_is_large_and_most_of_it_is_compiled():
+    names = [case.name for case in cases()]
+    assert len(names) == len(set(names)) >= LEAST_CASES
+    assert sum(case.state == COMPILED for case in cases()) / len(names) >= LEAST_COMPILED
+
+
+def test_the_page_of_models_names_every_case_with_its_state():
+    assert states_on_page() == {case.name: case.state for case in cases()}, "run scripts/make_models_page.py"
