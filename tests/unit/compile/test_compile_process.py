@@ -28,6 +28,8 @@ from trivet.model.compile.compiler import compile_model
 from trivet.model.compile.process import compile_file
 from trivet.model.compile.wire import Success, encode_framed
 
+pytestmark = pytest.mark.usefixtures("warmed")
+
 
 @pytest.fixture(scope="module")
 def trained():
@@ -60,7 +62,7 @@ def workplace(tmp_path, monkeypatch):
     """The folder in which disposable processes run: the only one they may write into."""
     folder = tmp_path / "workplace"
     folder.mkdir()
-    monkeypatch.setattr(disposable.tempfile, "TemporaryDirectory", lambda: contextlib.nullcontext(str(folder)))
+    monkeypatch.setattr(disposable.tempfile, "TemporaryDirectory", lambda **_: contextlib.nullcontext(str(folder)))
     return folder
 
 
@@ -111,7 +113,7 @@ def test_a_label_column_that_is_not_there_is_named_with_the_closest(files):
         compile_file(files[0], sample=files[1], label_column="churn")
 
 
-def test_a_missing_module_is_named(tmp_path):
+def test_A11_a_missing_module_is_named(tmp_path):
     path = tmp_path / "model.joblib"
     path.write_bytes(b"\x80\x04c" + b"nowhere.to_be_found\nModel\n.")
     with pytest.raises(CompileError, match=r"module 'nowhere'"):
@@ -127,9 +129,9 @@ def test_A09_A10_an_endless_file_is_stopped_at_the_deadline_and_could_start_noth
         "time.sleep(60)"
     )
     started = time.monotonic()
-    with pytest.raises(CompileError, match="longer than 12 s"):
-        compile_file(hostile(tmp_path, statement), timeout=12)  # most of it is for imports on a busy machine
-    assert time.monotonic() - started < 15
+    with pytest.raises(CompileError, match="longer than 4 s"):
+        compile_file(hostile(tmp_path, statement), timeout=4)
+    assert time.monotonic() - started < 5
     pid, _, reason = (workplace / "told").read_text().partition(" ")
     assert reason == "Operation not permitted"
     assert not Path(f"/proc/{pid}").exists()
@@ -144,7 +146,7 @@ def test_A09_A10_an_endless_file_is_stopped_at_the_deadline_and_could_start_noth
     ],
     ids=["says nothing", "crashes", "takes memory"],
 )
-def test_a_child_that_ends_badly_is_an_error_not_a_crash(statement, reason, tmp_path):
+def test_S14_a_child_that_ends_badly_is_an_error_not_a_crash(statement, reason, tmp_path):
     with pytest.raises(CompileError, match=reason):
         compile_file(hostile(tmp_path, statement))
 
@@ -171,7 +173,7 @@ os._exit(0)
     ],
     ids=["OK", "framed", "overlong", "4 GB"],
 )
-def test_what_a_hostile_child_writes_is_judged(write, reason, tmp_path):
+def test_S16_S18_what_a_hostile_child_writes_is_judged(write, reason, tmp_path):
     with pytest.raises(CompileError, match=reason):
         compile_file(hostile(tmp_path, WRITE_TO_EVERY_PIPE.format(write=write)))
 
@@ -202,7 +204,7 @@ def says(manifest, **stated):
     return msgspec.structs.replace(manifest, compile=manifest.compile | stated)
 
 
-def test_a_forged_bundle_is_refused(honest, forge):
+def test_A08_S19_a_forged_bundle_is_refused(honest, forge):
     manifest, contents = honest.manifest, honest.files
     flipped = {**contents, "model.onnx": contents["model.onnx"][:-1] + b"\0"}
     other_answers = {**contents, "sample.jsonl": contents["sample.jsonl"].replace(b'"yes"', b'"no"')}
@@ -344,7 +346,7 @@ def test_the_judge_can_open_no_trained_file():
     assert done.stdout.strip() == "[]"
 
 
-def test_a_child_sees_nothing_of_its_parents_environment_or_descriptors(tmp_path, workplace, monkeypatch):
+def test_S15_a_child_sees_nothing_of_its_parents_environment_or_descriptors(tmp_path, workplace, monkeypatch):
     monkeypatch.setenv("DATABASE_PASSWORD", "secret")
     with (tmp_path / "open").open("w") as held:
         os.set_inheritable(held.fileno(), True)

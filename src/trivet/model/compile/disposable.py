@@ -1,4 +1,8 @@
-"""Runs a module of ours in a disposable process: confined, empty environment, bounded answer and time, killed."""
+"""Runs a module of ours in a disposable process: confined, empty environment, bounded answer and time, killed.
+
+The process is forked from a zygote that has imported the training libraries, within `warm`; else a new interpreter begins,
+and imports them. What it may do, and how it ends, is the same.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,32 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, Protocol
 
 from trivet.core.errors import CompileError
 from trivet.model.compile.wire import LENGTH_BYTES, MOST_ANSWER_BYTES, MOST_CONFINEMENT_BYTES, decode_confinement
 from trivet.model.sandbox.confinement import Confinement
+from trivet.model.sandbox.warm import NotWarm, WarmStart, own_zygote, zygote_command
 
 READ_BYTES = 1024**2
 LAST_WORDS_BYTES = 2_000
+LAST_SECONDS = 1.0  # for a process that closed its pipe to end
+ENTERING = "trivet.model.sandbox.entering"
+MODULES = ("trivet.model.compile.child", "trivet.model.compile.judge")  # all that a zygote runs
+IMPORTS = (  # what they would import after they were asked
+    *MODULES,
+    "pandas",
+    "trivet.model.compile.compiler",
+    "trivet.model.compile.opening",
+    "trivet.model.compile.native",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
+    "sklearn.pipeline",
+)
 # What Python and its numeric libraries need; nothing of the caller's environment, so no secret of it, either.
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
@@ -28,7 +48,9 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
+    "ORT_DISABLE_TELEMETRY": "1",  # else importing it opens a database in the home folder, and starts a thread
 }
+_warm: ContextVar[WarmStart | None] = ContextVar("warm", default=None)
 
 
 @dataclass(frozen=True)
@@ -61,6 +83,28 @@ class Answered(NamedTuple):
     body: bytes
 
 
+@contextmanager
+def warm(zygote: WarmStart | None) -> Iterator[None]:
+    """Within this block, have disposable processes forked from `zygote` where it can; None: each is an interpreter."""
+    token = _warm.set(zygote)
+    try:
+        yield
+    finally:
+        _warm.reset(token)
+
+
+@contextmanager
+def several_files() -> Iterator[WarmStart]:
+    """Within this block, have disposable processes forked from a zygote of this process's own."""
+    with own_zygote(MODULES, IMPORTS, ENVIRONMENT) as zygote, warm(zygote):
+        yield zygote
+
+
+def zygote_of(parent: int, listening: int) -> list[str]:
+    """Return the command of the zygote for trained files, to be run in `ENVIRONMENT`; it ends with `parent`."""
+    return zygote_command(parent, listening, MODULES, IMPORTS)
+
+
 def answer_of(
     module: str, message: bytes, deadline: Deadline, *, called: str, descriptors: Collection[int] = ()
 ) -> Answered:
@@ -78,24 +122,82 @@ def answer_of(
             question = stack.enter_context(tempfile.TemporaryFile())  # not a pipe: writing it never waits for a reader
             question.write(message)
             question.seek(0)
-            child = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
-                [sys.executable, "-I", "-m", module, str(write_end)],
-                stdin=question,
-                stdout=subprocess.DEVNULL,
-                stderr=words,
-                cwd=folder,
-                env=ENVIRONMENT,
-                pass_fds=[*descriptors, write_end],
-                start_new_session=True,
-            )
+            started = _start(module, _Given(folder, question, words, write_end, tuple(descriptors)), deadline)
         finally:
             os.close(write_end)
-        stack.callback(_end, child)
-        source = _Source(pipe.fileno(), deadline, called, lambda: _last_words(child, words))
+        stack.callback(started.end)
+        source = _Source(pipe.fileno(), deadline, called, lambda: _last_words(started, words))
         confinement = decode_confinement(source.message(MOST_CONFINEMENT_BYTES))
         body = source.message(MOST_ANSWER_BYTES)
         source.expect_end()
         return Answered(confinement, body)
+
+
+class _Given(NamedTuple):
+    """What a disposable process gets: a folder to write into, its standard input and error, a pipe, open files."""
+
+    folder: str
+    question: IO[bytes]
+    words: IO[bytes]
+    pipe: int
+    descriptors: tuple[int, ...]
+
+
+class _Started(Protocol):
+    """A disposable process that runs."""
+
+    def ended(self, seconds: float) -> int | None: ...
+    def end(self) -> None: ...
+
+
+def _start(module: str, given: _Given, deadline: Deadline) -> _Started:
+    """Start `module` from the zygote in use, or as a new interpreter where there is none, or it cannot."""
+    zygote = _warm.get()
+    if zygote is not None:
+        with contextlib.suppress(NotWarm):
+            return _forked(zygote, module, given, deadline)
+    return _Interpreter(module, given)
+
+
+def _forked(zygote: WarmStart, module: str, given: _Given, deadline: Deadline) -> _Started:
+    numbers = {0: given.question.fileno(), 2: given.words.fileno()}
+    numbers |= {descriptor: descriptor for descriptor in (given.pipe, *given.descriptors)}
+    null, folder = os.open(os.devnull, os.O_RDWR), os.open(given.folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        return zygote.begin(module, [str(given.pipe)], folder, {**numbers, 1: null}, deadline.left)
+    finally:
+        os.close(null)
+        os.close(folder)
+
+
+class _Interpreter:
+    """A disposable process that began as an interpreter of its own."""
+
+    def __init__(self, module: str, given: _Given) -> None:
+        kept = (given.pipe, *given.descriptors)
+        numbers = ",".join(map(str, kept))
+        self._child = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
+            [sys.executable, "-I", "-m", ENTERING, str(os.getpid()), module, numbers, str(given.pipe)],
+            stdin=given.question,
+            stdout=subprocess.DEVNULL,
+            stderr=given.words,
+            cwd=given.folder,
+            env=ENVIRONMENT,
+            pass_fds=kept,
+            start_new_session=True,
+        )
+
+    def ended(self, seconds: float) -> int | None:
+        """Return its exit code or minus its signal, waiting up to `seconds`; None while it runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._child.wait(seconds)
+        return None
+
+    def end(self) -> None:
+        """Kill it and whatever it started in its session, then collect it."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.wait()
 
 
 class _Source:
@@ -137,18 +239,10 @@ class _Source:
         return os.read(self._descriptor, size)
 
 
-def _last_words(child: subprocess.Popen[bytes], words: IO[bytes]) -> str:
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(1)
-    reason = f" (signal {-child.returncode})" if child.returncode is not None and child.returncode < 0 else ""
+def _last_words(started: _Started, words: IO[bytes]) -> str:
+    code = started.ended(LAST_SECONDS)
+    reason = f" (signal {-code})" if code is not None and code < 0 else ""
     size = words.seek(0, os.SEEK_END)
     words.seek(max(0, size - LAST_WORDS_BYTES))
     lines = words.read(LAST_WORDS_BYTES).decode("utf-8", "replace").strip().splitlines()
     return f"{reason}: {lines[-1][:200]}" if lines else f"{reason}."
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill the child and whatever it started in its session, then collect it."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()

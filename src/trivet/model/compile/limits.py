@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
 import resource
-import signal
-import sys
 
 MEMORY_BYTES = 4 * 1024**3
 WRITTEN_FILE_BYTES = 1024**2
 OPEN_FILES = 256
-PR_SET_PDEATHSIG = 1
 
 
 def limit(seconds: int) -> None:
-    """Bound this process: processor seconds, memory, files, no core dump; and let it die with its parent (Linux)."""
+    """Bound this process: processor seconds, memory, files, no core dump. `confine` bounds how many threads it has."""
     _set(resource.RLIMIT_CPU, seconds)
     _set(resource.RLIMIT_AS, MEMORY_BYTES)
     _set(resource.RLIMIT_CORE, 0)
     _set(resource.RLIMIT_FSIZE, WRITTEN_FILE_BYTES)
     _set(resource.RLIMIT_NOFILE, OPEN_FILES)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _set(kind: int, value: int) -> None:

@@ -7,6 +7,8 @@ over in silence. The level is what was reached, not what was hoped for.
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
 import site
 import sys
 import sysconfig
@@ -15,13 +17,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trivet.model.sandbox import landlock, namespaces, seccomp
-from trivet.model.sandbox.kernel import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, prctl, thread_count
+from trivet.model.sandbox.kernel import (
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS,
+    drop_capabilities,
+    prctl,
+    thread_count,
+)
 
 UNPRIVILEGED, FILES, CALLS, NETWORK = "no new privileges", "landlock", "seccomp", "network namespace"
 LAYERS = (NETWORK, UNPRIVILEGED, FILES, CALLS)
 LANDLOCK_OF_L3 = 4  # the version that holds TCP
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo", "/etc/ld.so.cache")
 HARDWARE = ("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu", "/sys/fs/cgroup")  # how many threads pay
+MOST_TASKS = 256  # processes and threads; chosen: a forest predicts on as many threads as there are cores
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
 
@@ -70,7 +79,8 @@ def confine(writable: Iterable[Path] = (), readable: Iterable[Path] = ()) -> Con
     is_alone = thread_count() == 1
     if is_alone:
         reach(NETWORK, namespaces.leave)
-    reach(UNPRIVILEGED, lambda: prctl(PR_SET_NO_NEW_PRIVS, 1))
+    _bound_tasks(NETWORK in layers)
+    reach(UNPRIVILEGED, _gain_nothing)
     if is_alone:
         held = landlock.version()
         reach(FILES, lambda: landlock.restrict(readable, [*writable, *map(Path, DEVICES)]))
@@ -78,6 +88,30 @@ def confine(writable: Iterable[Path] = (), readable: Iterable[Path] = ()) -> Con
         missing |= dict.fromkeys((NETWORK, FILES), "this process has several threads")
     reach(CALLS, seccomp.install)
     return Confinement(tuple(layers), held if FILES in layers else 0, missing)
+
+
+def _gain_nothing() -> None:
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    drop_capabilities()
+
+
+def _bound_tasks(is_alone_in_its_namespace: bool) -> None:
+    """Bound processes and threads. The kernel counts those of the user, in a user namespace those within it; not of root."""
+    others = 0
+    if not is_alone_in_its_namespace:
+        with contextlib.suppress(OSError):
+            others = sum(_tasks(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    most = MOST_TASKS + others if hard == resource.RLIM_INFINITY else min(MOST_TASKS + others, hard)
+    resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+
+
+def _tasks(process: Path) -> int:
+    """Return how many threads a process of this user has; none where it is another's, or gone."""
+    with contextlib.suppress(OSError):
+        if process.stat().st_uid == os.getuid():
+            return (process / "task").stat().st_nlink - 2
+    return 0
 
 
 def _libraries() -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ _syscall.restype = ctypes.c_long
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
+CAPABILITY_VERSION = 0x20080522  # capset(2), of 64 capabilities
 
 
 def call(number: int, *arguments: Any) -> int:
@@ -36,6 +38,14 @@ def prctl(option: int, value: int) -> None:
 def unshare(flags: int) -> None:
     """Leave the namespaces in `flags` for new ones; raises `OSError`."""
     if _libc.unshare(flags) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def drop_capabilities() -> None:
+    """Give up every capability of this process, also those that a new user namespace brought; raises `OSError`."""
+    header, none = struct.pack("=Ii", CAPABILITY_VERSION, 0), bytes(24)
+    if _libc.capset(ctypes.c_char_p(header), ctypes.c_char_p(none)) < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
 
