@@ -14,6 +14,8 @@ from trivet.model.compile.wire import GraphFacts
 
 MOST_BYTES = 512 * 1024**2
 MOST_NESTING = 4
+MOST_NODES = 100_000  # chosen: a hundred times what the largest graph of ours has
+MOST_NAME_BYTES = 4096
 TOKENISER = "com.microsoft"
 DOMAINS = frozenset({"", "ai.onnx", ML, TOKENISER})
 _INLINE = """
@@ -34,7 +36,10 @@ def check_graph(data: bytes, signature: Signature, packs: Sequence[Pack] = ()) -
         raise CompileError(f"model.onnx has {len(data)} bytes; at most {MOST_BYTES} are served.")
     try:
         model = onnx.load_from_string(data)
+        _check_size(model.graph)
         onnx.checker.check_model(model, full_check=True)
+    except CompileError:
+        raise
     except Exception as error:
         raise CompileError(f"model.onnx is not a valid graph: {str(error).splitlines()[0]}") from error
     if model.functions:
@@ -45,6 +50,23 @@ def check_graph(data: bytes, signature: Signature, packs: Sequence[Pack] = ()) -
     _check_signature(model.graph, signature, packs)
     inline = nesting == 1 and all(name.startswith(f"{ML}.") or name in INLINE_OPERATORS for name in operators)
     return GraphFacts(len(data), len(model.graph.node), tuple(sorted(operators)), nesting, inline)
+
+
+def _check_size(graph: onnx.GraphProto) -> None:
+    """Refuse what would keep the checker itself busy: it is quadratic in some graphs, and repeats names in messages."""
+    graphs, nodes = [graph], 0
+    while graphs:
+        some = graphs.pop()
+        nodes += len(some.node)
+        if nodes > MOST_NODES:
+            raise CompileError(f"model.onnx has more than {MOST_NODES} nodes.")
+        for node in some.node:
+            names = (node.name, node.op_type, *node.input, *node.output)
+            if any(len(name) > MOST_NAME_BYTES for name in names):
+                raise CompileError(f"model.onnx has a name of more than {MOST_NAME_BYTES} bytes.")
+            for attribute in node.attribute:
+                graphs += [attribute.g] if attribute.HasField("g") else []
+                graphs += attribute.graphs
 
 
 def _check_versions(model: onnx.ModelProto) -> None:

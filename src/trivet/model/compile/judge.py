@@ -32,11 +32,16 @@ def verdict_on(question: Question) -> Verdict:
     from trivet.model.compile.checks import check_graph
 
     try:
-        return check_graph(question.graph, question.signature, question.packs)
+        facts = check_graph(question.graph, question.signature, question.packs)
+        if question.sample:
+            from trivet.model.compile.trial import try_graph
+
+            try_graph(question.graph, question.signature, question.packs, question.sample)
     except TrivetError as error:
         return Failure(error.message)
     except MemoryError:
         return Failure(f"judging model.onnx took more than {MEMORY_BYTES // 1024**3} GiB of memory.")
+    return facts
 
 
 if __name__ == "__main__":

@@ -126,7 +126,13 @@ def _check_graph_elsewhere(bundle: Bundle, deadline: Deadline) -> None:
     from whoever made the graph.
     """
     manifest = bundle.manifest
-    question = Question(bundle.files[MODEL_FILE], manifest.signature, manifest.packs, deadline.whole_seconds_left)
+    question = Question(
+        bundle.files[MODEL_FILE],
+        manifest.signature,
+        manifest.packs,
+        deadline.whole_seconds_left,
+        bundle.files[SAMPLE_NAME],
+    )
     body = answer_of(JUDGE, msgspec.msgpack.encode(question), deadline, called="the process that judges the graph").body
     try:
         verdict = decode_verdict(body)

@@ -56,6 +56,7 @@ class Question(msgspec.Struct, frozen=True):
     signature: Signature
     packs: tuple[Pack, ...]
     seconds: int
+    sample: bytes = b""  # rows that the graph is to answer within bounds
 
 
 class GraphFacts(msgspec.Struct, frozen=True, tag="facts"):

@@ -30,6 +30,7 @@ LAYERS = (NETWORK, UNPRIVILEGED, FILES, CALLS)
 LANDLOCK_OF_L3 = 4  # the version that holds TCP
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo", "/etc/ld.so.cache")
 HARDWARE = ("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu", "/sys/fs/cgroup")  # how many threads pay
+MEMORY = ("/proc/self/statm",)  # how much it has, to bound what comes
 MOST_TASKS = 256  # processes and threads; chosen: a forest predicts on as many threads as there are cores
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
@@ -117,6 +118,6 @@ def _tasks(process: Path) -> int:
 def _libraries() -> list[Path]:
     """Return where this interpreter, its packages and what they load lie; no folder of a project or a home."""
     places = {Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
-    places |= {Path(path) for path in (*site.getsitepackages(), *SYSTEM, *HARDWARE)}
+    places |= {Path(path) for path in (*site.getsitepackages(), *SYSTEM, *HARDWARE, *MEMORY)}
     places |= {Path(sys.base_prefix, "lib"), Path(__file__).resolve().parents[2]}
     return list(places)
