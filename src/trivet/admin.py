@@ -11,7 +11,16 @@ from django.utils.translation import gettext_lazy as _, ngettext
 
 from trivet.control.predictions.models import Prediction
 from trivet.control.registry import actions
-from trivet.control.registry.models import Alias, ApiKey, Event, ModelVersion, RegisteredModel, Route, Shadow
+from trivet.control.registry.models import (
+    Alias,
+    ApiKey,
+    Event,
+    GoldenCaseRow,
+    ModelVersion,
+    RegisteredModel,
+    Route,
+    Shadow,
+)
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -101,6 +110,16 @@ class RouteAdmin(ReadOnlyAdmin):
     list_display = ("model", "version", "weight")
     list_filter = ("model",)
     list_select_related = ("model", "version__model")
+
+
+@admin.register(GoldenCaseRow)
+class GoldenCaseAdmin(ReadOnlyAdmin):
+    """What any version of a model has to answer to given rows."""
+
+    list_display = ("model", "number", "expect", "note", "author", "created_at", "removed_at")
+    list_filter = (("removed_at", admin.EmptyFieldListFilter), "model")
+    list_select_related = ("model",)
+    search_fields = ("model__name", "note", "author")
 
 
 @admin.register(Event)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
-from django.core.checks import register
+from django.core.checks import Tags, register
 from django.utils.translation import gettext_lazy as _
 
 
@@ -20,4 +20,4 @@ class TrivetConfig(AppConfig):
         from trivet import checks  # the app registry must be ready before settings are judged
 
         for check in checks.ALL_CHECKS:
-            register(check, "trivet")
+            register(check, *(("trivet", Tags.database) if check in checks.DATABASE_CHECKS else ("trivet",)))

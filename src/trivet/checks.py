@@ -1,17 +1,21 @@
-"""System checks: what `manage.py check` says about the settings. They read settings and never load a model."""
+"""System checks: what `manage.py check` says about settings and rows. They read, and never load a model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  (Django's name)
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, router
+from django.db.models import Model, Q
 
 from trivet import conf
 from trivet.core.errors import did_you_mean
+from trivet.model.bundle.libraries import COMPILED_RUNTIME, libraries_of
 
 
 def check_setting_values(**_: Any) -> list[CheckMessage]:
@@ -62,5 +66,33 @@ def _folder_of_bundles() -> Path | None:
     return Path(entry.get("OPTIONS", {}).get("location") or settings.MEDIA_ROOT).absolute()
 
 
+def check_libraries(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """W023: a native version was trained with another version of its library than the one here (`check --database`)."""
+    versions = apps.get_model("trivet", "ModelVersion")
+    database = router.db_for_read(versions)
+    if database not in (databases or ()) or not _has_table(versions, database):
+        return []
+    in_use = Q(routes__isnull=False) | Q(shadows__isnull=False) | Q(aliases__isnull=False)
+    native = versions._default_manager.using(database).exclude(runtime=COMPILED_RUNTIME).filter(in_use).distinct()
+    rows = native.order_by("model__name", "number").values_list("model__name", "number", "manifest__source")
+    return [
+        Warning(
+            f"{model} {number} was {library.in_words()}: it runs in that library, which may answer otherwise.",
+            hint=f"`trivet verify {model}@{number}` says whether it does; push it again, or install {library.name}"
+            f" {library.trained} where model workers run.",
+            id="trivet.W023",
+        )
+        for model, number, source in rows
+        for library in libraries_of(source or {})
+        if library.differs
+    ]
+
+
+def _has_table(model: type[Model], database: str) -> bool:
+    """True once the migrations have made it: `migrate` checks first."""
+    return model._meta.db_table in connections[database].introspection.table_names()
+
+
 Check = Callable[..., list[CheckMessage]]
-ALL_CHECKS: tuple[Check, ...] = (check_setting_values, check_setting_names, check_bundle_storage)
+DATABASE_CHECKS: tuple[Check, ...] = (check_libraries,)
+ALL_CHECKS: tuple[Check, ...] = (check_setting_values, check_setting_names, check_bundle_storage, *DATABASE_CHECKS)

@@ -392,12 +392,14 @@ def test_a_model_may_answer_without_a_key_when_somebody_says_so():
 def test_every_action_is_one_function_that_is_told_who_acts():
     found = {name: inspect.signature(one) for name, one in vars(actions).items() if inspect.isfunction(one)}
     assert sorted(found) == [
+        "add_golden_case",
         "issue_key",
         "load",
         "mark_ready",
         "promote",
         "register_version",
         "reject_version",
+        "remove_golden_case",
         "revoke_key",
         "roll_back",
         "set_alias",

@@ -77,6 +77,16 @@ def _rollback_arguments(parser: argparse.ArgumentParser) -> None:
     _decision_arguments(parser)
 
 
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL[@V]",
+        help="a model, or one version of it; none: what has traffic or an alias",
+    )
+    parser.add_argument("--all", action="store_true", dest="everything", help="every version that was ever ready")
+
+
 def _push_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", type=Path, metavar="FILE", help="a joblib or pickle file of a fitted estimator or pipeline"
@@ -116,6 +126,38 @@ def _keys_arguments(parser: argparse.ArgumentParser) -> None:
     revoke = steps.add_parser("revoke", help="refuse a key from now on")
     revoke.add_argument("id", metavar="ID", help="the eight characters after trivet_")
     for step in (create, listing, revoke):
+        add_common_options(step, is_step=True)
+
+
+def _golden_arguments(parser: argparse.ArgumentParser) -> None:
+    steps = parser.add_subparsers(dest="step", metavar="add|list|remove", required=True)
+    add = steps.add_parser("add", help="keep a case: no version that fails it gets traffic")
+    add.add_argument("model", metavar="MODEL", help="a model")
+    add.add_argument("values", nargs="*", metavar="NAME=VALUE", help="the row; empty means missing")
+    add.add_argument("--class", dest="class_", metavar="CLASS", help="it is decided so")
+    add.add_argument("--between", nargs=2, type=float, metavar=("LOW", "HIGH"), help="its number lies there")
+    add.add_argument(
+        "--same-as",
+        action="append",
+        metavar="NAME=VALUE",
+        help="with this field changed the answer is the same; repeatable",
+    )
+    add.add_argument(
+        "--not-below",
+        action="append",
+        metavar="X|NAME=VALUE",
+        help="its number is at least X, or that of the row with this field changed; repeatable",
+    )
+    add.add_argument("--of", default="", metavar="CLASS", help="of which class or output the number is meant")
+    add.add_argument("--file", type=Path, metavar="JSONL", help='cases, one {"inputs": ..., "expect": ...} a line')
+    add.add_argument("-m", "--note", default="", help="why it must be so")
+    listing = steps.add_parser("list", help="list a model's cases")
+    listing.add_argument("model", metavar="MODEL", help="a model")
+    remove = steps.add_parser("remove", help="take a case away; it stays on record")
+    remove.add_argument("model", metavar="MODEL", help="a model")
+    remove.add_argument("number", type=int, metavar="N", help="the case's number")
+    remove.add_argument("-m", "--reason", default="", help="why, for the Event")
+    for step in (add, listing, remove):
         add_common_options(step, is_step=True)
 
 
@@ -246,7 +288,15 @@ VERBS = (
         find_project,
     ),
     Verb(
+        "verify",
+        "check stored bundles against their digests, and replay what they answered",
+        "verify:verify",
+        _verify_arguments,
+        find_project,
+    ),
+    Verb(
         "predict", "predict one row, or every row of a file", "predict:predict_rows", _predict_arguments, find_project
     ),
+    Verb("golden", "keep, list and take away golden cases", "golden:golden", _golden_arguments, find_project),
     Verb("keys", "make, list and revoke API keys", "keys:keys", _keys_arguments, find_project),
 )

@@ -28,13 +28,16 @@ from trivet.console.words import (
     output_value,
     parity,
     threshold,
+    trained_with,
 )
 from trivet.control.predictions.models import Prediction
-from trivet.control.registry.models import CHAMPION, Event, ModelVersion, RegisteredModel
+from trivet.control.registry.golden import case_of
+from trivet.control.registry.models import CHAMPION, Event, GoldenCaseRow, ModelVersion, RegisteredModel
 from trivet.core.decisions import PROBABILITIES
 from trivet.core.examples import made_up_row
 from trivet.core.names import MODEL_NAME, VERSION_NUMBER
 from trivet.core.signature import Input, Output, Signature
+from trivet.model.bundle.libraries import libraries_of
 
 VERSIONS_SHOWN = 50
 PREDICTIONS_SHOWN = 20
@@ -134,6 +137,16 @@ class EventRow:
 
 
 @dataclass(frozen=True)
+class GoldenRow:
+    """One golden case."""
+
+    number: int
+    words: str
+    note: str
+    author: Actor
+
+
+@dataclass(frozen=True)
 class TryIt:
     """The form, and what became of it."""
 
@@ -183,6 +196,8 @@ class ModelPage:
     traffic: Bars
     requests: str
     signature: SignatureView | None
+    libraries: str
+    golden_cases: tuple[GoldenRow, ...]
     snippets: tuple[snippets.Snippet, ...]
     try_it: TryIt | None
     predictions: tuple[PredictionRow, ...]
@@ -253,6 +268,8 @@ def model_page(shown: Subject, try_it: TryIt | None, *, now: datetime, base_url:
         traffic=bars(traffic, **TRAFFIC_CHART),
         requests=count(sum(traffic)),
         signature=_signature(signature) if signature else None,
+        libraries=_libraries(shown.version),
+        golden_cases=_golden_cases(model),
         snippets=_snippets(shown, base_url),
         try_it=try_it,
         predictions=_predictions(model.name, signature, now) if viewer.sees_predictions else (),
@@ -352,6 +369,19 @@ def _signature(signature: Signature) -> SignatureView:
         outputs=tuple(_output(tensor) for tensor in signature.outputs),
         has_units=any(i.unit for i in signature.inputs) or any(o.unit for o in signature.outputs),
     )
+
+
+def _libraries(version: ModelVersion | None) -> str:
+    """Return what the version was trained with, what is here, and whether that matters."""
+    if version is None:
+        return ""
+    source = ModelVersion.objects.filter(pk=version.pk).values_list("manifest__source", flat=True).first()
+    return trained_with(libraries_of(source or {}), is_compiled=version.is_compiled)
+
+
+def _golden_cases(model: RegisteredModel) -> tuple[GoldenRow, ...]:
+    rows = GoldenCaseRow.objects.in_force().filter(model=model)
+    return tuple(GoldenRow(row.number, case_of(row).in_words(), row.note, _actor(row.author)) for row in rows)
 
 
 def _input(tensor: Input) -> InputRow:

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _, gettext_lazy, ngettext
 from trivet.console.figures import count, number, percent
 from trivet.core.decisions import LABEL, PROBABILITIES, SCORES
 from trivet.core.signature import Signature
+from trivet.model.bundle.libraries import Library
 
 NAMED_INPUTS = 4
 NAMED_CLASSES = 6
@@ -102,6 +103,31 @@ def parity(found: Mapping[str, Any], *, has_decisions: bool) -> str:
     return ", ".join(parts)
 
 
+def trained_with(libraries: Sequence[Library], *, is_compiled: bool) -> str:
+    """Return what a model was trained with, what is here, and whether that matters; nothing where nothing is known."""
+    different = [library for library in libraries if library.here != library.trained]
+    if not libraries:
+        return ""
+    if not different:
+        told = _("Trained with %(names)s, as installed here.")
+        return told % {"names": ", ".join(f"{library.name} {library.trained}" for library in libraries)}
+    sentences = [
+        (
+            _("Trained with %(name)s %(trained)s, running %(here)s.")
+            if library.here
+            else _("Trained with %(name)s %(trained)s, which is not installed here.")
+        )
+        % {"name": library.name, "trained": library.trained, "here": library.here}
+        for library in different
+    ]
+    matters = (
+        _("It does not matter: the compiled version needs no training library.")
+        if is_compiled
+        else _("This version runs in that library, and may answer otherwise: trivet verify says whether it does.")
+    )
+    return " ".join([*sentences, matters])
+
+
 def actor(named: str) -> str:
     """Return who `user:ana`, `cli:ana`, `key:abcd` or `process:probe` is."""
     kind, colon, name = named.partition(":")
@@ -118,7 +144,11 @@ def actor(named: str) -> str:
 
 def event(action: str, version: int | None, after: Mapping[str, Any]) -> str:
     """Return what an Event tells, as the end of a sentence that begins with its actor."""
-    about = {"version": version, "shares": _shares(after.get("routes") or {}) + _handling(after)}
+    about = {
+        "version": version,
+        "case": after.get("case"),
+        "shares": _shares(after.get("routes") or {}) + _handling(after),
+    }
     words = {
         "register_version": _("registered version %(version)s"),
         "mark_ready": _("let version %(version)s take traffic: it passed its probe"),
@@ -130,6 +160,8 @@ def event(action: str, version: int | None, after: Mapping[str, Any]) -> str:
         "load": _("had version %(version)s loaded") if version else _("had it loaded again"),
         "unload": _("had version %(version)s unloaded") if version else _("had it unloaded"),
         "set_alias": _("moved an alias to version %(version)s") if version else _("removed an alias"),
+        "add_golden_case": _("kept golden case %(case)s"),
+        "remove_golden_case": _("took a golden case away"),
         "set_anonymous": _("opened it to callers without a key")
         if after.get("anonymous")
         else _("closed it to callers without a key"),

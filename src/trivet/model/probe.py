@@ -1,6 +1,10 @@
 """The probe: load a bundle in a fresh process, replay its recorded sample, measure. Only then is a version ready.
 
-`python -m trivet.model.probe FOLDER DIGEST` prints the result as one line of JSON; `probe_in_fresh_process` starts it.
+Golden cases are replayed there too, those in the bundle and those handed in: one that fails is told, and is for whoever
+moves traffic to weigh.
+
+`python -m trivet.model.probe FOLDER DIGEST [CASES]` prints the result as one line of JSON; `probe_in_fresh_process`
+starts it.
 """
 
 from __future__ import annotations
@@ -8,6 +12,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,6 +21,7 @@ import numpy as np
 
 from trivet.core.errors import BundleError, TrivetError
 from trivet.model.bundle.bundle import Bundle, read_bundle, write_bundle
+from trivet.model.bundle.golden import GOLDEN_NAME, GoldenCase, Run, decode_cases, encode_cases, failure_of
 from trivet.model.bundle.sample import SAMPLE_NAME, decode_sample
 from trivet.model.runtimes.base import Runtime, runtime_class
 
@@ -33,14 +39,22 @@ class ProbeResult(msgspec.Struct, frozen=True, kw_only=True):
     rows: int = 0
     max_difference: float = 0.0
     cost_us_per_row: float = 0.0
+    golden: tuple[str, ...] = ()  # of each golden case what is wrong, with the case in it; "" where it holds
+
+    @property
+    def golden_failures(self) -> tuple[str, ...]:
+        """A sentence for each golden case that failed."""
+        return tuple(filter(None, self.golden))
 
 
-def probe_in_fresh_process(bundle: Bundle) -> ProbeResult:
-    """Return what a fresh process finds of `bundle`. One that hangs, crashes or says nothing has not passed."""
+def probe_in_fresh_process(bundle: Bundle, cases: Collection[GoldenCase] = ()) -> ProbeResult:
+    """Return what a fresh process finds of `bundle` and says to `cases`. One that hangs, crashes or is silent fails."""
     with TemporaryDirectory(prefix="trivet-probe-") as folder:
         place = Path(folder) / "bundle"
         write_bundle(bundle, place)
-        command = [sys.executable, "-m", "trivet.model.probe", str(place), bundle.digest]
+        asked = Path(folder) / GOLDEN_NAME
+        asked.write_bytes(encode_cases(cases))
+        command = [sys.executable, "-m", "trivet.model.probe", str(place), bundle.digest, str(asked)]
         try:
             done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_SECONDS, check=False)  # noqa: S603
         except subprocess.TimeoutExpired:
@@ -51,23 +65,41 @@ def probe_in_fresh_process(bundle: Bundle) -> ProbeResult:
         return ProbeResult(passed=False, reason=f"the probe's process ended with status {done.returncode}")
 
 
-def probe(bundle: Bundle) -> ProbeResult:
-    """Load `bundle` here, replay its sample and measure it."""
+def probe(bundle: Bundle, cases: Collection[GoldenCase] = ()) -> ProbeResult:
+    """Load `bundle` here, replay its sample and the golden cases, and measure it."""
     try:
         runtime = runtime_class(bundle.manifest.runtime).load(bundle)
         columns, expected = decode_sample(bundle.signature, bundle.files.get(SAMPLE_NAME, b""))
         names = [output.name for output in bundle.signature.outputs]
         rows = len(next(iter(columns.values()), ()))
+        asked = _all_cases(bundle, cases)
+        ask = _asker(runtime, bundle)
+        told = ProbeResult(passed=True, golden=tuple(failure_of(case, bundle.signature, ask) for case in asked))
         if rows == 0:
-            return ProbeResult(passed=True)
+            return told
         inputs = bundle.feed(columns)
         answers = dict(zip(names, runtime.run(inputs, names), strict=True))
         difference = max(_difference(name, expected[name], answers[name]) for name in names)
         first = {name: values[:1] for name, values in inputs.items()}
         cost = _cost(runtime, first, names)
-        return ProbeResult(passed=True, rows=rows, max_difference=difference, cost_us_per_row=cost)
+        return msgspec.structs.replace(told, rows=rows, max_difference=difference, cost_us_per_row=cost)
     except TrivetError as error:
         return ProbeResult(passed=False, reason=error.message)
+
+
+def _all_cases(bundle: Bundle, cases: Collection[GoldenCase]) -> list[GoldenCase]:
+    """Return the cases handed in, then those of the bundle that are not among them."""
+    recorded = decode_cases(bundle.files.get(GOLDEN_NAME, b""))
+    return [*cases, *(case for case in recorded if case not in cases)]
+
+
+def _asker(runtime: Runtime, bundle: Bundle) -> Run:
+    names = [output.name for output in bundle.signature.outputs]
+
+    def ask(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(names, runtime.run(bundle.feed(tensors), names), strict=True))
+
+    return ask
 
 
 def _difference(name: str, expected: np.ndarray, answer: np.ndarray) -> float:
@@ -97,9 +129,10 @@ def _cost(runtime: Runtime, row: dict[str, np.ndarray], names: list[str]) -> flo
     return float(np.median(times)) / 1000
 
 
-def _main(folder: str, digest: str) -> None:
+def _main(folder: str, digest: str, *asked: str) -> None:
     try:
-        result = probe(read_bundle(Path(folder), digest))
+        cases = [case for file in asked for case in decode_cases(Path(file).read_bytes())]
+        result = probe(read_bundle(Path(folder), digest), cases)
     except TrivetError as error:
         result = ProbeResult(passed=False, reason=error.message)
     except Exception as error:  # noqa: BLE001  (whatever a model raises is a finding, not a crash)
@@ -108,4 +141,4 @@ def _main(folder: str, digest: str) -> None:
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1], sys.argv[2])
+    _main(*sys.argv[1:])

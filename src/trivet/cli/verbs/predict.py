@@ -12,15 +12,13 @@ from typing import Any, TextIO
 import msgspec
 
 from trivet import conf
-from trivet.cli.verb import DONE, USAGE, WRONG, Out, split_version
-from trivet.control.registry.models import CHAMPION, ModelVersion
-from trivet.core.errors import InvalidRequest, quoted
+from trivet.cli.values import fields_of_model, row_of, value_of
+from trivet.cli.verb import DONE, USAGE, WRONG, Out
+from trivet.core.errors import InvalidRequest
 from trivet.core.signature import Input
 from trivet.serving.predict import predict, predict_many
 from trivet.serving.prediction import Prediction
 from trivet.serving.process import this_process
-
-_TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
 def predict_rows(options: argparse.Namespace, out: Out) -> int:
@@ -28,7 +26,7 @@ def predict_rows(options: argparse.Namespace, out: Out) -> int:
     if bool(options.values) == bool(options.file):
         out.problem("trivet predict: give either NAME=VALUE pairs or --file.")
         return USAGE
-    fields = _fields(options.model)
+    fields = fields_of_model(options.model)
     try:
         return _file(options, out, fields) if options.file else _one(options, out, fields)
     finally:
@@ -36,13 +34,7 @@ def predict_rows(options: argparse.Namespace, out: Out) -> int:
 
 
 def _one(options: argparse.Namespace, out: Out, fields: dict[str, Input]) -> int:
-    row: dict[str, Any] = {}
-    for pair in options.values:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            out.problem(f"trivet predict: {quoted(pair)} is not NAME=VALUE.")
-            return USAGE
-        row[name] = _value(fields.get(name), text)
+    row = row_of(fields, options.values)
     prediction = predict(options.model, row)
     out.document(prediction.as_dict(), repr(prediction))
     return DONE
@@ -56,7 +48,7 @@ def _file(options: argparse.Namespace, out: Out, fields: dict[str, Input]) -> in
     answered = refused = 0
     with options.file.open(newline="", encoding="utf-8") as file:
         rows = (
-            {k: _value(fields.get(k), v) for k, v in line.items() if k not in options.skip}
+            {k: value_of(fields.get(k), v) for k, v in line.items() if k not in options.skip}
             for line in csv.DictReader(file)
         )
         for batch in _batches(rows, conf.MAX_ROWS()):
@@ -102,28 +94,3 @@ def _write(answers: list[Prediction | InvalidRequest], start: int, form: str, st
 def _batches(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
     while batch := list(itertools.islice(rows, size)):
         yield batch
-
-
-def _fields(model: str) -> dict[str, Input]:
-    """Return each field's input, to read text by. A model that is not there is told by predicting, with its own words."""
-    name, word = split_version(model)
-    version = ModelVersion.objects.resolve(name, word or CHAMPION)
-    signature = version.read_signature()
-    return {field: spec for spec in signature.inputs for field in spec.field_names}
-
-
-def _value(spec: Input | None, text: str | None) -> Any:
-    """Return `text` as its field's datatype; what does not convert stays text, and is refused with a good sentence."""
-    if text is None or text == "":
-        return None
-    if spec is None or spec.datatype == "BYTES":
-        return text
-    if spec.datatype == "BOOL":
-        return True if text.lower() in _TRUE else False if text.lower() in _FALSE else text
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    if spec.datatype.startswith("FP"):
-        return number
-    return int(number) if number.is_integer() else number

@@ -83,6 +83,7 @@ def _report(pushed: Pushed, acknowledged: Acknowledgement | None) -> str:
         lines.append(f"{pushed.alias} · {acknowledged}")
     elif pushed.alias != "champion":
         lines.append(f"it takes no traffic yet: `trivet promote {name}@{version.number}` makes it live.")
+    lines += [f"it fails golden case {failure}" for failure in pushed.probe.golden_failures]
     lines.append(f"opened in a sandbox of level {version.sandbox or 'unknown'}.")
     if command := call_command(name, bundle):
         lines += [
@@ -137,6 +138,8 @@ def _facts(pushed: Pushed, acknowledged: Acknowledgement | None) -> dict[str, An
         "parity": pushed.version.parity,
         "cost_us_per_row": round(pushed.probe.cost_us_per_row, 1),
         "signature": version.signature,
+        "golden_cases": len(pushed.probe.golden),
+        "golden_failures": list(pushed.probe.golden_failures),
         "curl": call_command(version.model.name, pushed.compiled.bundle),
     }
     if acknowledged is not None:

@@ -21,6 +21,7 @@ from django.utils.translation import gettext_lazy as _
 from trivet.core.errors import NotFound, did_you_mean, quoted
 from trivet.core.names import ALIAS_NAME, MODEL_NAME, RESERVED_ALIASES, RESERVED_MODEL_NAMES, VERSION_NUMBER
 from trivet.core.signature import Signature
+from trivet.model.bundle.libraries import COMPILED_RUNTIME
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -187,6 +188,11 @@ class ModelVersion(models.Model):
         return f"{self.model.name} {self.number}"
 
     @property
+    def is_compiled(self) -> bool:
+        """True when it needs no training library."""
+        return self.runtime == COMPILED_RUNTIME
+
+    @property
     def is_ready(self) -> bool:
         """True when it may take traffic."""
         return self.status == VersionStatus.READY
@@ -255,6 +261,39 @@ class Shadow(models.Model):
 
     def __str__(self) -> str:
         return f"{self.weight} %"
+
+
+class GoldenCaseQuerySet(models.QuerySet["GoldenCaseRow"]):
+    """Many golden cases."""
+
+    def in_force(self) -> GoldenCaseQuerySet:
+        """Return those that nobody took away."""
+        return self.filter(removed_at__isnull=True)
+
+
+class GoldenCaseRow(models.Model):
+    """One row is a golden case of a model: what any version has to answer to one row. Taken away, it stays on record."""
+
+    model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="golden_cases")
+    number = models.PositiveIntegerField()
+    inputs = models.JSONField()
+    expect = models.JSONField()
+    note = models.TextField(blank=True, help_text=_("Why it must be so."))
+    author = models.CharField(max_length=ACTOR_LENGTH)
+    created_at = models.DateTimeField(default=timezone.now)
+    removed_at = models.DateTimeField(null=True)
+
+    objects = GoldenCaseQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("golden case")
+        verbose_name_plural = _("golden cases")
+        ordering = ["model", "number"]
+        db_table = "trivet_goldencase"
+        constraints = [models.UniqueConstraint(fields=["model", "number"], name="trivet_golden_case_number_once")]
+
+    def __str__(self) -> str:
+        return f"golden case {self.number} of {self.model.name}"
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):

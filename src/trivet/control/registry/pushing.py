@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from django.db import router
 
 from trivet.control.registry import actions
+from trivet.control.registry.golden import cases_of
 from trivet.control.registry.models import CHALLENGER, CHAMPION, Alias, Event, ModelVersion, RegisteredModel
 from trivet.core.errors import Conflict, Refused
-from trivet.model.bundle.bundle import Bundle
+from trivet.model.bundle.bundle import Bundle, make_bundle
+from trivet.model.bundle.golden import GOLDEN_NAME, GoldenCase, encode_cases
 from trivet.model.compile.process import LEVEL_OF_STRANGERS, CompiledFile, compile_file
 from trivet.model.probe import ProbeResult, probe_in_fresh_process
 
@@ -70,19 +73,32 @@ def register_and_probe(
 ) -> Probed:
     """Register `bundle` under `name` and make it ready; `sandbox` says how its trained file was opened.
 
-    Raises `Refused` when its probe fails.
+    Where the model has golden cases, the bundle records those it passes (`golden.jsonl`); one that it fails keeps it from
+    traffic, not from being registered. Raises `Refused` when its probe fails.
     """
+    cases = cases_of(name)
+    bundle = _with_passed(bundle, cases)
     is_new = not ModelVersion.objects.of_model(name).filter(digest=bundle.digest).exists()
     version = actions.register_version(
         name=name, bundle=bundle, actor=actor, message=message, source=source, sandbox=sandbox
     )
-    found = probe_in_fresh_process(bundle)
+    found = probe_in_fresh_process(bundle, cases)
     if not found.passed:
         if not version.is_ready:
             actions.reject_version(model=name, version=version.number, actor=actor, reason=found.reason)
         raise Refused(f"{version} is not ready: probe rejected it ({found.reason}).")
     ready = actions.mark_ready(model=name, version=version.number, actor=actor, cost_us_per_row=found.cost_us_per_row)
     return Probed(ready, found, is_new)
+
+
+def _with_passed(bundle: Bundle, cases: list[GoldenCase]) -> Bundle:
+    """Return `bundle` with the cases that it passes in it, as a fresh process finds them."""
+    found = probe_in_fresh_process(bundle, cases).golden if cases else ()
+    passed = [case for case, wrong in zip(cases, found, strict=False) if not wrong]  # none where the probe failed
+    if not passed:
+        return bundle
+    manifest = msgspec.structs.replace(bundle.manifest, golden_cases=len(passed))
+    return make_bundle(manifest, {**bundle.files, GOLDEN_NAME: encode_cases(passed)})
 
 
 def _placed(probed: Probed, compiled: CompiledFile, *, actor: str, promote: bool) -> Pushed:

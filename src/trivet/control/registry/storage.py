@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -18,7 +19,9 @@ from trivet.model.bundle.manifest import MANIFEST_LIMIT, MANIFEST_NAME, decode_m
 
 STORAGE_ALIAS = "trivet"
 DEFAULT_FOLDER = "bundles"
+SCRATCH = "."  # begins the name of a file that is being written
 STORE_ATTEMPTS = 2  # a second one heals what another process, storing the same bundle, was in the middle of
+NO_PLAIN_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # a link, a folder, a socket
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -45,9 +48,35 @@ def fetch_bundle(digest: str) -> Bundle:
 
     Raises `BundleError` naming the file that is missing or changed, and `Unavailable` when the storage cannot be read.
     """
+    storage = bundle_storage()
+    found = _found(storage, digest) if isinstance(storage, BundleFolder) else None  # elsewhere a listing is a request
+    return _verified(digest, found)
+
+
+def audit_bundle(digest: str) -> Bundle:
+    """Return the bundle of `digest` as `fetch_bundle` does, after looking for what does not belong there as well.
+
+    Raises `BundleError` for a file that is missing, extra, linked or changed, and `Unavailable`.
+    """
+    return _verified(digest, _found(bundle_storage(), digest))
+
+
+def _verified(digest: str, found: set[str] | None) -> Bundle:
+    """Return the bundle; each file is opened once, and the bytes that were hashed are those that are returned."""
     encoded = _read(digest, MANIFEST_NAME, MANIFEST_LIMIT)
-    names = {MANIFEST_NAME, *(entry.path for entry in decode_manifest(encoded).files)}
+    names = found or {MANIFEST_NAME, *(entry.path for entry in decode_manifest(encoded).files)}
     return verify_bundle(encoded, names, lambda entry: _read(digest, entry.path, entry.bytes), expected_digest=digest)
+
+
+def _found(storage: Storage, digest: str) -> set[str] | None:
+    """Return what lies in a bundle's place, without what is being written; None where that cannot be told."""
+    try:
+        folders, files = storage.listdir(stored_name(digest, ""))
+    except (FileNotFoundError, NotImplementedError):
+        return None
+    except OSError as error:
+        raise _away("read", error) from error
+    return {name for name in (*folders, *files) if not name.startswith(SCRATCH)}
 
 
 def bundle_storage() -> Storage:
@@ -71,10 +100,14 @@ class BundleFolder(FileSystemStorage):
         """Return `name`: under a digest, every writer of a name writes the same."""
         return name
 
+    def _open(self, name: str, mode: str = "rb") -> File:
+        """Open a plain file, and never what a link points to or waits on."""
+        return File(open(self.path(name), mode, opener=_open_plain))
+
     def _save(self, name: str, content: File) -> str:
         path = Path(self.path(name))
         make_private(path.parent)
-        scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        scratch = path.with_name(f"{SCRATCH}{path.name}.{secrets.token_hex(8)}")
         with scratch.open("xb") as file:
             for chunk in content.chunks():
                 file.write(chunk)
@@ -82,6 +115,10 @@ class BundleFolder(FileSystemStorage):
             os.fsync(file.fileno())
         scratch.replace(path)
         return name
+
+
+def _open_plain(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def stored_name(digest: str, file: str) -> str:
@@ -125,6 +162,10 @@ def _holds(storage: Storage, name: str, data: bytes) -> bool:
             return bool(file.read(len(data) + 1) == data)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        if error.errno in NO_PLAIN_FILE:
+            return False
+        raise
 
 
 def _read(digest: str, file: str, limit: int) -> bytes:
@@ -134,6 +175,8 @@ def _read(digest: str, file: str, limit: int) -> bytes:
     except FileNotFoundError:
         raise BundleError(f"bundle {digest[:12]}…: file {file!r} is missing from the storage.") from None
     except OSError as error:
+        if error.errno in NO_PLAIN_FILE:
+            raise BundleError(f"bundle {digest[:12]}…: {file} is not a plain file.") from None
         raise _away("read", error) from error
 
 

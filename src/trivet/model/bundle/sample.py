@@ -40,7 +40,7 @@ def decode_sample(signature: Signature, data: bytes) -> tuple[dict[str, np.ndarr
     """
     try:
         rows = [msgspec.json.decode(line, type=_Row) for line in data.splitlines()]
-        inputs = {i.name: _input_array(i, [row.inputs[i.name] for row in rows]) for i in signature.inputs}
+        inputs = {i.name: input_array(i, [row.inputs[i.name] for row in rows]) for i in signature.inputs}
         outputs = {o.name: _output_array(o, [row.outputs[o.name] for row in rows]) for o in signature.outputs}
     except (msgspec.DecodeError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise BundleError(f"{SAMPLE_NAME} does not fit the signature: {error}") from None
@@ -59,7 +59,11 @@ def _plain(tensor: Input, values: np.ndarray) -> list[Any]:
     return flat.tolist()  # type: ignore[no-any-return]  # msgspec writes NaN as null
 
 
-def _input_array(tensor: Input, values: Iterable[Any]) -> np.ndarray:
+def input_array(tensor: Input, values: Iterable[Any]) -> np.ndarray:
+    """Return the array of an input for rows of which each gives one of `values`: a value, or a list; None is missing.
+
+    Raises `ValueError`, `TypeError` or `OverflowError` for what is not of its datatype.
+    """
     rows = [[value] for value in values] if tensor.is_column else list(values)
     if tensor.datatype == "BYTES":
         filled = [[tensor.missing if value is None else str(value) for value in row] for row in rows]

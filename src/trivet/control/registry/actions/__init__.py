@@ -14,6 +14,10 @@ the change and no signal is sent. Never wait for workers in there.
 
 from __future__ import annotations
 
+from trivet.control.registry.actions.golden import (
+    add_golden_case as add_golden_case,
+    remove_golden_case as remove_golden_case,
+)
 from trivet.control.registry.actions.keys import (
     issue_key as issue_key,
     revoke_key as revoke_key,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.db import router
 from django.dispatch import Signal
 
 from trivet import signals
@@ -21,8 +22,18 @@ from trivet.control.registry.actions.manner import (
     check_manner,
     write_manner,
 )
-from trivet.control.registry.models import CHALLENGER, CHAMPION, Alias, Event, RegisteredModel, Route, Shadow
-from trivet.core.errors import Refused, quoted
+from trivet.control.registry.golden import Proof, cases_of, prove
+from trivet.control.registry.models import (
+    CHALLENGER,
+    CHAMPION,
+    Alias,
+    Event,
+    ModelVersion,
+    RegisteredModel,
+    Route,
+    Shadow,
+)
+from trivet.core.errors import Conflict, Refused, quoted
 from trivet.core.names import ALIAS_NAME, RESERVED_ALIASES
 
 
@@ -48,11 +59,14 @@ def set_routes(
     - `fallback`: who answers where the routed version fails, in this order: numbers, aliases, and at the end perhaps a
       constant, `{output: value of a row}`, for every output of the versions with traffic.
 
+    A version that gets traffic is put the model's golden cases first, and is `Refused` where it fails one.
     Returns the Event, whose generation workers acknowledge; where nothing would change it is that of the last change.
     Sends `routes_changed`.
     """
+    proven = _prove_newcomers(model, routes or {}, those_with_less_than=1)
     with changing() as change:
         found = unchanged_since(change, expected_generation, find_model(change, model))
+        _check_proofs(found, proven)
         return _move(
             change,
             found,
@@ -70,11 +84,14 @@ def promote(*, model: str, version: int, actor: str, reason: str = "", expected_
 
     A `challenger` alias that points at it goes, and so does its being a shadow. Other shadows, the fallback chain and what
     is sticky stay. Sends `routes_changed` and `version_promoted`. That a version was refused, because its probe failed or
-    has not run, is an Event as well.
+    has not run, or because it fails a golden case of the model, is an Event as well. Where the model has golden cases they
+    are replayed first, in a fresh process, which takes a second.
     """
     try:
+        proven = _prove_newcomers(model, {version: ALL_TRAFFIC}, those_with_less_than=ALL_TRAFFIC)
         with changing() as change:
             found = unchanged_since(change, expected_generation, find_model(change, model))
+            _check_proofs(found, proven)
             signal = signals.version_promoted
             return _move_champion(change, found, "promote", version, signal, actor=actor, reason=reason)
     except Refused as refusal:
@@ -133,6 +150,25 @@ def _move_champion(
     if event.generation == change.generation:
         change.announce(signal, RegisteredModel, **_told(event))
     return event
+
+
+def _prove_newcomers(model: str, routes: Mapping[int, int], *, those_with_less_than: int) -> Proof | None:
+    """Put the model's golden cases to those that would get traffic and have less of it so far; None where nobody would.
+
+    Before the lock is taken, for it takes a second. Who may not have traffic anyway is told so under the lock.
+    """
+    database = router.db_for_write(ModelVersion)
+    numbers = [number for number, weight in routes.items() if weight]
+    versions = ModelVersion.objects.using(database).ready().of_model(model).filter(number__in=numbers)
+    proven = None
+    for version in versions.exclude(routes__weight__gte=those_with_less_than).select_related("model"):
+        proven = prove(version)
+    return proven
+
+
+def _check_proofs(model: RegisteredModel, proven: Proof | None) -> None:
+    if proven is not None and proven.cases != cases_of(model.name):
+        raise Conflict(f"the golden cases of {model.name} changed while you decided. Look again, then promote.")
 
 
 def _record_refusal(model: str, version: int, *, actor: str, refusal: Refused) -> None:

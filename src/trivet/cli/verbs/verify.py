@@ -1,0 +1,53 @@
+"""The verb `verify`: stored bundles are what their digests say, and answer as they did."""
+
+from __future__ import annotations
+
+import argparse
+
+from trivet.cli.verb import DONE, WRONG, Out, split_version
+from trivet.control.registry.models import ModelVersion, RegisteredModel
+from trivet.control.registry.verifying import Verified, verify_versions, versions_to_verify
+from trivet.core.errors import NotFound, did_you_mean, quoted
+
+
+def verify(options: argparse.Namespace, out: Out) -> int:
+    """Verify one version, or those of one model, or of all."""
+    found = []
+    for verified in verify_versions(_versions(options)):
+        out.say(_line(verified))
+        found.append(verified)
+    moved = sum(not one.is_sound for one in found)
+    out.say(f"{len(found)} versions verified, {moved} not as they were")
+    out.document([_facts(one) for one in found])
+    return WRONG if moved else DONE
+
+
+def _versions(options: argparse.Namespace) -> list[ModelVersion]:
+    name, word = split_version(options.model or "")
+    if word is not None:
+        return [ModelVersion.objects.resolve(name, word)]
+    if name and not RegisteredModel.objects.filter(name=name).exists():
+        known = RegisteredModel.objects.values_list("name", flat=True)
+        raise NotFound(f"no model {quoted(name)}.{did_you_mean(name, known)}")
+    return versions_to_verify(name or None, everything=options.everything)
+
+
+def _line(verified: Verified) -> str:
+    version = verified.version
+    head = f"{version.model.name} {version.number} · digest {version.digest[:12]}"
+    if verified.is_sound:
+        cases = f" · {verified.golden_cases} golden cases hold" if verified.golden_cases else ""
+        return f"{head} · unchanged · {verified.rows} rows answered as recorded{cases}"
+    return "\n".join([f"{head} · NOT as it was", *(f"  {problem}" for problem in verified.problems)])
+
+
+def _facts(verified: Verified) -> dict[str, object]:
+    return {
+        "model": verified.version.model.name,
+        "version": verified.version.number,
+        "digest": verified.version.digest,
+        "rows": verified.rows,
+        "golden_cases": verified.golden_cases,
+        "problems": list(verified.problems),
+        "sound": verified.is_sound,
+    }

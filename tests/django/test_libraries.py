@@ -1,0 +1,96 @@
+"""Trained with one version of a library, running another: said before anything fails, and whether it matters."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed
+
+import pytest
+from django.core import checks as django_checks
+
+from tests.django.worlds import CHURN
+from trivet.checks import check_libraries
+from trivet.console.words import trained_with
+from trivet.control.registry import actions
+from trivet.control.registry.models import ModelVersion
+from trivet.model.bundle.bundle import make_bundle
+from trivet.model.bundle.libraries import Library, libraries_of
+from trivet.model.bundle.manifest import Manifest
+
+pytestmark = pytest.mark.django_db
+HERE = installed("scikit-learn")
+OLD = {
+    "opened_with": {"python": "3.13", "numpy": "2.4.0", "scikit-learn": HERE},
+    "trained_with": {"scikit-learn": "1.2.7"},
+}
+SAME = {"opened_with": {"python": "3.13", "numpy": "2.4.0", "scikit-learn": HERE}}
+
+
+def live(model: str, *, runtime: str, source: dict[str, object]) -> ModelVersion:
+    manifest = Manifest(format=1, runtime=runtime, signature=CHURN, files=(), source=source)
+    bundle = make_bundle(manifest, {"model.onnx": model.encode(), "sample.jsonl": b"{}\n"})
+    version = actions.register_version(name=model, bundle=bundle, actor="cli:ana")
+    actions.mark_ready(model=model, version=version.number, actor="process:probe")
+    actions.promote(model=model, version=version.number, actor="user:ana")
+    return version
+
+
+def test_W023_names_the_native_version_both_libraries_and_the_remedy():
+    live("churn", runtime="skops", source=OLD)
+    (warning,) = check_libraries(databases=["default"])
+    assert warning.id == "trivet.W023"
+    assert warning.msg.startswith(f"churn 1 was trained with scikit-learn 1.2.7, running {HERE}:")
+    assert "trivet verify churn@1" in str(warning.hint)
+
+
+def test_a_compiled_version_and_a_native_one_of_the_same_library_are_silent():
+    live("compiled", runtime="onnx", source=OLD)
+    live("same", runtime="skops", source=SAME)
+    assert check_libraries(databases=["default"]) == []
+
+
+def test_it_asks_the_database_only_where_check_was_told_to():
+    live("churn", runtime="skops", source=OLD)
+    assert check_libraries() == []
+    found = django_checks.run_checks(tags=[django_checks.Tags.database], databases=["default"])
+    assert "trivet.W023" in [message.id for message in found]
+    assert "trivet.W023" not in [message.id for message in django_checks.run_checks()]
+
+
+@pytest.mark.urls("trivet.server.urls")
+@pytest.mark.parametrize(
+    ("runtime", "matters"), [("onnx", "It does not matter"), ("skops", "may answer otherwise: trivet verify says")]
+)
+def test_the_page_says_both_versions_and_whether_it_matters(runtime, matters, client, django_user_model):
+    live("churn", runtime=runtime, source=OLD)
+    actions.add_golden_case(
+        model="churn",
+        inputs={"age": 30, "plan": "pro"},
+        expect={"between": [0, 1]},
+        actor="user:ana",
+        note="<b>her</b>",
+    )
+    client.force_login(django_user_model.objects.create_superuser("ben"))
+    page = client.get("/models/churn/").content.decode()
+    assert f"Trained with scikit-learn 1.2.7, running {HERE}." in page
+    assert matters in page
+    assert "age=30, plan=&#x27;pro&#x27;: between 0 and 1" in page
+    assert "&lt;b&gt;her&lt;/b&gt;" in page
+
+
+def test_a_patch_release_warns_nobody_and_a_library_that_is_missing_does():
+    assert not Library("scikit-learn", "1.7.2", "1.7.9").differs
+    assert Library("scikit-learn", "1.7.2", "1.8.0").differs
+    assert Library("catboost", "1.2", None).differs
+    assert "which is not installed here. It does not matter" in trained_with(
+        [Library("catboost", "1.2", None)], is_compiled=True
+    )
+
+
+def test_a_library_is_known_by_any_name_it_is_installed_as():
+    (library,) = libraries_of({"opened_with": {"xgboost-cpu": "3.0.0"}})
+    assert (library.name, library.trained, library.here) == ("xgboost", "3.0.0", installed("xgboost-cpu"))
+
+
+def test_a_manifest_that_says_nothing_of_libraries_has_none():
+    assert libraries_of({}) == ()
+    assert libraries_of({"opened_with": "1.0"}) == ()
