@@ -246,6 +246,23 @@ def test_a_second_server_of_one_trivet_home_is_refused_with_the_process_that_is_
         assert server.web_workers()
 
 
+@pytest.mark.parametrize("bind", ["9302", ":9302", "127.0.0.1:http"])
+def test_what_is_no_address_is_refused_before_anything_listens(churn: Churn, bind: str):
+    done = trivet("serve", "--bind", bind, project=churn.project, check=False)
+    assert done.returncode == 5
+    assert f"cannot listen on {bind}: not an address such as 127.0.0.1:8000" in done.stderr
+
+
+def test_without_its_tables_a_verb_says_how_to_make_them(tmp_path: Path):
+    made = trivet("init", "site", project=tmp_path, check=False)
+    project = tmp_path / "site"
+    assert made.returncode == 0, made.stderr
+    for database in project.rglob("*.sqlite3"):
+        database.unlink()
+    done = trivet("list", project=project, check=False)
+    assert (done.returncode, "run `python manage.py migrate`" in done.stderr) == (5, True), done.stderr
+
+
 def test_a_port_that_is_taken_is_a_sentence(churn: Churn):
     with taken_port() as port:
         done = trivet("serve", "--bind", f"127.0.0.1:{port}", project=churn.project, check=False)

@@ -39,6 +39,8 @@ EXIT_CODES: tuple[tuple[type[TrivetError], int], ...] = (  # the first that fits
     (TrivetError, verb.REFUSED),
 )
 
+NOT_MIGRATED = "Trivet's tables are not in the database, or older than this release: run `python manage.py migrate`."
+
 
 def console_script() -> None:
     """Run the command line of this process and exit with its code."""
@@ -68,6 +70,14 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
         sub.set_defaults(chosen=one)
 
 
+def _lacks_tables(error: Exception) -> bool:
+    """True where a table or column of ours is missing, as each database says it."""
+    text = str(error).lower()
+    return "trivet_" in text and any(
+        words in text for words in ("no such", "does not exist", "doesn't exist", "has no column")
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     """Run the verb in `options`; errors become one sentence on stderr and their exit code."""
     out = Out(as_json=options.as_json, quiet=options.quiet)
@@ -79,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
         out.problem(f"trivet {one.name}: {error.message}")
         return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
     except (ImproperlyConfigured, DatabaseFailure) as error:
-        out.problem(f"trivet {one.name}: {error}")
+        out.problem(f"trivet {one.name}: {NOT_MIGRATED if _lacks_tables(error) else error}")
         return verb.OUT_OF_REACH
     except KeyboardInterrupt:
         return verb.INTERRUPTED
