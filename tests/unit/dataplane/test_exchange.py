@@ -96,9 +96,10 @@ def tensor(**changes: object) -> dict:
 
 BAD_BODIES = {
     "not JSON": (b"{", "NOT_JSON", "not JSON"),
-    "empty": (b"", "NOT_JSON", "not JSON"),
+    "empty": (b"", "NOT_JSON", "the body is empty"),
     "a list": (b"[]", "WRONG_TYPE", "object"),
-    "a NaN literal": (json.dumps(infer_body(age=[float("nan")])).encode(), "NOT_JSON", "not JSON"),
+    "a NaN literal": (json.dumps(infer_body(age=[float("nan")])).encode(), "NOT_JSON", "a missing value is null"),
+    "an infinity": (json.dumps(infer_body(age=[float("-inf")])).encode(), "NOT_JSON", "NaN and Infinity are not JSON"),
     "UTF-16": (json.dumps(infer_body()).encode("utf-16"), "NOT_JSON", ""),
     "trailing bytes": (json.dumps(infer_body()).encode() + b"{}", "NOT_JSON", "trailing"),
     "brackets without end": (b'{"inputs":[{"data":' + b"[" * 40_000, "BAD_NESTING", "nested"),
@@ -113,10 +114,20 @@ BAD_BODIES = {
     "an input twice": ({"inputs": infer_body()["inputs"] * 2}, "DUPLICATE_INPUT", "age"),
     "an unknown output": (infer_body() | {"outputs": [{"name": "lable"}]}, "UNKNOWN_OUTPUT", "Did you mean 'label'?"),
     "an output twice": (infer_body() | {"outputs": [{"name": "label"}] * 2}, "DUPLICATE_OUTPUT", ""),
-    "a text as number": (infer_body(age=["far"]), "BAD_ELEMENT", "'far' is not a number (FP64, years)"),
-    "a bool as number": (infer_body(age=[True]), "BAD_ELEMENT", "age"),
-    "a number as text": (infer_body(city=[3]), "BAD_ELEMENT", "city"),
-    "a fraction as integer": (infer_body(seats=[1.0]), "BAD_ELEMENT", "whole number"),
+    "a text as number": (infer_body(age=["far"]), "BAD_ELEMENT", "the text 'far' is not a number (FP64, years)."),
+    "a number in quotes": (
+        infer_body(age=["41"]),
+        "BAD_ELEMENT",
+        "the text '41' is not a number (FP64, years); leave the quotes out.",
+    ),
+    "a truth as number": (infer_body(age=[True]), "BAD_ELEMENT", "row 0: true is not a number (FP64, years)."),
+    "a number as text": (infer_body(city=[5]), "BAD_ELEMENT", "the number 5 is not a text (BYTES); put it in quotes."),
+    "a decimal as integer": (
+        infer_body(seats=[1.0]),
+        "BAD_ELEMENT",
+        "1.0 is written as a decimal, and is taken as a whole number only (INT64): write 1.",
+    ),
+    "a fraction as integer": (infer_body(seats=[1.5]), "BAD_ELEMENT", "1.5 is not a whole number (INT64)."),
     "an integer beyond 64 bits": (infer_body(seats=[2**63]), "OUT_OF_RANGE", "seats"),
     "a float beyond double": (json.dumps(infer_body()).replace("50.0", "1e400").encode(), "OUT_OF_RANGE", ""),
     "a null where none is allowed": (infer_body(city=[None]), "NULL_NOT_ALLOWED", "city"),
@@ -150,7 +161,7 @@ def test_a_bad_body_is_a_400_that_names_what_is_wrong(world: World, case: str):
 BAD_ROWS = {
     "unknown": ({**GOOD_ROW, "aeg": 1}, "aeg", "UNKNOWN_INPUT", "Did you mean 'age'?"),
     "missing": ({"age": 1.0, "city": "Lyon"}, "seats", "MISSING_INPUT", "missing"),
-    "wrong type": ({**GOOD_ROW, "age": "far"}, "age", "BAD_ELEMENT", "row 1: 'far' is not a number"),
+    "wrong type": ({**GOOD_ROW, "age": "far"}, "age", "BAD_ELEMENT", "row 1: the text 'far' is not a number"),
     "null": ({**GOOD_ROW, "seats": None}, "seats", "NULL_NOT_ALLOWED", "seats"),
 }
 

@@ -32,6 +32,8 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _KEY = re.compile(rb'"\s*:')
 _UNKNOWN_FIELD = re.compile(r"unknown field `(.*?)`")
 _MISSING_FIELD = re.compile(r"missing required field `(.*?)`")
+_BYTE = re.compile(r"\(byte (\d+)\)")
+_NAN = re.compile(rb"NaN|Infinity")
 _PLACE = re.compile(r" - at `\$?\.?(.*?)`$")
 _infer = msgspec.json.Decoder(InferBody)
 _rows = msgspec.json.Decoder(RowsRequest)
@@ -247,15 +249,23 @@ def decode_json(decoder: msgspec.json.Decoder[Message], body: bytes) -> Message:
     except msgspec.ValidationError as error:
         raise _explained(str(error)) from None
     except msgspec.DecodeError as error:
-        raise InvalidRequest(f"the body is not JSON: {_reason(str(error))}.", code="NOT_JSON") from None
+        raise InvalidRequest(f"the body is {_malformed(body, str(error))}", code="NOT_JSON") from None
     except UnicodeDecodeError:
         raise InvalidRequest("the body is not UTF-8.", code="NOT_JSON") from None
     except RecursionError:
         raise InvalidRequest("the body is nested too deeply.", code="BAD_NESTING") from None
 
 
-def _reason(text: str) -> str:
-    return text.removeprefix("JSON is malformed: ")[:80]
+def _malformed(body: bytes, text: str) -> str:
+    """Say what is wrong with a body that is no JSON: msgspec's sentence, and the remedy for what many send."""
+    if not body.strip():
+        return "empty; JSON is expected."
+    reason = text.removeprefix("JSON is malformed: ")[:80]
+    place = _BYTE.search(reason)
+    hint = (
+        " NaN and Infinity are not JSON; a missing value is null." if place and _NAN.match(body, int(place[1])) else ""
+    )
+    return f"not JSON: {reason}.{hint}"
 
 
 def _explained(text: str) -> InvalidRequest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 from typing import Any
 
@@ -12,6 +13,7 @@ from trivet.dataplane.protocol.messages import Tensor
 from trivet.dataplane.validation.plan import PYTHON_TYPES, Check
 
 _FP32 = struct.Struct("<f")
+_NUMBER = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
 _WORDS = {"BOOL": "true or false", "BYTES": "a text"}
 
 
@@ -148,10 +150,24 @@ def _wrong_element(check: Check, data: list[Any], datatype: str, kinds: frozense
     if type(value) is list:
         return InvalidRequest(f"{where}: data is nested unevenly.", code="BAD_NESTING", field=check.name, row=row)
     unit = f", {check.spec.unit}" if check.spec.unit else ""
-    word = _WORDS.get(datatype) or ("a whole number" if datatype in INTEGER_BOUNDS else "a number")
     return InvalidRequest(
-        f"{where}: {quoted(value)} is not {word} ({datatype}{unit}).",
-        code="BAD_ELEMENT",
-        field=check.name,
-        row=row,
+        f"{where}: {_refused(value, datatype, f'({datatype}{unit})')}.", code="BAD_ELEMENT", field=check.name, row=row
     )
+
+
+def _refused(value: Any, datatype: str, kind: str) -> str:
+    """Say why `value` is no element of `datatype`, as JSON wrote it, and how to write it where that is plain."""
+    word = _WORDS.get(datatype) or ("a whole number" if datatype in INTEGER_BOUNDS else "a number")
+    if isinstance(value, bool):
+        return f"{str(value).lower()} is not {word} {kind}"
+    if isinstance(value, str):
+        is_quoted_number = word.endswith("number") and _NUMBER.fullmatch(value)
+        return f"the text {quoted(value)} is not {word} {kind}" + "; leave the quotes out" * bool(is_quoted_number)
+    if not isinstance(value, int | float):
+        return f"{quoted(value)} is not {word} {kind}"
+    number = quoted(value)[1:-1]
+    if datatype == "BYTES":
+        return f"the number {number} is not a text {kind}; put it in quotes"
+    if datatype in INTEGER_BOUNDS and float(value).is_integer():
+        return f"{number} is written as a decimal, and is taken as a whole number only {kind}: write {int(value)}"
+    return f"{number} is not {word} {kind}"
