@@ -91,6 +91,36 @@ def test_outliers_have_label_and_score_and_clusters_their_label():
     assert decide(signature("cluster", outputs[0]), {"label": [4]}, 1) == [(4, 4, "4")]
 
 
+def test_several_decisions_have_a_label_each():
+    outputs = (
+        Output(name="label_0", datatype="BYTES", shape=(-1,), classes=("late", "on time")),
+        Output(name="probabilities_0", datatype="FP64", shape=(-1, 2), classes=("late", "on time")),
+        Output(name="label_1", datatype="INT64", shape=(-1,), classes=("0", "1")),
+    )
+    both = signature("classification", *outputs)
+    answers = {"label_0": ["late", "on time"], "probabilities_0": [0.9, 0.1, 0.2, 0.8], "label_1": [1, 0]}
+    assert decide(both, answers, 2) == [
+        ({"label_0": "late", "label_1": 1}, None, "late, 1"),
+        ({"label_0": "on time", "label_1": 0}, None, "on time, 0"),
+    ]
+    assert decide(both, {"label_1": [1]}, 1) == [({"label_1": 1}, None, "1")]
+    assert decide(both, {"probabilities_0": [0.9, 0.1]}, 1) == [(None, None, "")]
+    named = named_outputs(both, answers, 2)
+    assert named[1] == {"label_0": "on time", "probabilities_0": {"late": 0.2, "on time": 0.8}, "label_1": 0}
+
+
+def test_distances_of_clusters_are_named_by_cluster():
+    outputs = (
+        Output(name="label", datatype="INT64", shape=(-1,), classes=("0", "1")),
+        Output(name="distances", datatype="FP64", shape=(-1, 2), classes=("0", "1")),
+    )
+    answers = {"label": [1], "distances": [3.5, 0.5]}
+    assert decide(signature("cluster", *outputs), answers, 1) == [(1, 1, "1")]
+    assert named_outputs(signature("cluster", *outputs), answers, 1) == [
+        {"label": 1, "distances": {"0": 3.5, "1": 0.5}}
+    ]
+
+
 def test_tensors_have_no_decision():
     image = Output(name="mask", datatype="FP32", shape=(-1, 2, 2))
     assert decide(signature("tensors", image), {"mask": list(range(8))}, 2) == [(None, None, "")] * 2

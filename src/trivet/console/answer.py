@@ -98,8 +98,8 @@ def in_short(faults: int) -> str:
 
 def _probabilities(value: Any, signature: Signature) -> dict[str, float]:
     """Return each class's probability; empty where the model gives none, or not all are numbers."""
-    if signature.output(PROBABILITIES) is None:
-        return {}
+    if signature.task != "classification" or signature.output(PROBABILITIES) is None:
+        return {}  # of a cluster model the value is the number of a group
     if isinstance(value, Mapping):
         return dict(value) if all(isinstance(share, int | float) for share in value.values()) else {}
     classes = classes_of(signature)

@@ -9,7 +9,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _, gettext_lazy, ngettext
 
 from trivet.console.figures import count, number, percent
-from trivet.core.decisions import LABEL, PROBABILITIES, SCORES
+from trivet.core.decisions import LABEL, LABEL_OF_A_TARGET, PROBABILITIES, SCORES
 from trivet.core.signature import Signature
 from trivet.model.bundle.libraries import Library
 
@@ -183,12 +183,16 @@ def _handling(after: Mapping[str, Any]) -> str:
 
 
 def output_value(value: Any, unit: str) -> str:
-    """Return a number the model gave, with its unit."""
+    """Return a number the model gave, with its unit, or a word as it is."""
+    if isinstance(value, str):
+        return value
     return f"{number(value)} {unit}".rstrip()
 
 
 def _chooses(signature: Signature) -> str:
     classes = classes_of(signature)
+    if targets := sum(output.name.startswith(LABEL_OF_A_TARGET) for output in signature.outputs):
+        return _("Makes %(count)s decisions") % {"count": count(targets)}
     if not classes:
         return _("Chooses a class")
     if len(classes) == 2:

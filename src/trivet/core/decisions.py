@@ -11,6 +11,7 @@ from trivet.core.signature import Output, Signature
 LABEL = "label"
 PROBABILITIES = "probabilities"
 SCORES = "scores"
+LABEL_OF_A_TARGET = "label_"  # and its number, where a model has several
 
 Flat = Sequence[Any]  # one tensor's elements, row-major: numbers, strings, None
 Value = float | int | dict[str, Any] | None
@@ -21,8 +22,9 @@ class Decision(NamedTuple):
 
     `value`: the prediction of a regression, `{class: probability}` of a classification, or its second class's
     probability alone where the signature has a threshold (then that class is what is asked about), `{output:
-    prediction}` of several targets. `score` is the one number of it that is monitored: the prediction, the probability
-    of the second of two classes, or the largest of more. `decision` is the label in words, empty where there is none.
+    prediction}` or `{output: label}` of several targets. `score` is the one number of it that is monitored: the
+    prediction, the probability of the second of two classes, or the largest of more. `decision` is the label in words,
+    empty where there is none.
     """
 
     value: Value
@@ -37,7 +39,8 @@ def decide(signature: Signature, outputs: Mapping[str, Flat], rows: int) -> list
     """
     columns = {name: split(flat, rows) for name, flat in outputs.items()}
     if signature.task == "classification":
-        return _classification(signature, columns, rows)
+        several = [o.name for o in signature.outputs if o.name.startswith(LABEL_OF_A_TARGET)]
+        return _several(several, columns, rows) if several else _classification(signature, columns, rows)
     if signature.task == "outlier":
         return _labelled(columns, columns.get(SCORES), rows)
     if signature.task == "cluster":
@@ -97,6 +100,16 @@ def _classification(signature: Signature, columns: Mapping[str, list[Flat]], row
         if label is None:
             label = _chosen(shares, classes, signature.threshold, is_probability=is_probability)
         decisions.append(Decision(_class_value(shares, classes, signature.threshold), _class_score(shares), label))
+    return decisions
+
+
+def _several(names: Sequence[str], columns: Mapping[str, list[Flat]], rows: int) -> list[Decision]:
+    """Return the labels of several targets: by output, and in words, one after the other."""
+    given = [name for name in names if name in columns]
+    decisions = []
+    for row in range(rows):
+        labels = {name: plain(columns[name][row][0]) for name in given if columns[name][row]}
+        decisions.append(Decision(labels or None, None, ", ".join(map(in_words, labels.values()))))
     return decisions
 
 

@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from trivet.console import figures, form, words
-from trivet.console.answer import explained
+from trivet.console.answer import explained, shown
 from trivet.console.charts import bars, shares
 from trivet.console.snippets import snippets
 from trivet.console.traffic import requests_a_minute
 from trivet.core.errors import InvalidRequest, InvalidRows, Unavailable
 from trivet.core.examples import made_up_row
 from trivet.core.signature import Input, Output, Signature
+from trivet.serving.prediction import Prediction
 
 NOW = datetime(2026, 5, 4, 12, 30, 20, tzinfo=UTC)
 COLUMN = {"shape": (-1, 1)}
@@ -111,6 +112,32 @@ def test_a_signature_is_put_into_words():
     churn = Signature(inputs=HOUSE.inputs[:1], outputs=(output,), task="classification", threshold=0.3)
     assert words.decides(churn) == "Decides between “stays” and “goes”, from 1 input: area."
     assert "“goes” when its probability is at least 30.0 %" in words.threshold(churn)
+
+
+def answered(signature, value, decision):
+    given = Prediction(value, decision, "m", 1, "d" * 64, "id", "only")
+    return shown(given, signature)
+
+
+def test_several_decisions_are_told_and_shown_as_words():
+    labels = tuple(
+        Output(name=f"label_{i}", datatype="BYTES", shape=(-1,), classes=("late", "on time")) for i in range(2)
+    )
+    both = Signature(inputs=HOUSE.inputs[:1], outputs=labels, task="classification")
+    assert words.decides(both) == "Makes 2 decisions, from 1 input: area."
+    answer = answered(both, {"label_0": "late", "label_1": "on time"}, "late, on time")
+    assert (answer.headline, answer.value) == ("late, on time", "label_0 late, label_1 on time")
+    assert answer.shares == ()
+
+
+def test_the_number_of_a_group_is_no_probability():
+    outputs = (
+        Output(name="label", datatype="INT64", shape=(-1,), classes=("0", "1")),
+        Output(name="probabilities", datatype="FP64", shape=(-1, 2), classes=("0", "1")),
+    )
+    mixture = Signature(inputs=HOUSE.inputs[:1], outputs=outputs, task="cluster")
+    assert answered(mixture, 1, "1").shares == ()
+    assert words.decides(mixture) == "Assigns a row to a group, from 1 input: area."
 
 
 @pytest.mark.parametrize(
