@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from trivet.core.errors import CompileError
 from trivet.core.signature import Output, Task
 from trivet.model.compile.converters.answers import class_labels, class_names
-from trivet.model.compile.converters.ensembles import decision_threshold
+from trivet.model.compile.converters.ensembles import decision_threshold, positive_place
 from trivet.model.compile.lowering import final_estimator
 
 THRESHOLD_CLASSIFIERS = ("FixedThresholdClassifier", "TunedThresholdClassifierCV")
@@ -221,11 +221,9 @@ def _threshold_of(final: Any, numbers: str | None) -> float | None:
     """Return the threshold on the second class, where it is on the very numbers that the estimator shows."""
     if type(final).__name__ not in THRESHOLD_CLASSIFIERS:
         return None
-    try:
-        threshold, by_score = decision_threshold(final)
-    except CompileError:
-        return None  # on the first class: told by the label alone
-    return threshold if by_score == (numbers == SCORES) else None
+    threshold, by_score = decision_threshold(final)
+    is_on_the_second = positive_place(final) == 1  # else the label alone tells
+    return threshold if is_on_the_second and by_score == (numbers == SCORES) else None
 
 
 def _several(predicted: np.ndarray, given: Any, numbers: str | None) -> Answers:

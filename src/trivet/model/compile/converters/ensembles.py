@@ -298,28 +298,31 @@ EPSILON = float(np.finfo(np.float64).eps)
 
 
 def emit_threshold(graph: Graph, model: Any, table: Table, emit: Emit) -> Answer:
-    """The inner model's answer; the label is the second class from the threshold on."""
+    """The inner model's answer; the label is the positive class, the second one unless told otherwise, from the threshold on."""
     answer = emit(graph, model.estimator_, table)
     threshold, by_score = decision_threshold(model)
+    positive = positive_place(model)
     if by_score:
         score = _given(answer.scores, model.estimator_)
+        score = score if positive else graph.add("Neg", score)
     else:
         probabilities = _given(answer.probabilities, model.estimator_)
-        score = graph.add("Gather", probabilities, graph.constant([1], np.int64), axis=1)
+        score = graph.add("Gather", probabilities, graph.constant([positive], np.int64), axis=1)
     flat = graph.add("Reshape", score, graph.constant([-1], np.int64))
-    place = graph.cast(graph.add("GreaterOrEqual", flat, graph.constant(threshold, np.float64)), "INT64")
-    label = graph.add("Gather", graph.constant(class_labels(model.classes_)), place, axis=0)
+    is_positive = graph.cast(graph.add("GreaterOrEqual", flat, graph.constant(threshold, np.float64)), "INT64")
+    labels = class_labels(model.classes_)
+    label = graph.add("Gather", graph.constant(labels if positive else labels[::-1]), is_positive, axis=0)
     return Answer(probabilities=answer.probabilities, scores=answer.scores, label=label)
 
 
-def decision_threshold(model: Any) -> tuple[float, bool]:
-    """Return the threshold of a threshold classifier on its second class, and whether it is on the decision function.
+def positive_place(model: Any) -> int:
+    """Return the place among the classes of the one that a threshold classifier decides on: 1, or 0 where it was told so."""
+    positive = getattr(model, "pos_label", None)
+    return 0 if positive is not None and positive == model.classes_[0] else 1
 
-    Raises `CompileError` when the positive class is the first one.
-    """
-    positive = model.pos_label if hasattr(model, "pos_label") else None
-    if positive is not None and positive != model.classes_[1]:
-        raise CompileError(f"a threshold on the first class ({positive!r}) is not compiled; put it on the second.")
+
+def decision_threshold(model: Any) -> tuple[float, bool]:
+    """Return the threshold of a threshold classifier, and whether it is on the decision function."""
     by_score = model.response_method == "decision_function" or (
         model.response_method == "auto" and not hasattr(model.estimator_, "predict_proba")
     )
@@ -348,15 +351,22 @@ def emit_transformed_target(graph: Graph, model: Any, table: Table, emit: Emit) 
             return Answer(prediction=graph.add("Sub", graph.add("Exp", raw), one))
         if inverse is np.square:
             return Answer(prediction=graph.add("Mul", raw, raw))
+    if kind in ("RobustScaler", "MaxAbsScaler"):
+        scale, centre = (np.asarray(_or(getattr(way_back, name, None), at)) for name, at in AFFINE.items())
+        scaled = graph.add("Mul", raw, graph.constant(scale.reshape(1, -1)))
+        return Answer(prediction=graph.add("Add", scaled, graph.constant(centre.reshape(1, -1))))
     if kind == "StandardScaler":
         scaled = graph.add("Mul", raw, graph.constant(np.asarray(_or(way_back.scale_, 1.0)).reshape(1, -1)))
         return Answer(
             prediction=graph.add("Add", scaled, graph.constant(np.asarray(_or(way_back.mean_, 0.0)).reshape(1, -1)))
         )
     raise CompileError(
-        "TransformedTargetRegressor is compiled for exp, expm1, square and StandardScaler only; "
+        "TransformedTargetRegressor is compiled for exp, expm1, square and scalers only; "
         "declare other calculations outside the model."
     )
+
+
+AFFINE = {"scale_": 1.0, "center_": 0.0}
 
 
 def _or(value: Any, default: float) -> Any:
