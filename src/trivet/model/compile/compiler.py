@@ -22,8 +22,18 @@ from trivet.model.compile.checks import check_graph
 from trivet.model.compile.converters.answers import Answer
 from trivet.model.compile.fields import Layout, layout_of
 from trivet.model.compile.graph import OPSETS, Graph
+from trivet.model.compile.lowering import check_functions
 from trivet.model.compile.original import Answers, Original, Target, as_answers, check_fitted
-from trivet.model.compile.parity import ROWS_TO_CALL_CONSTANT, check_tolerance, check_varies, run_gate
+from trivet.model.compile.parity import (
+    BATCH_TOLERANCE,
+    DOUBLE_BATCH_TOLERANCE,
+    ROWS_TO_CALL_CONSTANT,
+    check_refusals,
+    check_tolerance,
+    check_varies,
+    run_gate,
+)
+from trivet.model.compile.precision import precision_of
 from trivet.model.compile.recipe import emit
 from trivet.model.compile.report import DEFAULT_TOLERANCE, ParityReport, Speed
 from trivet.model.compile.rows import gate_rows
@@ -91,7 +101,17 @@ def compile_model(
         return as_answers(targets, found, len(rows))
 
     rows = gate_rows(layout, frame, graph.splits)
-    parity = run_gate(original, shipped, layout, rows, tolerance=tolerance, synthetic=given.is_synthetic)
+    precision = precision_of(data)
+    parity = run_gate(
+        original,
+        shipped,
+        layout,
+        rows,
+        tolerance=tolerance,
+        synthetic=given.is_synthetic,
+        batch_tolerance=DOUBLE_BATCH_TOLERANCE if precision.is_double else BATCH_TOLERANCE,
+    )
+    check_refusals(parity)
     speed = measure(original, frame, lambda rows: partial(runtime.run, layout.feed(rows), names))
 
     kept = frame.head(SAMPLE_ROWS)
@@ -110,7 +130,7 @@ def compile_model(
             "recipe": RECIPE,
             "operators": list(facts.operators),
             "may_run_inline": facts.may_run_inline,
-            "threshold_precision": "float64",
+            "threshold_precision": precision.thresholds,
         },
         parity=parity.as_manifest(),
         sample_rows=len(kept),
@@ -151,6 +171,7 @@ def prepare(
     """
     check_tolerance(tolerance)
     check_fitted(model)
+    check_functions(model)
     layout, frame = layout_of(model, synthetic_sample(model) if sample is None else sample)
     original = Original(model, takes_matrix=layout.is_matrix)
     _check_labels(original, labels)

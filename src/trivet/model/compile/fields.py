@@ -31,6 +31,12 @@ class Field:
     gap: Any = np.nan  # None or NaN
     categories: tuple[str, ...] | None = None
     rejects_unknown: bool = False
+    low: float | None = None  # numbers outside these are refused, since the original refuses them
+    high: float | None = None
+
+    def takes(self, value: float) -> bool:
+        """Tell whether a number is within what the original takes."""
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ ELEMENT_TYPES: dict[str, int] = {
 class Split:
     """Where trees cut a value of the caller: at each of `thresholds`, compared with `scale * value + offset`.
 
-    `rounds_input` says that the original compares float32 values.
+    `rounds_input` says that the original compares float32 values. `kind` is what the gate's report calls rows placed there.
     """
 
     field: str
@@ -37,6 +37,7 @@ class Split:
     offset: float
     thresholds: np.ndarray
     rounds_input: bool
+    kind: str = "threshold"
 
 
 class Graph:
@@ -62,9 +63,10 @@ class Graph:
         return self._constants[key].name
 
     def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """Add a node with one output and return the output's name. Attributes are plain Python values or TensorProtos."""
+        """Add a node with one output and return the output's name. Attributes are numbers, words, lists or TensorProtos."""
         name = self._new_name()
-        self._nodes.append(helper.make_node(operator, list(inputs), [name], name=name, domain=domain, **attributes))
+        plain = {key: _plain(value) for key, value in attributes.items()}
+        self._nodes.append(helper.make_node(operator, list(inputs), [name], name=name, domain=domain, **plain))
         return name
 
     def cast(self, tensor: str, datatype: str) -> str:
@@ -132,6 +134,15 @@ class Graph:
     def _new_name(self) -> str:
         self._count += 1
         return f"t{self._count}"
+
+
+def _plain(value: Any) -> Any:
+    """Return an attribute as Python's own numbers: protobuf 7 takes no others."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, list | tuple) and any(isinstance(element, np.generic) for element in value):
+        return [element.item() if isinstance(element, np.generic) else element for element in value]
+    return value
 
 
 class NestedGraph(Exception):

@@ -1,10 +1,14 @@
-"""What is taken off a trained object before it is compiled: wrappers that only searched or decided how to train."""
+"""What is taken off a trained object before it is compiled, and what it may not hold: code that no other process has."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sklearn import model_selection, pipeline, semi_supervised
+
+from trivet.core.errors import CompileError
 
 _FITTED_INSIDE: dict[type, str] = {
     model_selection.GridSearchCV: "best_estimator_",
@@ -28,6 +32,40 @@ def final_estimator(model: Any) -> Any:
     while isinstance(model, pipeline.Pipeline) and model.steps:
         model = unwrapped(model.steps[-1][1])
     return model
+
+
+def check_functions(model: Any) -> None:
+    """Raise `CompileError` where `model` calls a function that only the process it was trained in knows.
+
+    That is a lambda, a function inside another, or one of `__main__`: it can be neither compiled nor found again.
+    """
+    for name, value in model.get_params(deep=True).items():
+        function = _innermost(value)
+        if callable(function) and (told := _untold(function)):
+            owner = name.rpartition("__")[0] or type(model).__name__
+            raise CompileError(
+                f"{owner!r} calls {told} ({name.rpartition('__')[2]}), which exists only where it was trained. Use one of "
+                "NumPy's abs, exp, expm1, log, log1p, sqrt and square, or do the calculation before the model is asked: "
+                "declare it in a FeatureSet."
+            )
+
+
+def _innermost(value: Any) -> Any:
+    while isinstance(value, partial):
+        value = value.func
+    return value
+
+
+def _untold(function: Callable[..., Any]) -> str:
+    """Return what to call a function that cannot be imported; empty for one that can, and for a class."""
+    path = getattr(function, "__qualname__", "")
+    if isinstance(function, type) or not path:
+        return ""
+    if "<lambda>" in path:
+        return "a lambda"
+    if "<locals>" in path:
+        return f"{path.rpartition('.')[2]}, a function inside another"
+    return f"{path}, a function of __main__" if getattr(function, "__module__", "") == "__main__" else ""
 
 
 MOST_WRAPPERS = 8

@@ -21,7 +21,8 @@ NATIVE_SECONDS = 60.0  # how long the original may take over all rows; what is l
 CHUNK_ROWS = 2_000
 WORST_ROWS = 20
 BATCHES = (1, 2, 7, 64)  # answers must not depend on their neighbours
-BATCH_TOLERANCE = 1e-6
+BATCH_TOLERANCE = 1e-6  # of float32; sums of doubles only differ by the order in which they were added up
+DOUBLE_BATCH_TOLERANCE = 1e-12
 ROWS_TO_CALL_CONSTANT = 2
 NOISE = 1e-12
 
@@ -42,14 +43,22 @@ def check_varies(answers: Answers) -> None:
 
 
 def run_gate(
-    original: Original, compiled: Compiled, layout: Layout, rows: GateRows, *, tolerance: float, synthetic: bool
+    original: Original,
+    compiled: Compiled,
+    layout: Layout,
+    rows: GateRows,
+    *,
+    tolerance: float,
+    synthetic: bool,
+    batch_tolerance: float = BATCH_TOLERANCE,
 ) -> ParityReport:
-    """Return the report of a passed gate.
+    """Return the report of a passed gate. Rows that the original refuses are left out and counted: see `check_refusals`.
 
     Raises `ParityFailed`, with the worst rows, when an answer is off by more than the tolerance or a decision differs;
     `CompileError` when the original refuses a sample row, answers NaN, contradicts itself, or answers the same always.
     """
-    kept, native, cut = _native_answers(original, rows)
+    refusals: list[str] = []
+    kept, native, cut = _native_answers(original, rows, refusals)
     frame = rows.frame.iloc[kept].reset_index(drop=True)
     kinds = rows.kinds[kept]
     sample_rows = int((kinds == "sample").sum())
@@ -57,7 +66,8 @@ def run_gate(
     shipped = compiled(frame)
     if shipped.values.shape != native.values.shape:
         raise CompileError(f"the graph answers {shipped.values.shape[1]} values a row, not {native.values.shape[1]}.")
-    difference, allowed = _differences(native.values, shipped.values, original, sample_rows, tolerance)
+    difference, allowed, size = _differences(native.values, shipped.values, original, sample_rows, tolerance)
+    relative = difference / size
     targets = original.targets(native)
     label_off, ties = _label_differences(targets, native, shipped, original.threshold, tolerance)
     bad = (difference > allowed) | label_off
@@ -65,19 +75,20 @@ def run_gate(
         rows=len(frame),
         by_kind=Counter(kinds.tolist()),
         synthetic=synthetic,
-        largest=_without_noise(float(difference.max())),
-        p999=_without_noise(float(np.quantile(difference, 0.999, method="higher"))),
+        largest=_without_noise(float(relative.max())),
+        p999=_without_noise(float(np.quantile(relative, 0.999, method="higher"))),
         labels_differ=int(label_off.sum()),
         ties=int(ties.sum()),
         failed_rows=int(bad.sum()),
         tolerance=tolerance,
-        refused_rows=len(rows.frame) - len(frame) - cut,
-        cut_rows=cut,
+        refused_rows=len(refusals),
+        refused=refusals[0] if refusals else "",
+        cut_rows=cut + rows.left_out,
         worst=_Compared(layout, frame, kinds, native, shipped, difference, bad).worst(),
     )
     if bad.any():
         raise ParityFailed(report.failure(), report.worst)
-    _check_batches(compiled, frame, shipped)
+    _Steadiness(targets, original.threshold, shipped, batch_tolerance).check(compiled, frame)
     return report
 
 
@@ -86,7 +97,7 @@ def _without_noise(difference: float) -> float:
     return difference if difference >= NOISE else 0.0
 
 
-def _native_answers(original: Original, rows: GateRows) -> tuple[np.ndarray, Answers, int]:
+def _native_answers(original: Original, rows: GateRows, refusals: list[str]) -> tuple[np.ndarray, Answers, int]:
     """Return the places that the original answered, its answers, and how many rows were cut for time."""
     places: list[np.ndarray] = []
     answers: list[Answers] = []
@@ -97,7 +108,7 @@ def _native_answers(original: Original, rows: GateRows) -> tuple[np.ndarray, Ans
         if time.monotonic() > deadline and places:
             cut += len(chunk)
             continue
-        for part, answer in _asked(original, rows, chunk):
+        for part, answer in _asked(original, rows, chunk, refusals):
             places.append(part)
             answers.append(answer)
     labels = None if answers[0].labels is None else np.concatenate([a.labels for a in answers if a.labels is not None])
@@ -105,7 +116,9 @@ def _native_answers(original: Original, rows: GateRows) -> tuple[np.ndarray, Ans
     return np.concatenate(places), Answers(values, labels, answers[0].widths), cut
 
 
-def _asked(original: Original, rows: GateRows, places: np.ndarray) -> list[tuple[np.ndarray, Answers]]:
+def _asked(
+    original: Original, rows: GateRows, places: np.ndarray, refusals: list[str]
+) -> list[tuple[np.ndarray, Answers]]:
     """Ask for `places`; when the original raises, find by halving which generated rows it refuses and leave them out."""
     try:
         return [(places, original.answers(rows.frame.iloc[places]))]
@@ -115,9 +128,11 @@ def _asked(original: Original, rows: GateRows, places: np.ndarray) -> list[tuple
         if len(places) == 1:
             if rows.kinds[places[0]] == "sample":
                 raise CompileError(f"the original itself refuses row {places[0]} of the sample: {error}") from error
+            told = (str(error) or type(error).__name__).splitlines()[0]
+            refusals.append(f"{rows.kinds[places[0]]}: {told[:200]}")
             return []
         half = len(places) // 2
-        return _asked(original, rows, places[:half]) + _asked(original, rows, places[half:])
+        return _asked(original, rows, places[:half], refusals) + _asked(original, rows, places[half:], refusals)
 
 
 def _check_native(original: Original, frame: pd.DataFrame, native: Answers, sample_rows: int) -> None:
@@ -137,19 +152,23 @@ def _check_native(original: Original, frame: pd.DataFrame, native: Answers, samp
 
 def _differences(
     native: np.ndarray, shipped: np.ndarray, original: Original, sample_rows: int, tolerance: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the largest difference of each row and what is allowed there: T(1 + |a|), or T(sd + |a|) for a prediction."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return each row's largest difference, what is allowed there, and 1 + |a|, which the report's figures are relative to.
+
+    Allowed is T(1 + |a|), or T(sd + |a|) for a prediction.
+    """
     if native.shape[1] == 0:  # a label alone
-        return np.zeros(len(native)), np.zeros(len(native))
+        return np.zeros(len(native)), np.zeros(len(native)), np.ones(len(native))
     unit = 1.0 if original.task != "regression" else native[: max(sample_rows, 1)].std(axis=0)
     with np.errstate(invalid="ignore"):
         off = np.abs(native - shipped)
     same = (native == shipped) | (np.isnan(native) & np.isnan(shipped))
     off = np.where(same, 0.0, np.where(np.isfinite(off), off, np.inf))
-    allowed = tolerance * (unit + np.where(np.isfinite(native), np.abs(native), 0.0))
+    sizes = np.where(np.isfinite(native), np.abs(native), 0.0)
+    allowed = tolerance * (unit + sizes)
     column = np.argmax(off - allowed, axis=1)
     place = np.arange(len(off))
-    return off[place, column], allowed[place, column]
+    return off[place, column], allowed[place, column], 1.0 + sizes[place, column]
 
 
 def _label_differences(
@@ -224,19 +243,40 @@ def _bare(value: Any) -> Any:
     return None if plain is None or (isinstance(plain, float) and np.isnan(plain)) else plain
 
 
-def _check_batches(compiled: Compiled, frame: pd.DataFrame, whole: Answers) -> None:
-    """Raise unless the graph answers the same when rows are shuffled and when they come in other batches."""
-    rng = np.random.default_rng(len(frame))
-    order = rng.permutation(len(frame))
-    _check_same(compiled(frame.iloc[order]), whole.take(order), "when rows are shuffled")
-    for size in BATCHES:
-        places = rng.choice(len(frame), size=min(max(size, 32), len(frame)), replace=False)
-        for start in range(0, len(places), size):
-            batch = places[start : start + size]
-            _check_same(compiled(frame.iloc[batch]), whole.take(batch), f"in batches of {size}")
+@dataclass(frozen=True)
+class _Steadiness:
+    """What a graph answered to all rows at once, and how far other batches may be from it."""
+
+    targets: Sequence[Target]
+    threshold: float | None
+    whole: Answers
+    tolerance: float
+
+    def check(self, compiled: Compiled, frame: pd.DataFrame) -> None:
+        """Raise unless the graph answers the same asked again, with rows shuffled, and in batches of 1, 2, 7 and 64."""
+        rng = np.random.default_rng(len(frame))
+        everything = np.arange(len(frame))
+        self._check_same(compiled(frame), everything, "when it is asked again")
+        order = rng.permutation(len(frame))
+        self._check_same(compiled(frame.iloc[order]), order, "when rows are shuffled")
+        for size in BATCHES:
+            places = rng.choice(everything, size=min(max(size, 32), len(frame)), replace=False)
+            for start in range(0, len(places), size):
+                batch = places[start : start + size]
+                self._check_same(compiled(frame.iloc[batch]), batch, f"in batches of {size}")
+
+    def _check_same(self, answers: Answers, places: np.ndarray, when: str) -> None:
+        expected = self.whole.take(places)
+        same = np.isclose(answers.values, expected.values, rtol=self.tolerance, atol=self.tolerance, equal_nan=True)
+        changed, _ = _label_differences(self.targets, expected, answers, self.threshold, self.tolerance)
+        if not same.all() or changed.any():
+            raise ParityFailed(f"the graph's answers depend on their neighbours: they change {when}.")
 
 
-def _check_same(answers: Answers, expected: Answers, when: str) -> None:
-    same = np.isclose(answers.values, expected.values, rtol=BATCH_TOLERANCE, atol=BATCH_TOLERANCE, equal_nan=True)
-    if not same.all():
-        raise ParityFailed(f"the graph's answers depend on their neighbours: they change {when}.")
+def check_refusals(report: ParityReport) -> None:
+    """Raise `CompileError` where the original refused a row that the signature lets pass: a graph would answer it."""
+    if report.refused_rows:
+        raise CompileError(
+            f"the original refuses {report.refused_rows} of the rows it was tried with, and a graph would answer them: "
+            f"{report.refused}"
+        )

@@ -29,6 +29,7 @@ from trivet.model.compile.converters import (
 from trivet.model.compile.converters.answers import Answer
 from trivet.model.compile.converters.steps import numbers_by_stock
 from trivet.model.compile.converters.stock import emit_stock
+from trivet.model.compile.edges import note_edges
 from trivet.model.compile.graph import Graph
 from trivet.model.compile.lowering import unwrapped
 
@@ -57,6 +58,7 @@ def emit(graph: Graph, model: Any, table: Table) -> Answer:
         return emit(graph, last, table)
     if type(model) in ensembles.EMITTERS:
         return ensembles.EMITTERS[type(model)](graph, model, table, emit)
+    note_edges(graph, model, table)
     emitter = EMITTERS.get(type(model)) or boosters.EMITTERS_BY_NAME.get(_qualified(type(model)))
     if emitter is not None:
         return emitter(graph, model, table)
@@ -75,6 +77,7 @@ def transform(graph: Graph, step: Any, table: Table) -> Table:
         return _column_transformer(graph, step, table)
     if type(step) is pipeline.FeatureUnion:
         return _feature_union(graph, step, table)
+    note_edges(graph, step, table)
     done = TRANSFORMERS.get(type(step), numbers_by_stock)(graph, step, table)
     return _named(step, table, done)
 

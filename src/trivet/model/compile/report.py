@@ -14,7 +14,9 @@ MOST_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class ParityReport:
-    """What the gate saw. `largest` and `p999` are absolute differences; `worst` holds rows, largest excess first."""
+    """What the gate saw. `largest` and `p999` are differences relative to 1 + the answer's size: of numbers up to about 1 they
+    are absolute. `worst` holds rows, those that fail first, then by difference.
+    """
 
     rows: int
     by_kind: Mapping[str, int]
@@ -26,6 +28,7 @@ class ParityReport:
     failed_rows: int
     tolerance: float
     refused_rows: int = 0  # generated rows that the original refuses; not compared
+    refused: str = ""  # why it refused the first of them
     cut_rows: int = 0  # rows left out because the original was slow
     worst: tuple[dict[str, Any], ...] = ()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,19 @@ from trivet.model.compile.fields import WORDS, Field, Layout
 from trivet.model.compile.graph import Split
 
 MOST_ROWS = 20_000
+MOST_CELLS = 20_000_000  # so that wide models take 160 MB, not 650
 MOST_SAMPLE_ROWS = 1_000
-MOST_THRESHOLD_ROWS = 4_000
+MOST_THRESHOLDS = 4_000  # spread evenly over columns
 MOST_CATEGORY_ROWS = 2_000  # a column
 QUANTILES = np.linspace(0.1, 0.9, 9)
+EVENLY = 12  # values spread between the smallest and the largest
 EXTREME = 1e30
 ABOVE_FLOAT32_INTEGERS = 2**24 + 1
 HARD_WORDS = ("an unseen value", "", " ", "ünïcödé 漢字", "x" * 1000)
+TEXTS = ("the of and a", "again again again", "mixed смешанный 混合 text")  # only stop words, repeated, several scripts
 SEED = 20130701
+MOST_OF_INT64 = 2**63
+ROWS_OF_THE_WIDEST = 2_000
 
 Change = tuple[str, str, Any]  # kind, field, value
 
@@ -32,13 +38,20 @@ class GateRows:
     frame: pd.DataFrame
     kinds: np.ndarray
     sample_rows: int
+    left_out: int = 0  # rows that would have been too many
 
 
 def gate_rows(layout: Layout, sample: pd.DataFrame, splits: Sequence[Split]) -> GateRows:
-    """Return at most 20,000 rows: up to 1,000 of `sample`, then each change alone in a random sample row."""
-    sample = sample.head(MOST_SAMPLE_ROWS)
-    changes = _at_most(list(_changes(layout, sample)), MOST_ROWS - MOST_THRESHOLD_ROWS - len(sample))
-    changes += _at_most(list(_threshold_changes(layout, splits)), MOST_THRESHOLD_ROWS)
+    """Return at most 20,000 rows: up to 1,000 of `sample`, then each change alone in a random sample row.
+
+    No change is made twice, and none that the signature refuses.
+    """
+    most = min(MOST_ROWS, max(MOST_CELLS // len(layout.fields), ROWS_OF_THE_WIDEST))
+    sample = sample.head(min(MOST_SAMPLE_ROWS, most // 2))
+    others, cuts = _distinct(_changes(layout, sample)), _distinct(_threshold_changes(layout, splits))
+    room = most - len(sample) - 1
+    changes = _at_most(others, max(room // 2, room - len(cuts)))
+    changes += _at_most(cuts, room - len(changes))
     picked = np.random.default_rng(SEED).integers(len(sample), size=len(changes))
     frame = pd.concat([sample, sample.iloc[picked]], ignore_index=True)
     frame = _changed(layout, frame, changes, len(sample))
@@ -47,7 +60,17 @@ def gate_rows(layout: Layout, sample: pd.DataFrame, splits: Sequence[Split]) -> 
     if empty is not None:
         frame = pd.concat([frame, empty], ignore_index=True)
         kinds = np.append(kinds, "missing")
-    return GateRows(layout.frame({name: frame[name] for name in layout.names}), kinds, len(sample))
+    left_out = len(others) + len(cuts) - len(changes)
+    return GateRows(layout.frame({name: frame[name] for name in layout.names}), kinds, len(sample), left_out)
+
+
+def _distinct(changes: Iterator[Change]) -> list[Change]:
+    """Return `changes` without those that put the same value into the same field; -0.0 and 0.0 are two."""
+    seen: dict[tuple[str, str], Change] = {}
+    for change in changes:
+        _, name, value = change
+        seen.setdefault((name, repr(value)), change)
+    return list(seen.values())
 
 
 def _changes(layout: Layout, sample: pd.DataFrame) -> Iterator[Change]:
@@ -61,18 +84,27 @@ def _changes(layout: Layout, sample: pd.DataFrame) -> Iterator[Change]:
 
 
 def _number_changes(field: Field, values: pd.Series) -> Iterator[Change]:
-    numbers = values.to_numpy(np.float64)
-    numbers = numbers[np.isfinite(numbers)]
-    if len(numbers):
-        for value in (numbers.min(), numbers.max(), *np.quantile(numbers, QUANTILES)):
-            yield "numeric", field.name, float(value) if field.datatype == "FP64" else round(float(value))
-    yield "numeric", field.name, 0
-    yield "numeric", field.name, ABOVE_FLOAT32_INTEGERS
-    if field.datatype == "FP64":
-        for value in (-0.0, EXTREME, -EXTREME):
-            yield "numeric", field.name, value
+    is_whole = field.datatype == "INT64"
+    for value in extremes(field, values):
+        if field.takes(value):
+            yield "numeric", field.name, int(value) if is_whole else value
     if field.nullable:
         yield "missing", field.name, np.nan
+
+
+def extremes(field: Field, values: pd.Series) -> list[float]:
+    """Return numbers to try in `field`: the ends and quantiles of `values`, zeros, and far beyond what was seen."""
+    numbers = values.to_numpy(np.float64)
+    numbers = numbers[np.isfinite(numbers)]
+    inside = []
+    if len(numbers):
+        low, high = numbers.min(), numbers.max()
+        between = np.linspace(low, high, EVENLY)  # where codes of categories have gaps
+        inside = [low, high, *np.quantile(numbers, QUANTILES).tolist(), *between.tolist()]
+    if field.datatype == "INT64":
+        beside = [int(numbers.min()) - 1, int(numbers.max()) + 1] if len(numbers) else []
+        return [*map(round, inside), *beside, 0, ABOVE_FLOAT32_INTEGERS]
+    return [*map(float, inside), 0.0, -0.0, ABOVE_FLOAT32_INTEGERS, EXTREME, -EXTREME]
 
 
 def _word_changes(field: Field) -> Iterator[Change]:
@@ -82,24 +114,37 @@ def _word_changes(field: Field) -> Iterator[Change]:
         yield "missing", field.name, field.gap
     if not field.rejects_unknown:
         first = field.categories[0] if field.categories else "a"
-        for word in (*HARD_WORDS, first.swapcase(), first + " "):
+        for word in (*HARD_WORDS, *TEXTS, first.swapcase(), first + " "):
             yield "unseen", field.name, word
 
 
 def _threshold_changes(layout: Layout, splits: Sequence[Split]) -> Iterator[Change]:
     fields = {field.name: field for field in layout.fields}
-    for split in splits:
+    splits = [split for split in splits if fields[split.field].datatype not in (WORDS, "BOOL")]
+    for split in _evenly(splits):
         field = fields[split.field]
-        if field.datatype in (WORDS, "BOOL"):
-            continue
         for value in _beside(split):
-            whole = field.datatype == "INT64"
-            yield "threshold", field.name, round(value) if whole else value
+            for cut in (math.floor(value), math.ceil(value)) if field.datatype == "INT64" else (value,):
+                if field.takes(cut) and (field.datatype != "INT64" or abs(cut) < MOST_OF_INT64):
+                    yield split.kind, field.name, cut
+
+
+def _evenly(splits: Sequence[Split]) -> list[Split]:
+    """Return `splits` with at most 4,000 thresholds: no column has many more than another that would have them too."""
+    left, columns = MOST_THRESHOLDS, len(splits)
+    kept = []
+    for split in sorted(splits, key=lambda split: len(split.thresholds)):
+        cuts = split.thresholds[np.isfinite(split.thresholds)]
+        share = max(left // columns, 1)
+        places = np.unique(np.linspace(0, len(cuts) - 1, min(share, len(cuts))).round().astype(int))
+        kept.append(replace(split, thresholds=cuts[places]))
+        left, columns = left - len(places), columns - 1
+    return kept
 
 
 def _beside(split: Split) -> Iterator[float]:
     """Give each threshold and its neighbours on both sides, as values of the caller's row."""
-    for cut in split.thresholds[np.isfinite(split.thresholds)].tolist():
+    for cut in split.thresholds.tolist():
         near = float(np.float32(cut))
         steps = [cut, near, float(np.nextafter(np.float32(cut), -np.inf)), float(np.nextafter(np.float32(cut), np.inf))]
         if not split.rounds_input:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from trivet.core.signature import Input, Output, Signature
+from trivet.model.compile.bounds import with_bounds
 from trivet.model.compile.fields import MATRIX, WORDS, Field, Layout
 from trivet.model.compile.original import PROBABILITIES, Answers, Original
 
@@ -19,10 +20,11 @@ UNSEEN = "an unseen value"
 
 
 def observe(original: Original, layout: Layout, sample: pd.DataFrame, known: Mapping[str, tuple[str, ...]]) -> Layout:
-    """Return `layout` with what asking the original shows: whether a value may be missing, and whether it may be new.
+    """Return `layout` with what asking the original shows: whether a value may be missing, new, or far from what was seen.
 
     `known` holds the categories of fitted encoders by field; other words take theirs from the sample.
     """
+    layout = with_bounds(original, layout, sample)
     if layout.is_matrix:
         nullable = _accepts_empty_matrix(original, sample)
         return layout.with_fields([replace(field, nullable=nullable) for field in layout.fields])
@@ -70,6 +72,7 @@ def _inputs(layout: Layout, sample: pd.DataFrame) -> tuple[Input, ...]:
                 datatype="FP64",
                 shape=(-1, len(layout.fields)),
                 nullable=all(field.nullable for field in layout.fields),
+                **_rejected(layout.fields),
                 columns=tuple(layout.names) if layout.has_names else None,
             ),
         )
@@ -87,7 +90,17 @@ def _input(field: Field, values: pd.Series) -> Input:
             unknown="reject" if field.rejects_unknown else "pass",
         )
     low, high = _bounds(values) if field.datatype != "BOOL" else (None, None)
-    return Input(name=field.name, datatype=field.datatype, shape=(-1, 1), nullable=field.nullable, low=low, high=high)
+    bounds = _rejected([field]) or {"low": low, "high": high}
+    return Input(name=field.name, datatype=field.datatype, shape=(-1, 1), nullable=field.nullable, **bounds)
+
+
+def _rejected(fields: Sequence[Field]) -> dict[str, Any]:
+    """Return the range outside which a value is refused since the original refuses it, for all of `fields` together."""
+    lows = [field.low for field in fields if field.low is not None]
+    highs = [field.high for field in fields if field.high is not None]
+    if not lows and not highs:
+        return {}
+    return {"low": max(lows, default=None), "high": min(highs, default=None), "outside": "reject"}
 
 
 def _bounds(values: pd.Series) -> tuple[float | None, float | None]:
