@@ -14,6 +14,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = Path(trivet.__file__).parent
 COMPILE = "trivet.model.compile"  # the room where training libraries and pickles are opened, in a process of its own
 
+NATIVE = "trivet.model.runtimes.native"  # the room where trained objects run unchanged, in model workers and the probe
+
 
 def modules(room: str) -> list[str]:
     """Return the dotted names of all modules of `room`, itself first; empty where there is no such room yet."""

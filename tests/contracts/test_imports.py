@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tests.contracts.rooms import COMPILE, PACKAGE, belongs_to, dotted, imported_names, loaded_by, modules
+from tests.contracts.rooms import COMPILE, NATIVE, PACKAGE, belongs_to, dotted, imported_names, loaded_by, modules
 
 ROOMS_WITHOUT_DJANGO = ["trivet.core", "trivet.model", "trivet.dataplane", "trivet.client"]
 WITHOUT_DJANGO = """
@@ -66,7 +66,17 @@ def test_a_serving_process_loads_no_training_library_and_nothing_that_opens_a_tr
     )
     assert "trivet.dataplane.infer" in loaded
     assert not loaded & TRAINING_LIBRARIES
-    assert not {name for name in loaded if belongs_to(name, COMPILE)}
+    assert not {name for name in loaded if belongs_to(name, COMPILE) or belongs_to(name, NATIVE)}
+
+
+def test_a_model_worker_and_the_probe_load_the_library_of_a_native_runtime_only_when_its_bundle_is_there():
+    worker = "import trivet.dataplane.engines.worker.instance, trivet.model.probe"
+    loaded = loaded_by(worker)
+    assert not loaded & (TRAINING_LIBRARIES | {"onnxruntime", "joblib"})
+    assert not {name for name in loaded if belongs_to(name, NATIVE)}
+    found = loaded_by(worker + "\nfrom trivet.model.runtimes.base import runtime_class\nruntime_class('skops')")
+    assert {"sklearn", "skops", f"{NATIVE}.skops"} <= found
+    assert not found & {"onnxruntime", "xgboost", "lightgbm", "catboost"}
 
 
 @pytest.mark.parametrize("verb", ["keeper", "processes"])

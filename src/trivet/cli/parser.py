@@ -103,6 +103,14 @@ def _push_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vouch", action="store_true", help="I made this file: open it even where the sandbox is weaker than L2"
     )
+    parser.add_argument(
+        "--accept-types",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="TYPE",
+        help="types on no list that the model may hold where it runs unchanged; the history records it",
+    )
     parser.add_argument("-m", "--message", default="", help="what is new, for the history")
 
 

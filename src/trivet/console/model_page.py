@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import F
+from django.db.models.fields.json import KT
 from django.http import Http404
 from django.utils.translation import gettext as _
 
@@ -75,6 +76,8 @@ class VersionRow:
     created: Moment
     source: str
     note: str
+    is_native: bool
+    why_native: str
     parity: str
     cost: str
     weight: int
@@ -324,6 +327,7 @@ def _versions(shown: Subject, now: datetime, viewer: Viewer) -> tuple[VersionRow
     found = (
         ModelVersion.objects.filter(model=shown.model)
         .defer("manifest", "signature")
+        .annotate(why_native=KT("manifest__compile__why"))
         .prefetch_related("aliases", "routes", "shadows")
         .order_by(F("routes__weight").desc(nulls_last=True), "-number")[:VERSIONS_SHOWN]
     )
@@ -344,6 +348,8 @@ def _version(version: ModelVersion, shown: Subject, now: datetime, viewer: Viewe
         created=moment(version.created_at, now),
         source=version.source,
         note=version.note,
+        is_native=version.is_native,
+        why_native=getattr(version, "why_native", None) or "",
         parity=parity(
             version.parity, has_decisions=shown.signature is not None and shown.signature.task != "regression"
         ),

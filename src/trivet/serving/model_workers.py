@@ -16,10 +16,10 @@ from django.utils.module_loading import import_string
 
 from trivet import conf
 from trivet.control.registry.storage import fetch_bundle, make_private
+from trivet.core.environment import lean_environment
 from trivet.dataplane.engines.base import Engine
 from trivet.dataplane.engines.worker.control import Options
 from trivet.dataplane.engines.worker.engine import CONTROL_NAME, WorkerEngine
-from trivet.dataplane.engines.worker.owner import KEPT_ENVIRONMENT
 from trivet.dataplane.engines.worker.sockets import listen_on
 from trivet.serving.supervisor import Child
 
@@ -157,7 +157,7 @@ def _command(control: Control) -> list[str]:
 
 def _environment() -> dict[str, str]:
     """Return what the owner needs to find the installed code: no secret of the site's goes there."""
-    return {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+    return lean_environment()
 
 
 def _check(name: str, value: Any, low: float, high: float) -> None:

@@ -3,18 +3,21 @@
 import re
 from datetime import timedelta
 
+import msgspec
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tests.django.worlds import ready, record, registered
+from tests.django.worlds import bundle, ready, record, registered
 from trivet.console import views
 from trivet.console.headers import CONTENT_SECURITY_POLICY
 from trivet.console.move_page import Move, moved
 from trivet.control.predictions.shipping import ship
 from trivet.control.registry import actions
 from trivet.control.registry.models import Event, RegisteredModel, Route
+from trivet.model.bundle.bundle import make_bundle
+from trivet.model.bundle.native import Asked, Column, Native
 from trivet.serving.acknowledgement import Acknowledgement
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("trivet.server.urls")]
@@ -157,6 +160,24 @@ def test_the_page_asks_as_much_of_the_database_for_many_versions_as_for_one(sign
     for number in range(1, 12):
         actions.promote(model="many", version=number, actor="user:ana")
     assert queries(client, "/models/many/") == queries(client, "/models/one/")
+
+
+def test_a_version_that_runs_unchanged_says_so_and_why(signed_in):
+    native = msgspec.structs.replace(
+        bundle().manifest,
+        runtime="skops",
+        compile={"state": "native", "why": "it needs <Scan>."},
+        native=Native(
+            answers=(Asked("label", "predict"), Asked("probabilities", "predict_proba")),
+            columns=(Column("age", "FP64"), Column("plan", "BYTES")),
+            accepted_types=("shop.steps.Clean",),
+        ),
+    )
+    made = make_bundle(native, {"model.skops": b"PK", "sample.jsonl": b"{}\n"})
+    actions.register_version(name="churn", bundle=made, actor="cli:ana")
+    page = signed_in(SEE).get("/models/churn/").content.decode()
+    assert "native: it runs unchanged in model workers, because: it needs &lt;Scan&gt;." in page
+    assert Event.objects.get(action="register_version").after["accepted_types"] == ["shop.steps.Clean"]
 
 
 def test_a_model_without_versions_has_a_page(signed_in):

@@ -228,7 +228,7 @@ def test_what_is_no_fitted_estimator_is_refused(model, reason):
     ("model", "reason"),
     [
         (DummyClassifier(), "same for every row"),
-        (KNeighborsClassifier(), "Native runtimes"),
+        (KNeighborsClassifier(), "Standard estimators"),
         (make_pipeline(FunctionTransformer(lambda x: x * 2), LogisticRegression()), "before the model is asked"),
     ],
     ids=["constant", "neighbours", "lambda"],

@@ -25,6 +25,7 @@ from trivet.model.bundle.bundle import make_bundle
 from trivet.model.bundle.manifest import encode_manifest
 from trivet.model.compile import disposable, process
 from trivet.model.compile.compiler import compile_model
+from trivet.model.compile.native import native_bundle
 from trivet.model.compile.process import compile_file
 from trivet.model.compile.wire import Success, encode_framed
 
@@ -200,6 +201,30 @@ def forge(tmp_path, workplace):
     return compiled
 
 
+@pytest.fixture(scope="module")
+def native(trained):
+    model, sample = trained
+    return native_bundle(model, why="a reason", sample=sample.drop(columns="churned")).bundle
+
+
+def test_an_honest_native_bundle_is_replayed_elsewhere_and_a_forged_one_is_refused(native, forge):
+    manifest, contents = native.manifest, native.files
+    made = forge(manifest, contents)
+    assert (made.is_native, made.why, made.bundle.files) == (True, "a reason", contents)
+    other_answers = {**contents, "sample.jsonl": contents["sample.jsonl"].replace(b'"yes"', b'"no"')}
+    with pytest.raises(CompileError, match="has another label"):
+        forge(manifest, other_answers)
+    with pytest.raises(CompileError, match="does not say that, and why, it runs unchanged"):
+        forge(says(manifest, may_run_inline=True), contents)
+    accepting = msgspec.structs.replace(manifest.native, accepted_types=("os.system",))
+    with pytest.raises(CompileError, match="accepts types that nobody accepted"):
+        forge(msgspec.structs.replace(manifest, native=accepting), contents)
+    with pytest.raises(CompileError, match="a bundle for 'onnx'"):
+        forge(msgspec.structs.replace(manifest, runtime="onnx"), contents)
+    with pytest.raises(CompileError, match="other files"):
+        forge(msgspec.structs.replace(manifest, runtime="xgboost"), contents)
+
+
 def says(manifest, **stated):
     return msgspec.structs.replace(manifest, compile=manifest.compile | stated)
 
@@ -288,7 +313,7 @@ def test_a_graph_that_is_not_served_is_refused_before_it_is_opened_here(honest, 
 @pytest.mark.parametrize("module", ["nowhere.to_be_found", "trivet.model.bundle.bundle"], ids=["crashes", "is silent"])
 def test_without_a_verdict_nothing_is_accepted(module, files, monkeypatch):
     monkeypatch.setattr(process, "JUDGE", module)
-    with pytest.raises(CompileError, match="the process that judges the graph ended without an answer"):
+    with pytest.raises(CompileError, match="the process that judges the model ended without an answer"):
         compile_file(files[0], sample=files[1], label_column="churned")
 
 

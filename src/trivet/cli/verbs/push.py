@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import msgspec
 from trivet import conf
 from trivet.cli.verb import DONE, USAGE, WRONG, Out, actor_of
 from trivet.control.registry.pushing import Pushed, push_file
-from trivet.core.errors import ParityFailed
+from trivet.core.errors import CompileError, ParityFailed
 from trivet.core.examples import curl, fields_of, infer_body
 from trivet.core.signature import Input, Signature
 from trivet.model.bundle.bundle import Bundle
@@ -47,21 +48,27 @@ def _push(options: argparse.Namespace, out: Out) -> int:
             message=options.message,
             promote=options.promote,
             is_vouched_for=options.vouch,
+            accepted_types=options.accept_types,
         )
-    except ParityFailed as error:
-        _write_worst(error, out)
+    except CompileError as error:
+        out.document({"state": "refused", "reason": error.message})
+        if not isinstance(error, ParityFailed):
+            raise
+        _write_worst(error.worst, out)
         out.problem(f"trivet push: {error.message} Not registered.")
         return WRONG
+    if pushed.compiled.worst:
+        _write_worst(pushed.compiled.worst, out)
     acknowledged = wait_for_workers(pushed.promoted.generation) if pushed.promoted else None
     out.document(_facts(pushed, acknowledged), _report(pushed, acknowledged))
     return DONE
 
 
-def _write_worst(error: ParityFailed, out: Out) -> None:
-    """Write the worst rows beside the person who pushed: inputs, both answers, the difference."""
-    if not error.worst:
+def _write_worst(worst: Sequence[dict[str, Any]], out: Out) -> None:
+    """Write the worst rows of a graph beside the person who pushed: inputs, both answers, the difference."""
+    if not worst:
         return
-    rows = [{**{k: v for k, v in row.items() if k != "inputs"}, **row.get("inputs", {})} for row in error.worst]
+    rows = [{**{k: v for k, v in row.items() if k != "inputs"}, **row.get("inputs", {})} for row in worst]
     with Path(PARITY_FILE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
@@ -72,13 +79,19 @@ def _write_worst(error: ParityFailed, out: Out) -> None:
 def _report(pushed: Pushed, acknowledged: Acknowledgement | None) -> str:
     version, bundle = pushed.version, pushed.compiled.bundle
     name = version.model.name
+    compiled = pushed.compiled
+    state = "native" if compiled.is_native else "compiled"
+    proof = compiled.parity.round_trip_line() if compiled.is_native else compiled.parity.line()
     headline = (
-        f"{name} {version.number} · digest {version.digest[:12]} · {version.runtime} · {pushed.compiled.parity.line()}"
+        f"{name} {version.number} · digest {version.digest[:12]} · {state} · {version.runtime} · {proof}"
         f" · {pushed.probe.cost_us_per_row:.0f} µs a row · {pushed.alias}"
     )
     if not pushed.is_new:
         headline += " · it was registered already"
-    lines = [headline, "", *_signature_lines(bundle.signature), ""]
+    lines = [headline]
+    if compiled.is_native:
+        lines.append(f"it runs unchanged, in model workers, because it was not compiled: {compiled.why}")
+    lines += ["", *_signature_lines(bundle.signature), ""]
     if acknowledged is not None:
         lines.append(f"{pushed.alias} · {acknowledged}")
     elif pushed.alias != "champion":
@@ -134,6 +147,11 @@ def _facts(pushed: Pushed, acknowledged: Acknowledgement | None) -> dict[str, An
         "version": version.number,
         "digest": version.digest,
         "runtime": version.runtime,
+        "state": "native" if pushed.compiled.is_native else "compiled",
+        "reason": pushed.compiled.why,
+        "accepted_types": list(pushed.compiled.accepted_types),
+        "sandbox": version.sandbox,
+        "probe_sandbox_level": pushed.probe.sandbox_level,
         "alias": pushed.alias,
         "parity": pushed.version.parity,
         "cost_us_per_row": round(pushed.probe.cost_us_per_row, 1),

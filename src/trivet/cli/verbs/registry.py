@@ -96,6 +96,8 @@ def _version(version: ModelVersion, *, traffic: bool = False) -> dict[str, Any]:
         "status": version.status,
         "digest": version.digest,
         "runtime": version.runtime,
+        "state": "native" if version.is_native else "compiled",
+        "why_native": str(version.manifest.get("compile", {}).get("why", "")),
         "author": version.author,
         "created_at": version.created_at.isoformat(timespec="seconds"),
         "note": version.note,

@@ -197,6 +197,11 @@ class ModelVersion(models.Model):
         """True when it may take traffic."""
         return self.status == VersionStatus.READY
 
+    @property
+    def is_native(self) -> bool:
+        """True for an object that runs unchanged, False for a graph."""
+        return self.runtime != COMPILED_RUNTIME
+
     def read_signature(self) -> Signature:
         """Return what it takes and gives."""
         return msgspec.convert(self.signature, Signature)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,16 +42,27 @@ def push_file(
     message: str = "",
     promote: bool = False,
     is_vouched_for: bool = False,
+    accepted_types: Collection[str] = (),
 ) -> Pushed:
     """Compile the trained file at `path`, register it, probe it in a fresh process, and give it its place.
 
+    What does not compile is registered to run unchanged in model workers; the version says why.
+
     The first version of a model becomes champion with all the traffic; a later one becomes `challenger` and takes
     none, unless `promote` says so. `is_vouched_for`: the actor made this file, so a weak sandbox is enough; the Event says
-    so. Raises `CompileError`, `ParityFailed`, or `Refused` for a sandbox that is too weak, before anything is registered;
-    and `Refused` when the probe fails: then the version is there, rejected, and can take no traffic.
+    so, and which `accepted_types`, on no list, the actor lets it hold. Raises `CompileError`, `ParityFailed`, or `Refused`
+    for a sandbox that is too weak, before anything is registered; and `Refused` when the probe fails: then the version is
+    there, rejected, and can take no traffic.
     """
     options = {} if tolerance is None else {"tolerance": tolerance}
-    compiled = compile_file(path, sample=sample, label_column=label_column, is_vouched_for=is_vouched_for, **options)
+    compiled = compile_file(
+        path,
+        sample=sample,
+        label_column=label_column,
+        is_vouched_for=is_vouched_for,
+        accepted_types=accepted_types,
+        **options,
+    )
     level = compiled.confinement.level
     sandbox = f"L{level}" if level >= LEVEL_OF_STRANGERS else f"L{level}, vouched for"
     version = register_and_probe(

@@ -11,6 +11,7 @@ import msgspec
 
 from trivet.core.errors import BundleError
 from trivet.core.signature import Signature
+from trivet.model.bundle.native import Native, check_native
 from trivet.model.bundle.packing import Pack, graph_inputs
 
 FORMAT = 1
@@ -52,6 +53,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     signature: Signature
     files: tuple[FileEntry, ...]
     packs: tuple[Pack, ...] = ()  # how the signature's columns enter the graph
+    native: Native | None = None  # how an object that was not compiled is asked
     requires: dict[str, Any] = msgspec.field(default_factory=dict)
     source: dict[str, Any] = msgspec.field(default_factory=dict)
     environment: dict[str, str] = msgspec.field(default_factory=dict)
@@ -86,6 +88,8 @@ def decode_manifest(data: bytes) -> Manifest:
         raise BundleError(f"manifest.json cannot be read: {error}") from None
     _check_files(manifest)
     graph_inputs(manifest.signature, manifest.packs)  # raises where they do not fit each other
+    if manifest.native is not None:
+        check_native(manifest.native, manifest.signature)
     return manifest
 
 

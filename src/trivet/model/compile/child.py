@@ -1,4 +1,4 @@
-"""The disposable process: opens one trained file, compiles it, writes one answer to a pipe and ends.
+"""The disposable process: opens one trained file, compiles it or saves it to run unchanged, answers on a pipe and ends.
 
 Started by `process.compile_file` with nothing but the descriptors it needs. It first limits and confines itself, then
 says how far, then imports the training libraries, then opens the file. What it writes from there on is judged by its
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -19,6 +20,8 @@ from trivet.model.sandbox.confinement import Confinement, confine
 
 TASK_LIMIT = 64 * 1024
 WORST_ROWS_SENT = 20
+MOST_WORDS = 1_000  # characters of a reason that the manifest keeps
+SLOWER = "compiled, it answers a row later than the original does in a model worker."  # no figure reaches a manifest
 
 
 def main() -> int:
@@ -43,42 +46,86 @@ def _too_weak(reached: Confinement, task: Task) -> Failure:
 
 def answer_to(task: Task) -> Answer:
     """Return the compiled bundle, or why there is none. Imports the training libraries on the way."""
-    import pandas as pd
-
-    from trivet.core.errors import ParityFailed, TrivetError, did_you_mean, quoted
-    from trivet.model.compile.compiler import compile_model
+    from trivet.core.errors import ParityFailed, TrivetError
     from trivet.model.compile.opening import open_file
+    from trivet.model.compile.saving import UnlistedTypes
 
     try:
-        sample, labels = None, None
-        if task.sample_descriptor is not None:
-            with os.fdopen(task.sample_descriptor, "rb") as file:
-                sample = pd.read_csv(file, low_memory=False, float_precision="round_trip")
-            if task.label_column is not None:
-                if task.label_column not in sample.columns:
-                    hint = did_you_mean(task.label_column, [str(column) for column in sample.columns])
-                    return Failure(f"the sample has no column {quoted(task.label_column)}.{hint}")
-                labels = sample.pop(task.label_column)
+        sample, labels = _sample(task)
         with os.fdopen(task.model_descriptor, "rb") as file:
             opened = open_file(file)
         source: dict[str, object] = {"sha256": task.sha256}
         if opened.saved_with is not None:
             source["trained_with"] = {"scikit-learn": opened.saved_with}
-        done = compile_model(opened.model, sample=sample, labels=labels, tolerance=task.tolerance, source=source)
+        return _compiled_or_native(task, opened.model, sample, labels, source)
     except ParityFailed as error:
         return Failure(error.message, is_parity=True, worst=list(error.worst)[:WORST_ROWS_SENT])
+    except UnlistedTypes as error:
+        return Failure(error.message, types=list(error.types))
     except TrivetError as error:
         return Failure(error.message)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        return Failure(f"the sample is no CSV: {error}")
     except MemoryError:
         return Failure(f"compiling took more than {MEMORY_BYTES // 1024**3} GiB of memory.")
+
+
+def _compiled_or_native(task: Task, model: Any, sample: Any, labels: Any, source: dict[str, object]) -> Success:
+    """Return a graph that was proved equal; else the object itself, with the reason; raises why neither can be had."""
+    from trivet.core.errors import CompileError, ParityFailed, SlowerCompiled
+    from trivet.model.compile.compiler import compile_model
+    from trivet.model.compile.native import native_bundle
+
+    worst: list[dict[str, Any]] = []
+    try:
+        done = compile_model(model, sample=sample, labels=labels, tolerance=task.tolerance, source=source)
+    except CompileError as error:
+        gate, why = "conversion", error.message[:MOST_WORDS]
+        if isinstance(error, ParityFailed):
+            gate, worst = "parity", list(error.worst)[:WORST_ROWS_SENT]
+        elif isinstance(error, SlowerCompiled):
+            gate, why = "speed", SLOWER
+        try:
+            done = native_bundle(
+                model, why=why, rejected=gate, sample=sample, source=source, accepted_types=task.accepted_types
+            )
+        except CompileError as other:
+            if isinstance(error, SlowerCompiled):
+                done = error.compiled  # slower, and right
+            elif other.message == error.message:  # what is said of the object itself, not of a graph
+                raise
+            else:
+                other.message = f"{why} Nor can it run unchanged: {other.message}"
+                if worst:
+                    raise ParityFailed(other.message, worst) from other
+                raise
     return Success(
         manifest=done.bundle.manifest_bytes,
         files=dict(done.bundle.files),
         compiled_microseconds=done.speed.compiled,
         native_microseconds=done.speed.native,
+        worst=worst,
     )
+
+
+def _sample(task: Task) -> tuple[Any, Any]:
+    """Return the rows of the sample without its labels, and these; None for what was not given."""
+    import pandas as pd
+
+    from trivet.core.errors import CompileError, did_you_mean, quoted
+
+    if task.sample_descriptor is None:
+        return None, None
+    try:
+        with os.fdopen(task.sample_descriptor, "rb") as file:
+            sample = pd.read_csv(file, low_memory=False, float_precision="round_trip")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise CompileError(f"the sample is no CSV: {error}") from None
+    if task.label_column is None:
+        return sample, None
+    if task.label_column not in sample.columns:
+        hint = did_you_mean(task.label_column, [str(column) for column in sample.columns])
+        raise CompileError(f"the sample has no column {quoted(task.label_column)}.{hint}")
+    labels = sample.pop(task.label_column)
+    return sample, labels
 
 
 if __name__ == "__main__":

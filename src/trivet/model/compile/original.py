@@ -193,7 +193,7 @@ def check_fitted(model: Any) -> None:
 def _task_of(model: Any, final: Any) -> Task:
     if is_outlier_detector(model):
         return "outlier"
-    if hasattr(model, "classes_"):
+    if hasattr(model, "classes_") and not is_regressor(model):  # CatBoost's regressors have an empty list of them
         return "classification"
     if is_regressor(model) or type(final).__name__.endswith("Ranker"):
         return "regression"

@@ -7,7 +7,8 @@ is removed, starts no program and reaches no network. Where the kernel offers to
 opened unless somebody vouches for the file: then it may read what the user may read, and use the network.
 
 What the child returns is its author's word. A second disposable process (`judge`), which never sees the trained file,
-checks the graph itself; only then is the graph run here, over the recorded sample.
+checks the graph itself; only then is the graph run here, over the recorded sample. An object that was not compiled is never
+loaded here: the judge, confined as the child was, loads it and replays the sample.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
@@ -28,7 +30,18 @@ from trivet.model.bundle.manifest import MANIFEST_NAME
 from trivet.model.bundle.sample import SAMPLE_NAME, SAMPLE_ROWS, decode_sample
 from trivet.model.compile.disposable import Deadline, answer_of
 from trivet.model.compile.report import DEFAULT_TOLERANCE, ParityReport, Speed
-from trivet.model.compile.wire import Answer, Failure, Question, Success, Task, decode_answer, decode_verdict
+from trivet.model.compile.wire import (
+    Answer,
+    Failure,
+    GraphFacts,
+    NativeFacts,
+    NativeQuestion,
+    Question,
+    Success,
+    Task,
+    decode_answer,
+    decode_verdict,
+)
 from trivet.model.runtimes.onnx import MODEL_FILE, OnnxRuntime
 from trivet.model.sandbox.confinement import Confinement
 
@@ -38,18 +51,44 @@ READ_BYTES = 1024**2
 LEVEL_OF_STRANGERS, LEVEL_OF_VOUCHED = 2, 1
 CHILD = "trivet.model.compile.child"
 JUDGE = "trivet.model.compile.judge"
-COMPILER = "the compiling process"  # as messages call it
+COMPILER, JUDGING = "the compiling process", "the process that judges the model"  # as messages call them
+MODEL_FILES: dict[str, frozenset[str]] = {  # of each runtime that compiling may end in: never another's
+    OnnxRuntime.name: frozenset({MODEL_FILE}),
+    "skops": frozenset({"model.skops"}),
+    "xgboost": frozenset({"model.ubj", "model.json"}),
+    "lightgbm": frozenset({"model.txt"}),
+    "catboost": frozenset({"model.cbm"}),
+}
 REPLAY_TOLERANCE = 1e-6  # the same graph, the same runtime, another process
 
 
 @dataclass(frozen=True)
 class CompiledFile:
-    """What a file became: a verified bundle, the report of the parity gate, and what a row costs."""
+    """What a file became: a verified bundle, compiled or native; the report of its gate; what a row costs.
+
+    `worst` holds the worst rows of a graph that failed the parity gate, where the object runs unchanged instead.
+    """
 
     bundle: Bundle
     parity: ParityReport
     speed: Speed
     confinement: Confinement
+    worst: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def is_native(self) -> bool:
+        """True for an object that runs unchanged; `why` says why it was not compiled."""
+        return self.bundle.manifest.native is not None
+
+    @property
+    def why(self) -> str:
+        """Why it was not compiled; empty where it was."""
+        return str(self.bundle.manifest.compile.get("why", ""))
+
+    @property
+    def accepted_types(self) -> tuple[str, ...]:
+        """The types on no list that it holds, because a person accepted them."""
+        return self.bundle.manifest.native.accepted_types if self.bundle.manifest.native is not None else ()
 
 
 def compile_file(
@@ -60,12 +99,16 @@ def compile_file(
     tolerance: float = DEFAULT_TOLERANCE,
     timeout: float = DEFAULT_SECONDS,
     is_vouched_for: bool = False,
+    accepted_types: Collection[str] = (),
 ) -> CompiledFile:
     """Compile the joblib or pickle file at `path` in a disposable, confined process; takes some seconds and one core.
 
+    What does not compile, or would answer otherwise, becomes a bundle of a native runtime, and the reason is kept.
+
     `sample` is a CSV file with rows like those of the training, `label_column` the one of its columns that is not an
     input. `timeout` is in seconds, for everything. With `is_vouched_for` a sandbox of level L1 is enough: for files that
-    the person who asks made. Blocks; thread-safe. Raises `CompileError` with what to do, `ParityFailed` with the worst
+    the person who asks made. `accepted_types` are names of types on no list that a native bundle may hold. Blocks;
+    thread-safe. Raises `CompileError` with what to do, `ParityFailed` with the worst
     rows, and `Refused` where the sandbox is too weak: then the file was not opened.
     """
     deadline = Deadline.after(timeout)
@@ -81,13 +124,14 @@ def compile_file(
             sha256=sha256,
             seconds=deadline.whole_seconds_left,
             least_level=LEVEL_OF_VOUCHED if is_vouched_for else LEVEL_OF_STRANGERS,
+            accepted_types=tuple(sorted(set(accepted_types))),
         )
         answer, confinement = _compiled(task, deadline)
     if isinstance(answer, Failure):
         if answer.is_refused and confinement.level < task.least_level:
             raise Refused(answer.message)
         raise ParityFailed(answer.message, answer.worst) if answer.is_parity else CompileError(answer.message)
-    return _judged(answer, sha256, deadline, confinement)
+    return _judged(answer, task, deadline, confinement)
 
 
 def _compiled(task: Task, deadline: Deadline) -> tuple[Answer, Confinement]:
@@ -99,24 +143,62 @@ def _compiled(task: Task, deadline: Deadline) -> tuple[Answer, Confinement]:
         raise CompileError(f"{COMPILER} wrote something that is no answer.") from None
 
 
-def _judged(answer: Success, sha256: str, deadline: Deadline, confinement: Confinement) -> CompiledFile:
-    """Return what came out after checking all of it: digests, sizes, the graph, then its own answers to the sample."""
-    if set(answer.files) != {MODEL_FILE, SAMPLE_NAME}:
-        raise CompileError("the compiling process returned other files than a compiled model has.")
+def _judged(answer: Success, task: Task, deadline: Deadline, confinement: Confinement) -> CompiledFile:
+    """Return what came out after checking all of it: digests, sizes, the model file, then its own answers to the sample."""
     try:
         bundle = verify_bundle(
             answer.manifest, {MANIFEST_NAME, *answer.files}, lambda entry: answer.files.get(entry.path, b"")
         )
-        if bundle.manifest.runtime != OnnxRuntime.name:
-            raise CompileError(f"the compiling process returned a bundle for {bundle.manifest.runtime!r}.")
-        if bundle.manifest.source.get("sha256") != sha256:
-            raise CompileError("the compiling process returned a bundle of another file.")
+        _check_kind(bundle)
+        if bundle.manifest.source.get("sha256") != task.sha256:
+            raise CompileError(f"{COMPILER} returned a bundle of another file.")
         report = _report(bundle)
-        _check_graph_elsewhere(bundle, deadline)
-        _replay(bundle)
+        if bundle.manifest.native is None:
+            _check_graph_elsewhere(bundle, deadline)
+            _replay(bundle)
+        else:
+            _check_native_elsewhere(bundle, task, deadline)
     except (BundleError, msgspec.ValidationError) as error:
-        raise CompileError(f"what the compiling process returned is no sound bundle: {error}") from error
-    return CompiledFile(bundle, report, Speed(answer.compiled_microseconds, answer.native_microseconds), confinement)
+        raise CompileError(f"what {COMPILER} returned is no sound bundle: {error}") from error
+    speed = Speed(answer.compiled_microseconds, answer.native_microseconds)
+    return CompiledFile(bundle, report, speed, confinement, tuple(answer.worst))
+
+
+def _check_kind(bundle: Bundle) -> None:
+    """Raise `CompileError` unless the bundle is a graph for ONNX Runtime, or an object in a file of its native runtime."""
+    manifest = bundle.manifest
+    if manifest.runtime not in MODEL_FILES or (manifest.runtime == OnnxRuntime.name) is (manifest.native is not None):
+        raise CompileError(f"{COMPILER} returned a bundle for {manifest.runtime!r}.")
+    files = set(bundle.files) - {SAMPLE_NAME}
+    if SAMPLE_NAME not in bundle.files or len(files) != 1 or not files <= MODEL_FILES[manifest.runtime]:
+        raise CompileError(f"{COMPILER} returned other files than a compiled model has.")
+
+
+def _check_native_elsewhere(bundle: Bundle, task: Task, deadline: Deadline) -> None:
+    """Have a process that never saw the trained file load the object and replay the sample; nothing of it is loaded here."""
+    manifest = bundle.manifest
+    stated = manifest.compile
+    if stated.get("state") != "native" or stated.get("may_run_inline") is not False or not stated.get("why"):
+        raise BundleError("its manifest does not say that, and why, it runs unchanged.")
+    if manifest.native is None or not set(manifest.native.accepted_types) <= set(task.accepted_types):
+        raise BundleError("its manifest accepts types that nobody accepted.")
+    _check_sample_size(bundle, len(bundle.files[SAMPLE_NAME].splitlines()))
+    question = NativeQuestion(bundle.manifest_bytes, dict(bundle.files), deadline.whole_seconds_left)
+    verdict = _verdict(question, deadline)
+    if not isinstance(verdict, NativeFacts) or verdict.rows != manifest.sample_rows:
+        raise BundleError("the process that judges it replayed another sample.")
+
+
+def _verdict(question: Question | NativeQuestion, deadline: Deadline) -> GraphFacts | NativeFacts:
+    """Return what the judge found; raises `BundleError` with why it refuses."""
+    answered = answer_of(JUDGE, msgspec.msgpack.encode(question), deadline, called=JUDGING)
+    try:
+        verdict = decode_verdict(answered.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise CompileError(f"{JUDGING} wrote something that is no verdict.") from None
+    if isinstance(verdict, Failure):
+        raise BundleError(verdict.message)
+    return verdict
 
 
 def _check_graph_elsewhere(bundle: Bundle, deadline: Deadline) -> None:
@@ -133,13 +215,9 @@ def _check_graph_elsewhere(bundle: Bundle, deadline: Deadline) -> None:
         deadline.whole_seconds_left,
         bundle.files[SAMPLE_NAME],
     )
-    body = answer_of(JUDGE, msgspec.msgpack.encode(question), deadline, called="the process that judges the graph").body
-    try:
-        verdict = decode_verdict(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise CompileError("the process that judges the graph wrote something that is no verdict.") from None
-    if isinstance(verdict, Failure):
-        raise BundleError(verdict.message)
+    verdict = _verdict(question, deadline)
+    if not isinstance(verdict, GraphFacts):
+        raise BundleError("the process that judges it looked at no graph.")
     stated = manifest.compile
     if stated.get("may_run_inline") is not verdict.may_run_inline:
         raise BundleError(f"its manifest says may_run_inline={stated.get('may_run_inline')!r}, which its graph belies.")
@@ -180,9 +258,7 @@ class _StatedParity(msgspec.Struct):
 def _replay(bundle: Bundle) -> None:
     """Run the graph here over the sample rows; raise `BundleError` when it answers otherwise than the bundle says."""
     inputs, expected = decode_sample(bundle.signature, bundle.files[SAMPLE_NAME])
-    rows = len(next(iter(inputs.values())))
-    if not 0 < rows <= SAMPLE_ROWS or rows != bundle.manifest.sample_rows:
-        raise BundleError(f"{SAMPLE_NAME} has {rows} rows, the manifest says {bundle.manifest.sample_rows}.")
+    _check_sample_size(bundle, len(next(iter(inputs.values()))))
     names = [output.name for output in bundle.signature.outputs]
     try:
         answers = OnnxRuntime.load(bundle).run(bundle.feed(inputs), names)
@@ -193,6 +269,11 @@ def _replay(bundle: Bundle) -> None:
     for name, answer in zip(names, answers, strict=True):
         if not _same(answer, expected[name]):
             raise BundleError(f"the graph answers its own sample otherwise than recorded ({name}).")
+
+
+def _check_sample_size(bundle: Bundle, rows: int) -> None:
+    if not 0 < rows <= SAMPLE_ROWS or rows != bundle.manifest.sample_rows:
+        raise BundleError(f"{SAMPLE_NAME} has {rows} rows, the manifest says {bundle.manifest.sample_rows}.")
 
 
 def _same(answer: np.ndarray, expected: np.ndarray) -> bool:

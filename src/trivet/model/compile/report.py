@@ -10,6 +10,7 @@ from typing import Any
 
 DEFAULT_TOLERANCE = 1e-5
 MOST_TOLERANCE = 1e-3
+EXACT = 1e-12  # tolerance of an object that runs unchanged: none, but for the order in which its libraries add up
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class ParityReport:
             "refused_rows": self.refused_rows,
             "cut_rows": self.cut_rows,
         }
+
+    def round_trip_line(self) -> str:
+        """Return the report on an object that was saved and read back, as one line for people."""
+        kind = "synthetic rows" if self.synthetic else "rows"
+        return f"unchanged on {self.rows} {kind}: max |difference| {_short(self.largest)}"
 
     def failure(self) -> str:
         """Return the sentence for a failed gate."""

@@ -29,27 +29,30 @@ class Task(msgspec.Struct, frozen=True):
     sha256: str
     seconds: int
     least_level: int  # of the sandbox; below it, nothing is opened
+    accepted_types: tuple[str, ...] = ()  # on no list, but a person knows what they do
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):
-    """Why nothing was compiled. `worst` holds the worst rows of a failed parity gate."""
+    """Why there is no bundle. `worst` holds the worst rows of a failed parity gate."""
 
     message: str
     is_parity: bool = False
     is_refused: bool = False  # the file was not opened
     worst: list[dict[str, Any]] = []
+    types: list[str] = []  # on no list: a person may accept them
 
 
 class Success(msgspec.Struct, frozen=True, tag="success"):
-    """A bundle's manifest and files, and what the gates measured."""
+    """A bundle's manifest and files, and what the gates measured; `worst` rows of a graph that was not taken."""
 
     manifest: bytes
     files: dict[str, bytes]
     compiled_microseconds: float
     native_microseconds: float
+    worst: list[dict[str, Any]] = []
 
 
-class Question(msgspec.Struct, frozen=True):
+class Question(msgspec.Struct, frozen=True, tag="graph"):
     """What the judge is asked: whether these bytes are a graph that may be served, and fit what is said of them."""
 
     graph: bytes
@@ -57,6 +60,14 @@ class Question(msgspec.Struct, frozen=True):
     packs: tuple[Pack, ...]
     seconds: int
     sample: bytes = b""  # rows that the graph is to answer within bounds
+
+
+class NativeQuestion(msgspec.Struct, frozen=True, tag="native"):
+    """What the judge is asked: whether this bundle of a native runtime loads, and answers its sample as it says."""
+
+    manifest: bytes
+    files: dict[str, bytes]
+    seconds: int
 
 
 class GraphFacts(msgspec.Struct, frozen=True, tag="facts"):
@@ -69,8 +80,15 @@ class GraphFacts(msgspec.Struct, frozen=True, tag="facts"):
     may_run_inline: bool
 
 
+class NativeFacts(msgspec.Struct, frozen=True, tag="replayed"):
+    """What replaying the sample of a native bundle found."""
+
+    rows: int
+    largest: float
+
+
 Answer = Success | Failure
-Verdict = GraphFacts | Failure
+Verdict = GraphFacts | NativeFacts | Failure
 
 
 def encode_framed(answer: Answer | Verdict | Confinement) -> bytes:
@@ -99,5 +117,5 @@ def decode_answer(body: bytes) -> Answer:
 
 def decode_verdict(body: bytes) -> Verdict:
     """Return the judge's verdict in `body`; raises `msgspec.DecodeError` for anything else."""
-    verdict: Verdict = msgspec.msgpack.decode(body, type=GraphFacts | Failure)
+    verdict: Verdict = msgspec.msgpack.decode(body, type=GraphFacts | NativeFacts | Failure)
     return verdict

@@ -32,6 +32,7 @@ SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/sh
 HARDWARE = ("/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu", "/sys/fs/cgroup")  # how many threads pay
 MEMORY = ("/proc/self/statm",)  # how much it has, to bound what comes
 MOST_TASKS = 256  # processes and threads; chosen: a forest predicts on as many threads as there are cores
+OWN = ("/proc/self/maps",)  # which libraries are loaded, asked by who bounds their threads (threadpoolctl)
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 
 
@@ -52,13 +53,13 @@ class Confinement:
         return 3 if NETWORK in has and self.landlock >= LANDLOCK_OF_L3 else 2
 
 
-def confine(writable: Iterable[Path] = (), readable: Iterable[Path] = ()) -> Confinement:
+def confine(writable: Iterable[Path] = (), readable: Iterable[Path] = (), *, accepts: bool = False) -> Confinement:
     """Take from this process, for good, what computing does not need; return what was reached.
 
     It reads libraries, `readable`, and what it has open already; it writes below `writable`. No program, process, socket
     or signal to others. Import what is slow before; later imports go on, for the libraries stay readable. Call it with
-    one thread: with several, files and namespaces would bind only one of them, and are left out. Never raises for what
-    the kernel lacks.
+    one thread: with several, files and namespaces would bind only one of them, and are left out. With `accepts` it may take
+    connections on a socket it listens on already. Never raises for what the kernel lacks.
     """
     if sys.platform != "linux":
         return Confinement((), 0, dict.fromkeys(LAYERS, "only Linux has it"))
@@ -87,7 +88,7 @@ def confine(writable: Iterable[Path] = (), readable: Iterable[Path] = ()) -> Con
         reach(FILES, lambda: landlock.restrict(readable, [*writable, *map(Path, DEVICES)]))
     else:
         missing |= dict.fromkeys((NETWORK, FILES), "this process has several threads")
-    reach(CALLS, seccomp.install)
+    reach(CALLS, lambda: seccomp.install(accepts=accepts))
     return Confinement(tuple(layers), held if FILES in layers else 0, missing)
 
 
@@ -118,6 +119,6 @@ def _tasks(process: Path) -> int:
 def _libraries() -> list[Path]:
     """Return where this interpreter, its packages and what they load lie; no folder of a project or a home."""
     places = {Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
-    places |= {Path(path) for path in (*site.getsitepackages(), *SYSTEM, *HARDWARE, *MEMORY)}
+    places |= {Path(path) for path in (*site.getsitepackages(), *SYSTEM, *HARDWARE, *MEMORY, *OWN)}
     places |= {Path(sys.base_prefix, "lib"), Path(__file__).resolve().parents[2]}
     return list(places)

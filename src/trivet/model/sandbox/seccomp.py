@@ -125,14 +125,20 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def install() -> None:
-    """Put the filter on all threads of this process, for good.
+ACCEPTING = ("accept", "accept4")  # for who answers on a socket it listened on before
+
+
+def install(*, accepts: bool = False) -> None:
+    """Put the filter on all threads of this process, for good. With `accepts` it may take connections of others.
 
     Needs `no_new_privs`. Raises `OSError` where the kernel has no such filters or the architecture is not known here.
     """
     architecture = ARCHITECTURES.get(platform.machine())
     if architecture is None:
         raise OSError(errno.ENOSYS, f"no filter is known for {platform.machine()}")
+    if accepts:
+        refused = {name: number for name, number in architecture.refused.items() if name not in ACCEPTING}
+        architecture = architecture._replace(refused=refused)
     code = program(architecture, os.getpid())
     filter_ = _Program(len(code) // 8, code)
     call(architecture.seccomp, SET_MODE_FILTER, ALL_THREADS, ctypes.byref(filter_))

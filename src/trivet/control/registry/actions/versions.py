@@ -54,7 +54,9 @@ def register_version(
             parity=dict(bundle.manifest.parity if parity is None else parity),
             cost_us_per_row=cost_us_per_row,
         )
-        after = {"digest": version.digest, "status": version.status, "sandbox": version.sandbox}
+        after: dict[str, Any] = {"digest": version.digest, "status": version.status, "sandbox": version.sandbox}
+        if bundle.manifest.native is not None and bundle.manifest.native.accepted_types:
+            after["accepted_types"] = list(bundle.manifest.native.accepted_types)
         change.record("register_version", actor=actor, model=name, version=version.number, after=after, reason=message)
         change.announce(signals.version_registered, ModelVersion, version=version, actor=actor, reason=message)
         return version

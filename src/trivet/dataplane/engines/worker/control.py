@@ -52,6 +52,7 @@ class Peer(msgspec.Struct, frozen=True):
     socket: str
     runs: str
     pid: int
+    sandbox_level: int = 0  # that it had reached before it loaded the bundle
 
 
 class State(msgspec.Struct, frozen=True, tag="state", kw_only=True):
@@ -61,7 +62,7 @@ class State(msgspec.Struct, frozen=True, tag="state", kw_only=True):
     is_failed: bool
     reason: str
     peers: list[Peer]
-    restarts: dict[str, int]  # by reason: crash, hang, memory, drain
+    restarts: dict[str, int]  # by reason: crash, hang, memory, drain, tripwire
     rss_bytes: int
     cost_us_per_row: float
 

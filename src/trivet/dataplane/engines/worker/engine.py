@@ -23,6 +23,7 @@ from trivet.dataplane.engines.worker.control import (
     Message,
     Missing,
     Options,
+    Peer,
     Reader,
     Release,
     State,
@@ -111,6 +112,7 @@ class WorkerVersion(LoadedVersion):
         self.options = options
         self.restarts: dict[str, int] = {}  # of its instances, by reason
         self.rss_bytes = 0
+        self.peers: Sequence[Peer] = ()  # the instances that answer: their processes, and how far each is confined
         self.executions = 0  # answers
         self._contract = Contract(bundle.signature, bundle.manifest.packs)
         self._max_answer_bytes = max_answer_bytes
@@ -311,6 +313,7 @@ class WorkerVersion(LoadedVersion):
         self.restarts = state.restarts
         self.rss_bytes = state.rss_bytes
         self.cost_us_per_row = state.cost_us_per_row
+        self.peers = state.peers
         self._balancer.follow(state.peers)
         if state.peers or state.is_failed:
             self._known.set()

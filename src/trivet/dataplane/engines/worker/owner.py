@@ -24,6 +24,7 @@ from pathlib import Path
 
 import msgspec
 
+from trivet.core.environment import lean_environment
 from trivet.core.errors import TrivetError
 from trivet.core.parent import end_with
 from trivet.dataplane.engines.worker.control import (
@@ -39,6 +40,7 @@ from trivet.dataplane.engines.worker.control import (
 )
 from trivet.dataplane.engines.worker.instance import Order, Report
 from trivet.model.bundle.manifest import MANIFEST_NAME
+from trivet.model.sandbox import tripwire
 
 logger = logging.getLogger(__name__)
 
@@ -52,16 +54,8 @@ RESTART_WINDOW, MOST_RESTARTS = 60.0, 5  # seconds, and deaths of one instance's
 TOLD_SHARE = 0.05  # memory that has changed by more is told to the callers, for metrics
 WORN = 0.75  # share of its memory beyond which an instance is replaced before it fails
 STOPPED_SECONDS = 1.0  # a process that somebody stopped is no help
+ENDINGS = {-signal.SIGALRM: "hang", tripwire.STATUS: "tripwire"}  # what a status tells; any other is a crash
 PAGE = os.sysconf("SC_PAGE_SIZE")
-KEPT_ENVIRONMENT = (
-    "PYTHONPATH",
-    "PYTHONHOME",
-    "LD_LIBRARY_PATH",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-)  # where the code is; no secrets
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 HEX = frozenset("0123456789abcdef")
 
 
@@ -317,11 +311,10 @@ class Owner:
             "trivet.dataplane.engines.worker.instance",
             msgspec.json.encode(order).decode(),
         ]
-        kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
         process = subprocess.Popen(  # noqa: S603  (our own module; nothing of a bundle is in the command)
             command,
             pass_fds=(writing,),
-            env=kept | ONE_THREAD,
+            env=lean_environment(),
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -354,8 +347,15 @@ class Owner:
             return
         group.failure = ""
         group.cost_us_per_row = report.cost_us_per_row
-        one.peer = Peer(place=one.place, socket=one.socket, runs=one.runs, pid=one.process.pid)
-        logger.info("event=model_worker_ready digest=%s place=%d pid=%d", group.digest[:12], one.place, one.process.pid)
+        level = report.sandbox_level
+        one.peer = Peer(place=one.place, socket=one.socket, runs=one.runs, pid=one.process.pid, sandbox_level=level)
+        logger.info(
+            "event=model_worker_ready digest=%s place=%d pid=%d sandbox=L%d",
+            group.digest[:12],
+            one.place,
+            one.process.pid,
+            level,
+        )
         for other in group.instances:
             if other.is_worn and other.place == one.place:
                 self._ask_to_leave(other, time.monotonic())
@@ -377,7 +377,7 @@ class Owner:
             Path(path).unlink(missing_ok=True)
         if one.leaves_at is None:
             now = time.monotonic()
-            reason = one.killed_for or ("hang" if status == -signal.SIGALRM else "crash")
+            reason = one.killed_for or ENDINGS.get(status, "crash")
             group.restarts[reason] += 1
             group.deaths.setdefault(one.place, deque()).append(now)
             if one.peer is None and not group.failure:

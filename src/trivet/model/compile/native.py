@@ -1,0 +1,138 @@
+"""`native_bundle`: what is not compiled becomes a bundle that runs it unchanged, proved to answer as the object in memory.
+
+The object is saved in a format that is data (skops, or a boosting library's own), never as a pickle; read back from the
+bytes to be shipped, asked by the runtime that will serve it, and compared with tolerance zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from trivet.core.errors import BundleError, CompileError, ParityFailed
+from trivet.model.bundle.bundle import make_bundle
+from trivet.model.bundle.manifest import Manifest
+from trivet.model.bundle.native import Asked, Column, Method, Native
+from trivet.model.bundle.sample import SAMPLE_NAME, SAMPLE_ROWS, encode_sample
+from trivet.model.compile.compiler import Compiled, environment, prepare, source_of
+from trivet.model.compile.fields import Layout
+from trivet.model.compile.original import LABEL, METHODS, PROBABILITIES, Answers, Target, as_answers
+from trivet.model.compile.parity import run_gate
+from trivet.model.compile.report import EXACT
+from trivet.model.compile.rows import GateRows, gate_rows
+from trivet.model.compile.saving import saved
+from trivet.model.compile.signature import observe, signature_of
+from trivet.model.compile.speed import measure
+from trivet.model.runtimes.base import runtime_class
+from trivet.model.runtimes.native.types import LISTS_VERSION
+
+MOST_ROWS = 2_000  # of the round trip: the same code answers twice, and slow objects are the ones that come here
+
+
+def native_bundle(
+    model: Any,
+    *,
+    why: str,
+    sample: pd.DataFrame | np.ndarray | None = None,
+    source: Mapping[str, Any] | None = None,
+    rejected: str = "conversion",
+    accepted_types: Collection[str] = (),
+) -> Compiled:
+    """Return `model`, a fitted estimator or pipeline, as a bundle of a native runtime.
+
+    `why` it was not compiled and the gate that `rejected` it (conversion, parity or speed) go into the manifest;
+    `accepted_types` are types on no list that a person accepted. `sample` and `source` are as in `compile_model`. Raises
+    `UnlistedTypes` for others, and `CompileError` for what cannot be saved or answers otherwise once it is read back.
+    """
+    given = prepare(model, sample=sample)
+    original, frame, targets = given.original, given.frame, given.targets
+    layout = observe(original, given.layout, frame, {})
+    signature = signature_of(original, layout, frame, given.first)
+    file = saved(model, accepted_types)
+    native = Native(
+        answers=_answers(targets, model),
+        columns=_columns(layout),
+        kind=file.kind,  # type: ignore[arg-type]  # one of its words, or None
+        accepted_types=file.accepted_types,
+    )
+    manifest = Manifest(
+        format=1,
+        runtime=file.runtime,
+        signature=signature,
+        files=(),
+        native=native,
+        requires=dict(file.requires),
+        source={**source_of(model), **(source or {})},
+        environment=environment(),
+        compile={"state": "native", "why": why, "rejected": rejected, "types": LISTS_VERSION, "may_run_inline": False},
+    )
+    try:
+        runtime = runtime_class(file.runtime).load(make_bundle(manifest, {file.name: file.data}))
+    except BundleError as error:
+        raise CompileError(f"it cannot be served unchanged: {error.message}") from error
+    names = [output.name for output in signature.outputs]
+
+    def shipped(rows: pd.DataFrame) -> Answers:
+        found = dict(zip(names, runtime.run(layout.tensors(rows), names), strict=True))
+        return as_answers(targets, found, len(rows))
+
+    rows = _at_most(gate_rows(layout, frame, ()))
+    try:
+        parity = run_gate(original, shipped, layout, rows, tolerance=EXACT, synthetic=given.is_synthetic)
+    except ParityFailed as error:
+        raise ParityFailed(f"saved and read back, it answers differently: {error.message}", error.worst) from error
+    speed = measure(original, frame, lambda rows: partial(runtime.run, layout.tensors(rows), names))
+    kept = frame.head(SAMPLE_ROWS)
+    tensors = layout.tensors(kept)
+    answers = dict(zip(names, runtime.run(tensors, names), strict=True))
+    manifest = msgspec.structs.replace(manifest, parity=parity.as_manifest(), sample_rows=len(kept))
+    bundle = make_bundle(manifest, {file.name: file.data, SAMPLE_NAME: encode_sample(signature, tensors, answers)})
+    return Compiled(bundle, parity, speed)
+
+
+def _answers(targets: Sequence[Target], model: Any) -> tuple[Asked, ...]:
+    """Return which method gives which output, and where in it; whether that is right, the round trip shows."""
+    asked = []
+    several = len(targets) > 1
+    for place, target in enumerate(targets):
+        if target.labels is not None:
+            asked.append(Asked(LABEL + target.suffix, "predict", column=place if several else None))
+        if target.numbers is not None:
+            asked.append(_numbers(target, place if several else None, model))
+    return tuple(asked)
+
+
+def _numbers(target: Target, place: int | None, model: Any) -> Asked:
+    """Return how the numbers of a target are asked for: all of them, an item of a list, or a column."""
+    method: Method = METHODS.get(target.numbers, "predict")  # type: ignore[assignment,arg-type]  # only those of the list
+    name = f"{target.numbers}{target.suffix}"
+    if place is None:
+        return Asked(name, method)
+    if target.numbers == PROBABILITIES and not isinstance(model.classes_, list):
+        return Asked(name, method, column=place, is_of_two=True)
+    if method == "predict" or target.width == 1:
+        return Asked(name, method, column=place)
+    return Asked(name, method, item=place)
+
+
+def _columns(layout: Layout) -> tuple[Column, ...]:
+    if layout.is_matrix:
+        return ()
+    return tuple(
+        Column(field.name, field.datatype, "none" if field.gap is None else "nan")  # type: ignore[arg-type]
+        for field in layout.fields
+    )
+
+
+def _at_most(rows: GateRows) -> GateRows:
+    """Return the sample's rows and others spread evenly over the rest, 2,000 in all."""
+    if len(rows.frame) <= MOST_ROWS:
+        return rows
+    others = np.linspace(rows.sample_rows, len(rows.frame) - 1, MOST_ROWS - rows.sample_rows).round().astype(int)
+    places = np.unique(np.concatenate([np.arange(rows.sample_rows), others]))
+    return GateRows(rows.frame.iloc[places].reset_index(drop=True), rows.kinds[places], rows.sample_rows)

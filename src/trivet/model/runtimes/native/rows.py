@@ -1,0 +1,31 @@
+"""Tensors become the table or the matrix that a trained object takes, as its manifest says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trivet.core.datatypes import MISSING_TEXT
+from trivet.model.bundle.native import Column, Native
+
+_DTYPES: dict[str, Any] = {"FP64": np.float64, "INT64": np.int64, "BOOL": np.bool_}
+_GAPS: dict[str, Any] = {"nan": np.nan, "none": None}
+
+
+def rows_of(native: Native, tensors: Mapping[str, np.ndarray]) -> Any:
+    """Return a DataFrame of `native.columns`, in their order, or the one matrix there is without any. Nothing is copied."""
+    if not native.columns:
+        (matrix,) = tensors.values()
+        return matrix
+    return pd.DataFrame({column.name: _values(column, tensors[column.name]) for column in native.columns}, copy=False)
+
+
+def _values(column: Column, tensor: np.ndarray) -> pd.Series:
+    if column.datatype != "BYTES":
+        return pd.Series(tensor[:, 0].astype(_DTYPES[column.datatype], copy=False))
+    gap = _GAPS[column.gap]
+    words = [gap if word == MISSING_TEXT else word for word in tensor[:, 0].tolist()]
+    return pd.Series(np.array([*words, None], dtype=object)[:-1], dtype=object)
