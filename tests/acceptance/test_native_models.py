@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, SplineTransformer
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer
 
 from tests.acceptance.conftest import Churn
 from tests.acceptance.servers import Server, copy_project, serving, trivet
@@ -133,6 +135,20 @@ def test_the_web_worker_that_answers_has_loaded_none_of_it(pushed: Pushed, serve
     assert not [library for library in ("sklearn", "pandas", "scipy") if f"/{library}/" in mapped]
     workers = [pid for pid in _processes_below(served.process.pid) if "sklearn" in _mapped(pid)]
     assert len(workers) == 2, "each model has a model worker of its own"
+
+
+def test_a_type_on_no_list_is_refused_with_the_remedy_and_accepted_by_name(pushed: Pushed, tmp_path: Path):
+    matrix = pushed.rows[["seats"]].to_numpy(float)
+    clip = FunctionTransformer(functools.partial(np.clip, a_min=0, a_max=30))
+    joblib.dump(make_pipeline(clip, KNeighborsClassifier()).fit(matrix, pushed.rows.plan), tmp_path / "clipped.joblib")
+    arguments = (str(tmp_path / "clipped.joblib"), "--name=clipped", "--json")
+    refused = trivet("push", *arguments, project=pushed.project, check=False)
+    said = json.loads(refused.stdout)
+    assert (refused.returncode, said["state"]) == (3, "refused")
+    assert "--accept-types functools.partial" in said["reason"]
+    named = re.findall(r"--accept-types (\S+?)(?=;| |$)", said["reason"])
+    accepted = json.loads(trivet("push", *arguments, "--accept-types", *named, project=pushed.project).stdout)
+    assert (accepted["state"], accepted["accepted_types"]) == ("native", named)
 
 
 def _mapped(pid: int) -> str:

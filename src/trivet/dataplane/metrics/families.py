@@ -83,7 +83,7 @@ FAMILIES: tuple[Family, ...] = (
         "trivet_model_worker_restarts_total",
         "counter",
         ("model", "reason"),
-        "Model workers that ended and were replaced: crash, hang, memory or drain.",
+        "Model workers that ended and were replaced: crash, hang, memory, tripwire or drain.",
     ),
     Family("trivet_model_worker_rss_bytes", "gauge", ("model",), "Memory of the model workers of this host."),
     Family(

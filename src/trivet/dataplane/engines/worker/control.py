@@ -53,6 +53,7 @@ class Peer(msgspec.Struct, frozen=True):
     runs: str
     pid: int
     sandbox_level: int = 0  # that it had reached before it loaded the bundle
+    load_seconds: float = 0.0  # from its start until it answered
 
 
 class State(msgspec.Struct, frozen=True, tag="state", kw_only=True):

@@ -41,7 +41,8 @@ LOAD_SECONDS = 75.0  # a little longer than the owner gives a model worker
 GRACE_SECONDS = 5.0  # for the owner to appear, after this process has started to ask
 RECONNECT_SECONDS = 0.1
 ATTEMPTS = 6  # of one request: one that shared a run with whatever killed a model worker runs twice, no oftener
-RETURN_SECONDS = 2.0  # how long a request waits for a model worker to come back
+RETURN_SECONDS = 2.0  # how long a request waits for a model worker to come back,
+RETURN_LOADS = 2.0  # or this many times as long as the last one took to load: native libraries take seconds
 PATIENCE_SECONDS = (
     1.0  # an answer later than this, and than 20 usual ones, is the model worker's fault and not its caller's
 )
@@ -120,6 +121,7 @@ class WorkerVersion(LoadedVersion):
         self._balancer = Balancer(bundle.digest)
         self._under_way = 0
         self._counting = threading.Lock()
+        self._return_seconds = RETURN_SECONDS
         self._known = threading.Event()  # something was heard of it
         self._failure = ""
 
@@ -240,7 +242,7 @@ class WorkerVersion(LoadedVersion):
         raise Unavailable("the model's process ended while it ran this request.", code="MODEL_FAILED")
 
     def _chosen(self, call: _Call, avoid: Backend | None) -> tuple[Backend, int]:
-        chosen = self._balancer.choose(min(call.deadline, time.monotonic() + RETURN_SECONDS), avoid)
+        chosen = self._balancer.choose(min(call.deadline, time.monotonic() + self._return_seconds), avoid)
         if chosen is not None:
             return chosen
         if time.monotonic() >= call.deadline:
@@ -314,6 +316,8 @@ class WorkerVersion(LoadedVersion):
         self.rss_bytes = state.rss_bytes
         self.cost_us_per_row = state.cost_us_per_row
         self.peers = state.peers
+        if state.peers:
+            self._return_seconds = max(RETURN_SECONDS, *(RETURN_LOADS * peer.load_seconds for peer in state.peers))
         self._balancer.follow(state.peers)
         if state.peers or state.is_failed:
             self._known.set()

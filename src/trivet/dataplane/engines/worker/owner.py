@@ -347,14 +347,20 @@ class Owner:
             return
         group.failure = ""
         group.cost_us_per_row = report.cost_us_per_row
-        level = report.sandbox_level
-        one.peer = Peer(place=one.place, socket=one.socket, runs=one.runs, pid=one.process.pid, sandbox_level=level)
+        one.peer = Peer(
+            place=one.place,
+            socket=one.socket,
+            runs=one.runs,
+            pid=one.process.pid,
+            sandbox_level=report.sandbox_level,
+            load_seconds=time.monotonic() - one.started,
+        )
         logger.info(
             "event=model_worker_ready digest=%s place=%d pid=%d sandbox=L%d",
             group.digest[:12],
             one.place,
             one.process.pid,
-            level,
+            report.sandbox_level,
         )
         for other in group.instances:
             if other.is_worn and other.place == one.place:
