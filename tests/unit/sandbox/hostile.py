@@ -62,9 +62,10 @@ class Canary:
     def is_untouched(self):
         for listener in (self.tcp, self.unix):
             try:
-                listener.accept()
+                connected, _ = listener.accept()
             except BlockingIOError:
                 continue
+            connected.close()
             return False
         return self.file.read_text() == SECRET and [*self.file.parent.iterdir()] == [self.file]
 
@@ -77,7 +78,7 @@ def canary_in(folder):
     file = place / "secret"
     file.write_text(SECRET)
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
-        unix.bind(b"\0trivet-canary-%d" % os.getpid())
+        unix.bind(b"\0trivet-canary-" + os.urandom(8).hex().encode())
         unix.listen()
         for listener in (tcp, unix):
             listener.setblocking(False)
