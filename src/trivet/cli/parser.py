@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from trivet.cli.project import find_project, initialise_project, make_demo_project
+from trivet.cli.project import find_project, find_project_of_table, initialise_project, make_demo_project
 from trivet.cli.verb import Verb
 
 DEMO_FOLDER = Path("var/demo")
@@ -85,6 +85,19 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
         help="a model, or one version of it; none: what has traffic or an alias",
     )
     parser.add_argument("--all", action="store_true", dest="everything", help="every version that was ever ready")
+
+
+def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="a trained file")
+    parser.add_argument("--sample", type=Path, metavar="CSV", help="rows as the model was trained on")
+    parser.add_argument("--labels", metavar="COLUMN", help="the column of the sample that is no input, but the truth")
+    parser.add_argument("--model", metavar="app.Model", help="the table whose rows the model is about")
+    parser.add_argument(
+        "--write", type=Path, metavar="ml.py", help="write the function that makes a row of an instance"
+    )
+    parser.add_argument(
+        "--vouch", action="store_true", help="I made this file: open it even where the sandbox is weaker than L2"
+    )
 
 
 def _push_arguments(parser: argparse.ArgumentParser) -> None:
@@ -263,6 +276,13 @@ VERBS = (
         find_project,
     ),
     Verb("keeper", "ship the prediction log, for containers", "keeper:keeper", _keeper_arguments, find_project),
+    Verb(
+        "inspect",
+        "say what is in a trained file: read without loading first, then opened in the sandbox",
+        "inspect:inspect",
+        _inspect_arguments,
+        find_project_of_table,
+    ),
     Verb("push", "compile a trained file, prove it, register it", "push:push", _push_arguments, find_project),
     Verb(
         "list",

@@ -42,6 +42,12 @@ def find_project(options: argparse.Namespace) -> None:
     django.setup()
 
 
+def find_project_of_table(options: argparse.Namespace) -> None:
+    """Set Django up where a table is named: a file can be looked at without a project."""
+    if options.model:
+        find_project(options)
+
+
 def initialise_project(options: argparse.Namespace) -> None:
     """Find the project of the folder, or make one in the folder that was named. `options.written` says what is new."""
     folder = (options.directory or Path.cwd()).absolute()

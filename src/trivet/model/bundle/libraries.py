@@ -41,8 +41,13 @@ def libraries_of(source: Mapping[str, Any]) -> tuple[Library, ...]:
     for name, distributions in DISTRIBUTIONS.items():
         said = next((stated[known] for known in distributions if known in stated), None)
         if said is not None:
-            found.append(Library(name, str(said), next(filter(None, map(_installed, distributions)), None)))
+            found.append(Library(name, str(said), here(name)))
     return tuple(found)
+
+
+def here(library: str) -> str | None:
+    """Return the version of `library` that is installed here, under whichever name; None where there is none."""
+    return next(filter(None, map(_installed, DISTRIBUTIONS.get(library, (library,)))), None)
 
 
 def _installed(distribution: str) -> str | None:

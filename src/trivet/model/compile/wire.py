@@ -91,13 +91,13 @@ Answer = Success | Failure
 Verdict = GraphFacts | NativeFacts | Failure
 
 
-def encode_framed(answer: Answer | Verdict | Confinement) -> bytes:
+def encode_framed(answer: msgspec.Struct | Confinement) -> bytes:
     """Return `answer` with its length in front."""
     body = msgspec.msgpack.encode(answer)
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
-def write_framed(pipe: IO[bytes], message: Answer | Verdict | Confinement) -> None:
+def write_framed(pipe: IO[bytes], message: msgspec.Struct | Confinement) -> None:
     """Write `message` with its length in front to an unbuffered pipe, all of it."""
     left = memoryview(encode_framed(message))
     while left:

@@ -1,0 +1,122 @@
+"""`trivet inspect`: what is in a file, what push would say of it, and the function that makes a row of an instance."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from django.contrib.auth.models import Permission
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+from trivet.cli.main import main
+from trivet.cli.table_fields import match_fields, stub
+from trivet.core.signature import Input, Signature
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    random = np.random.default_rng(3)
+    rows = pd.DataFrame(
+        {
+            "codename": random.choice(["add", "view"], 100),
+            "content_type__model": random.choice(["user", "group"], 100),
+            "clicks": random.uniform(0, 40, 100),
+        }
+    )
+    words = ["codename", "content_type__model"]
+    prepare = ColumnTransformer([("words", OneHotEncoder(), words), ("clicks", "passthrough", ["clicks"])])
+    folder = tmp_path_factory.mktemp("trained")
+    rows.to_csv(folder / "rows.csv", index=False)
+    used = np.where(rows.clicks + 20 * (rows.codename == "view") > 25, "used", "idle")
+    joblib.dump(make_pipeline(prepare, LogisticRegression()).fit(rows, used), folder / "usage.joblib")
+    return folder
+
+
+def trivet(*words: Any) -> int:
+    return main([*map(str, words), "--settings", "tests.settings"])
+
+
+def test_it_reads_then_opens_then_matches_and_writes_what_runs(trained, tmp_path, capsys):
+    written = tmp_path / "ml.py"
+    words = ["inspect", trained / "usage.joblib", "--sample", trained / "rows.csv", "--vouch"]
+    assert trivet(*words, "--model", "auth.Permission", "--write", written) == 0
+    said = capsys.readouterr().out
+    assert "usage.joblib   joblib, sklearn.pipeline.Pipeline, " in said
+    assert f"made with      scikit-learn {sklearn.__version__} (here {sklearn.__version__})" in said
+    assert "  codename         BYTES  add, view" in said
+    assert "  label            BYTES  idle, used" in said
+    assert "matched        2 of 3 on auth.Permission; to be written: clicks" in said
+    assert "verdict        compiled: parity on " in said
+
+    text = written.read_text()
+    made: dict[str, Any] = {}
+    exec(compile(text, "ml.py", "exec"), made)
+    instance = SimpleNamespace(codename="view", content_type=SimpleNamespace(model="user"))
+    with pytest.raises(NotImplementedError, match=r"FP64, .* in training"):
+        made["features"](instance)
+    exec(compile(text.replace('todo("FP64', 'len("FP64'), "ml.py", "exec"), made)
+    row = made["features"](instance)
+    assert (list(row), row["codename"], row["content_type__model"]) == (
+        ["codename", "content_type__model", "clicks"],
+        "view",
+        "user",
+    )
+    assert trivet(*words, "--model", "auth.Permission", "--write", written) == 2
+    assert "not overwritten" in capsys.readouterr().err
+
+
+def test_a_file_that_asks_to_run_something_is_refused_by_name_and_nothing_ran(tmp_path, capsys):
+    canary = tmp_path / "canary"
+
+    class Planted:
+        def __reduce__(self):
+            return os.system, (f"touch {canary}",)
+
+    (tmp_path / "churn.pkl").write_bytes(pickle.dumps(Planted()))
+    assert trivet("inspect", tmp_path / "churn.pkl", "--json") == 3
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert found["verdict"] == "refused: the file asks to run posix.system on opening. Nothing was run here."
+    assert found["dangerous"] == ["posix.system"]
+    assert "DANGEROUS" in printed.err
+    assert not canary.exists()
+
+
+def test_what_cannot_be_asked_is_said_before_anything_is_opened(tmp_path, capsys):
+    assert trivet("inspect", tmp_path / "nothing.joblib") == 2
+    (tmp_path / "some.file").write_bytes(b"no model")
+    assert trivet("inspect", tmp_path / "some.file", "--write", tmp_path / "ml.py") == 2
+    assert "--write needs --model" in capsys.readouterr().err
+
+
+def test_inputs_match_by_name_and_datatype_and_others_say_what_was_seen():
+    signature = Signature(
+        inputs=(
+            Input(name="name", datatype="BYTES", shape=(-1, 1)),
+            Input(name="codename", datatype="FP64", shape=(-1, 1), low=0, high=9),
+            Input(name="content_type", datatype="INT64", shape=(-1, 1)),
+            Input(name="content_typ", datatype="BYTES", shape=(-1, 1), categories=("a", "b")),
+            Input(name="X", datatype="FP64", shape=(-1, 2), columns=("id", "age")),
+        ),
+        outputs=(),
+    )
+    matches = {match.name: match for match in match_fields(signature, Permission)}
+    assert matches["name"].expression == "instance.name"
+    assert matches["codename"].hint == "FP64, 0 to 9 in training. CharField is no FP64"
+    assert matches["content_type"].expression == "instance.content_type.id"
+    assert matches["content_typ"].hint == "one of a, b. Did you mean 'content_type'?"
+    assert matches["id"].expression == "instance.id"
+    assert not matches["age"].expression
+    compile(stub(list(matches.values()), Permission, "its", "a\"b'c.joblib"), "ml.py", "exec")
