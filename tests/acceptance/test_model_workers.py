@@ -221,6 +221,16 @@ def test_impatient_callers_end_no_run_that_others_wait_for(place: Workshop):
     version.unload()
 
 
+def test_a_caller_in_a_hurry_ends_no_run_that_takes_no_longer_than_its_rows_do(place: Workshop):
+    version = place.load(seconds_a_row=0.002, name="row by row")
+    process = process_of(version)
+    many = rows(*[1.0] * 700)
+    assert outcome(lambda: version.run(many, ["doubled"], time.monotonic() + 0.1)) == "DEADLINE"
+    assert process_of(version) == process  # once the run is over, 1.4 s after it began
+    assert not version.restarts
+    version.unload()
+
+
 def test_a_stopped_model_worker_is_replaced(place: Workshop):
     version = place.load(name="stopped")
     before = process_of(version)

@@ -138,3 +138,12 @@ def test_company_is_waited_for_where_it_saves_more_than_it_costs():
         slow.add(one(at=at * 0.0001))
     slow._last_size = 16
     assert slow.patience() == 0.0
+
+
+def test_what_a_run_will_take_is_told_from_runs_of_its_size_else_from_the_row_that_was_measured():
+    costs = Costs(64)
+    assert costs.expected(1000, 0.002) == pytest.approx(2.0)
+    costs.note(1000, 0.5)
+    assert costs.expected(1000, 0.002) == pytest.approx(0.5)
+    assert costs.expected(800, 0.002) == pytest.approx(0.4)
+    assert costs.expected(1, 0.002) == pytest.approx(0.002)

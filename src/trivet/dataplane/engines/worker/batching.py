@@ -56,6 +56,10 @@ class Costs:
             limit = self.limit().bit_length()
             self._per_row = {size: cost for size, cost in self._per_row.items() if size <= limit}
 
+    def expected(self, rows: int, otherwise: float) -> float:
+        """Return the seconds a run of `rows` takes, where none of its size was measured at `otherwise` seconds a row."""
+        return rows * self._per_row.get(rows.bit_length(), otherwise)
+
     def limit(self) -> int:
         """Return how many rows a run should have at most: doubled for as long as that was cheaper a row."""
         best: float | None = None

@@ -45,7 +45,8 @@ IDLE_SECONDS = 0.5
 LEAVE_SECONDS = 10.0  # after SIGTERM, while somebody still asks
 QUIET_SECONDS = 0.3  # after SIGTERM, this long without a request means that nobody asks any more
 HOPELESS_SECONDS = 1.0  # a run that nobody waits for any more may still take this long,
-HOPELESS_RUNS = 20  # or this many times as long as usual, before it is ended
+HOPELESS_RUNS = 20  # or this many times as long as so many rows usually take, before it is ended
+FULL_SHARE = 0.9  # of the longest a run may take: who waits for so long cuts it short by no more than queueing took
 PR_SET_NO_NEW_PRIVS = 38  # prctl(2)
 
 
@@ -83,8 +84,16 @@ class Service:
     """Answers on one listening socket until `leave`. One thread: what arrives during a run is read after it."""
 
     def __init__(
-        self, runtime: Runtime, bundle: Bundle, listening: socket.socket, runs: RunsWritten, options: Options
+        self,
+        runtime: Runtime,
+        bundle: Bundle,
+        listening: socket.socket,
+        runs: RunsWritten,
+        options: Options,
+        *,
+        cost_us_per_row: float,
     ) -> None:
+        """`cost_us_per_row` is what warming measured, which counts for as long as no run has told more."""
         self._runtime = runtime
         self._digest = bundle.digest
         self._contract = Contract(bundle.signature, bundle.manifest.packs)
@@ -100,7 +109,7 @@ class Service:
         self._count = 0
         self._poll = select.epoll()
         self._poll.register(listening.fileno(), select.EPOLLIN)
-        self._usual_seconds = 0.0
+        self._warmed_seconds = cost_us_per_row / 1e6
         self._leaving_since: float | None = None
         self._last_request = time.monotonic()
 
@@ -223,8 +232,10 @@ class Service:
         started = time.monotonic()
         rows = sum(one.rows for one in batch)
         outputs = batch[0].ask.outputs
-        self._runs.begin([one.sender.number for one in batch])
-        signal.setitimer(signal.ITIMER_REAL, self._bound(batch, started))
+        bound = self._bound(batch, rows, started)
+        is_cut_short = bound < FULL_SHARE * self._options.deadline_seconds
+        self._runs.begin([one.sender.number for one in batch], is_cut_short=is_cut_short)
+        signal.setitimer(signal.ITIMER_REAL, bound)
         try:
             arrays = self._runtime.run(joined(batch), outputs)
             self._check(outputs, arrays, rows)
@@ -241,9 +252,7 @@ class Service:
         for one, part in zip(batch, parted(batch, arrays), strict=True):
             queue_us = int((started - one.arrived) * 1e6)
             self._tell(one, part, Told("", [], queue_us, run_us, rows if one is batch[0] else 0))
-        seconds = time.monotonic() - started
-        self._usual_seconds += 0.1 * (seconds - self._usual_seconds)
-        self._batcher.costs.note(rows, seconds)
+        self._batcher.costs.note(rows, time.monotonic() - started)
 
     def _separate(self, batch: list[Waiting], problem: str) -> None:
         if len(batch) == 1:
@@ -254,10 +263,13 @@ class Service:
         self._answer(batch[:middle])
         self._answer(batch[middle:])
 
-    def _bound(self, batch: list[Waiting], now: float) -> float:
-        """Return how long a run may take: until nobody waits for it and it takes far longer than usual, or the deadline."""
+    def _bound(self, batch: list[Waiting], rows: int, now: float) -> float:
+        """Return how long a run may take: until nobody waits for it and it takes far longer than its rows do, or the
+        deadline.
+        """
         wanted = max(one.ask.deadline for one in batch) - now
-        hopeless = max(HOPELESS_SECONDS, HOPELESS_RUNS * self._usual_seconds)
+        expected = self._batcher.costs.expected(rows, self._warmed_seconds)
+        hopeless = max(HOPELESS_SECONDS, HOPELESS_RUNS * expected)
         return max(min(self._options.deadline_seconds, max(wanted, hopeless)), 0.001)
 
     def _check(self, outputs: Sequence[str], arrays: Sequence[np.ndarray], rows: int) -> None:
@@ -298,7 +310,7 @@ def main(order: Order) -> int:
             reason = f"{type(error).__name__} while its runtime loaded it; the log has more"
             report.write(msgspec.msgpack.encode(Report(reason=reason)))
             return 1
-        service = Service(runtime, bundle, listening, runs, order.options)
+        service = Service(runtime, bundle, listening, runs, order.options, cost_us_per_row=cost)
         signal.signal(signal.SIGTERM, lambda *_: service.leave())
         gc.collect()
         gc.freeze()  # what was loaded stays: collections need not look at it again

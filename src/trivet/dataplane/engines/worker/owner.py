@@ -39,6 +39,7 @@ from trivet.dataplane.engines.worker.control import (
     encode_message,
 )
 from trivet.dataplane.engines.worker.instance import Order, Report
+from trivet.dataplane.engines.worker.runs import RunsRead
 from trivet.model.bundle.manifest import MANIFEST_NAME
 from trivet.model.sandbox import tripwire
 
@@ -379,16 +380,19 @@ class Owner:
         self._selector.unregister(one.died)
         os.close(one.died)
         group.instances.remove(one)
+        is_callers_doing = status == -signal.SIGALRM and _was_cut_short(Path(one.runs))
         for path in (one.socket, one.runs):
             Path(path).unlink(missing_ok=True)
         if one.leaves_at is None:
             now = time.monotonic()
             reason = one.killed_for or ENDINGS.get(status, "crash")
             group.restarts[reason] += 1
-            group.deaths.setdefault(one.place, deque()).append(now)
+            deaths = group.deaths.setdefault(one.place, deque())
+            if not is_callers_doing:
+                deaths.append(now)
             if one.peer is None and not group.failure:
                 group.failure = _last_words(status, reason)
-            if one.peer is not None and len(group.deaths[one.place]) >= MOST_RESTARTS:
+            if one.peer is not None and len(deaths) >= MOST_RESTARTS:
                 group.failure = f"its model worker ended {MOST_RESTARTS} times within {RESTART_WINDOW:.0f} s; it rests"
             logger.warning(
                 "event=model_worker_died digest=%s place=%d reason=%s status=%d",
@@ -432,6 +436,18 @@ class Owner:
     def _kill(self, one: Instance, reason: str) -> None:
         one.killed_for = reason
         one.process.kill()
+
+
+def _was_cut_short(runs: Path) -> bool:
+    """True when its callers gave a run less time than a run may have: that it was ended tells nothing of the model."""
+    try:
+        read = RunsRead(runs)
+    except OSError:
+        return False
+    try:
+        return read.was_cut_short()
+    finally:
+        read.close()
 
 
 def _last_words(status: int, reason: str) -> str:

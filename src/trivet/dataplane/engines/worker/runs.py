@@ -1,7 +1,7 @@
 """What a model worker is running at this instant, kept in a file that outlives it.
 
 When a model worker dies, those who waited for it look here: who was in the run that killed it is suspected of it, who
-only stood in the queue is not. Writing is two stores into shared memory, so it costs a run nothing.
+only stood in the queue is not. Writing is a few stores into shared memory, so it costs a run nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 SIZE = 4096  # bytes
 _COUNT = struct.Struct("<I")
 _NUMBER = struct.Struct("<I")
-MOST = SIZE // _NUMBER.size - 1
+_HEAD = struct.Struct("<II")  # how many connections, and 1 where the run has less time than a run may have
+MOST = (SIZE - _HEAD.size) // _NUMBER.size
 
 
 class RunsWritten:
@@ -29,11 +30,11 @@ class RunsWritten:
         finally:
             os.close(descriptor)
 
-    def begin(self, connections: Sequence[int]) -> None:
-        """Name the connections whose requests run now."""
+    def begin(self, connections: Sequence[int], *, is_cut_short: bool = False) -> None:
+        """Name the connections whose requests run now; `is_cut_short` when they give it less time than a run may have."""
         count = min(len(connections), MOST)
-        struct.pack_into(f"<{count}I", self._memory, _COUNT.size, *connections[:count])
-        _COUNT.pack_into(self._memory, 0, count)
+        struct.pack_into(f"<{count}I", self._memory, _HEAD.size, *connections[:count])
+        _HEAD.pack_into(self._memory, 0, count, is_cut_short)
 
     def end(self) -> None:
         """Nothing runs."""
@@ -52,7 +53,12 @@ class RunsRead:
         if len(data) < SIZE:
             return True  # never written whole: nobody is cleared
         (count,) = _COUNT.unpack_from(data)
-        return connection in struct.unpack_from(f"<{min(count, MOST)}I", data, _COUNT.size)
+        return connection in struct.unpack_from(f"<{min(count, MOST)}I", data, _HEAD.size)
+
+    def was_cut_short(self) -> bool:
+        """True when the run that was running when last written had less time than a run may have."""
+        data = os.pread(self._descriptor, _HEAD.size, 0)
+        return len(data) == _HEAD.size and all(_HEAD.unpack(data))
 
     def close(self) -> None:
         """Forget the file."""
