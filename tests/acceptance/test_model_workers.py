@@ -231,6 +231,39 @@ def test_a_caller_in_a_hurry_ends_no_run_that_takes_no_longer_than_its_rows_do(p
     version.unload()
 
 
+def runs_now(version: Any) -> bool:
+    """Tell whether the request of the first connection to a version's instance is running."""
+    return version._balancer._backends[0]._runs.includes(1)
+
+
+def test_whoever_comes_while_a_long_run_is_under_way_is_answered_after_it_within_the_deadline(
+    place: Workshop, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("trivet.dataplane.engines.worker.connection.CONNECT_SECONDS", 0.1)  # the run takes longer
+    version = place.load(seconds=0.5, name="long")
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(lambda: ask(version, 1.0))
+        wait_until(lambda: runs_now(version))
+        others = [pool.submit(lambda: outcome(lambda: ask(version, 1.0))) for _ in range(2)]
+        assert not [answer for one in (first, *others) if isinstance(answer := one.result(15), str)]
+    version.unload()
+
+
+def test_who_is_not_even_heard_before_the_deadline_tells_nothing_of_a_busy_instance(
+    place: Workshop, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("trivet.dataplane.engines.worker.engine.PATIENCE_SECONDS", 0.1)
+    version = place.load(seconds=0.8, name="busy")
+    with ThreadPoolExecutor() as pool:
+        patient = pool.submit(lambda: ask(version, 1.0))
+        wait_until(lambda: runs_now(version))
+        late = [pool.submit(lambda: outcome(lambda: ask(version, 1.0, seconds=0.2))) for _ in range(4)]
+        assert [one.result(5) for one in late] == ["DEADLINE"] * 4
+        assert not version.is_breaker_open
+        assert patient.result(5)[0].tolist() == [[2.0]]
+    version.unload()
+
+
 def test_a_stopped_model_worker_is_replaced(place: Workshop):
     version = place.load(name="stopped")
     before = process_of(version)

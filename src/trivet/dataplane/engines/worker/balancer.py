@@ -128,14 +128,14 @@ class Balancer:
         self._usual_seconds = 0.001
         self._numbers = 0
 
-    def follow(self, peers: Sequence[Peer]) -> None:
-        """Take in which instances answer now."""
+    def follow(self, peers: Sequence[Peer], row_seconds: float = 0.0) -> None:
+        """Take in which instances answer now, and what a row cost while they were warmed: no request takes less."""
         with self._changed:
             known = {backend.peer: backend for backend in self._backends if not backend.is_gone}
             for peer, backend in known.items():
                 if peer not in peers:
                     backend.close()
-            self._backends = [known.get(peer) or self._backend(peer) for peer in peers]
+            self._backends = [known.get(peer) or self._backend(peer, row_seconds) for peer in peers]
             self._changed.notify_all()
 
     def choose(self, until: float, avoid: Backend | None) -> tuple[Backend, int] | None:
@@ -198,6 +198,6 @@ class Balancer:
         with self._changed:
             return not any(not b.is_gone and not b.breaker.is_open for b in self._backends)
 
-    def _backend(self, peer: Peer) -> Backend:
+    def _backend(self, peer: Peer, row_seconds: float) -> Backend:
         breaker = self._breakers.setdefault(peer.place, Breaker())
-        return Backend(peer, self._digest, breaker, self._usual_seconds)
+        return Backend(peer, self._digest, breaker, max(self._usual_seconds, row_seconds))

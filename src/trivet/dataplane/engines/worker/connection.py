@@ -12,20 +12,22 @@ from trivet.dataplane.engines.worker.sockets import connect_to
 T = TypeVar("T")
 
 READ_BYTES = 64 * 1024
-CONNECT_SECONDS = 2.0
+CONNECT_SECONDS = 2.0  # the kernel takes a connection for whoever listens, however busy that is
 
 
 class Connection:
     """Not thread-safe: whoever holds it asks alone."""
 
     def __init__(self, path: Path, digest: str, deadline: float) -> None:
-        """Connect; raises `OSError` when nobody answers there, `BadFrame` when it is not the bundle `digest`."""
-        seconds = min(CONNECT_SECONDS, deadline - time.monotonic())
-        if seconds <= 0:
-            raise TimeoutError
-        self._socket = connect_to(path, seconds)
+        """Connect; raises `OSError` when nobody answers there, `BadFrame` when it is not the bundle `digest`.
+
+        The model worker has one thread: it says hello once the run that is under way is over, which may take until the
+        deadline.
+        """
+        self._socket = connect_to(path, min(CONNECT_SECONDS, _remaining(deadline)))
         try:
-            hello, _ = self._read(Inbox(Hello), time.monotonic() + seconds)
+            self._socket.settimeout(_remaining(deadline))
+            hello, _ = self._read(Inbox(Hello), deadline)
             if hello.digest != digest:
                 raise BadFrame("another bundle answers there.")
         except BaseException:

@@ -262,8 +262,10 @@ class WorkerVersion(LoadedVersion):
                 connection = backend.connection(call.deadline)
                 answer = connection.ask(_frame(call, is_alone=is_alone), call.deadline)
         except TimeoutError:
-            patience = max(PATIENCE_SECONDS, PATIENCE_RUNS * backend.usual_seconds)
-            self._balancer.ended(backend, number, is_failure=time.monotonic() - started > patience, is_gone=False)
+            usual = max(backend.usual_seconds, call.rows * self.cost_us_per_row / 1e6)
+            is_late = time.monotonic() - started > max(PATIENCE_SECONDS, PATIENCE_RUNS * usual)
+            is_failure = connection is not None and is_late  # nothing was asked of one that was busy with somebody else
+            self._balancer.ended(backend, number, is_failure=is_failure, is_gone=False)
             _close(connection)
             raise _too_late() from None
         except BadFrame as error:
@@ -318,7 +320,7 @@ class WorkerVersion(LoadedVersion):
         self.peers = state.peers
         if state.peers:
             self._return_seconds = max(RETURN_SECONDS, *(RETURN_LOADS * peer.load_seconds for peer in state.peers))
-        self._balancer.follow(state.peers)
+        self._balancer.follow(state.peers, state.cost_us_per_row / 1e6)
         if state.peers or state.is_failed:
             self._known.set()
 
