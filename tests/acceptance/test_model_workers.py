@@ -377,6 +377,37 @@ def test_an_owner_that_is_killed_is_replaced_with_all_it_owned(place: Workshop):
     version.unload()
 
 
+@pytest.mark.parametrize("error", [BundleError("it is gone from the storage."), RuntimeError("not an error of ours")])
+def test_a_bundle_that_cannot_be_fetched_again_is_one_versions_failure_and_no_others(
+    place: Workshop, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    monkeypatch.setattr("trivet.dataplane.engines.worker.engine.FETCH_AGAIN_SECONDS", 0.1)
+    name = type(error).__name__
+    lost, kept = place.load(name=f"lost {name}"), place.load(name=f"kept {name}")
+    bundle, failures = place.bundles.pop(lost.digest), []
+
+    def fetch(digest: str) -> Any:
+        if digest in place.bundles:
+            return place.bundles[digest]
+        failures.append(digest)
+        raise error
+
+    monkeypatch.setattr(place.engine._link, "_fetch", fetch)
+    assert place.process is not None
+    place.process.kill()
+    place.process.wait()
+    place.start_owner()
+    wait_until(lambda: len(failures) > 1)
+    wait_until(lambda: outcome(lambda: ask(kept, 1.0)) != "MODEL_FAILED")
+    with pytest.raises(Unavailable, match="could not be given to the model workers"):
+        ask(lost, 1.0)
+    assert ask(kept, 2.0)[0].tolist() == [[4.0]]
+    place.bundles[bundle.digest] = bundle  # the storage is there again
+    wait_until(lambda: outcome(lambda: ask(lost, 1.0)) != "MODEL_FAILED")
+    for version in (lost, kept):
+        version.unload()
+
+
 def test_without_an_owner_nothing_loads_and_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("trivet.dataplane.engines.worker.engine.GRACE_SECONDS", 0.0)
     with workshop(tmp_path) as place:

@@ -40,6 +40,8 @@ CONTROL_NAME = "control.sock"
 LOAD_SECONDS = 75.0  # a little longer than the owner gives a model worker
 GRACE_SECONDS = 5.0  # for the owner to appear, after this process has started to ask
 RECONNECT_SECONDS = 0.1
+FETCHES_AT_ONCE = 4  # of bundles, for an owner that was started anew; each is in memory meanwhile
+FETCH_AGAIN_SECONDS = 3.0  # after a bundle could not be fetched or written
 ATTEMPTS = 6  # of one request: one that shared a run with whatever killed a model worker runs twice, no oftener
 RETURN_SECONDS = 2.0  # how long a request waits for a model worker to come back,
 RETURN_LOADS = 2.0  # or this many times as long as the last one took to load: native libraries take seconds
@@ -386,6 +388,8 @@ class _Link:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
+        self._provided: set[str] = set()  # digests of bundles that a thread sees to now
+        self._fetching = threading.BoundedSemaphore(FETCHES_AT_ONCE)
 
     def add(self, version: WorkerVersion) -> None:
         """Want `version` from now on, also of an owner that comes later."""
@@ -430,6 +434,8 @@ class _Link:
                 self._listen(connected)
             except (OSError, TrivetError) as error:
                 logger.warning("event=model_workers_away error=%s", error)
+            except Exception:  # without this thread no version would ever hear of its model workers again
+                logger.exception("event=model_workers_away")
             with self._lock:
                 self._socket = None
                 for version in self._versions.values():
@@ -454,23 +460,38 @@ class _Link:
                     continue
                 if isinstance(message, State):
                     version.hear(message)
-                elif isinstance(message, Missing):
-                    self._provide(version, Path(message.folder))
+                elif isinstance(message, Missing) and message.digest not in self._provided:
+                    self._provided.add(message.digest)
+                    folder = Path(message.folder)
+                    name = f"trivet-bundle-{message.digest[:12]}"
+                    threading.Thread(target=self._provide, args=(version, folder), name=name, daemon=True).start()
 
     def _provide(self, version: WorkerVersion, folder: Path) -> None:
-        """Write the bundle where the owner looks for it, whole or not at all, and ask again."""
+        """Give the owner a bundle that it misses, and ask again. A thread of its own: storages take their time."""
+        try:
+            with self._fetching:
+                self._write(version, folder)
+        except Exception as error:  # noqa: BLE001  (whatever a storage raises is this version's failure, and no other's)
+            if not folder.exists():  # or another process was faster
+                logger.error("event=bundle_not_provided digest=%s error=%r", version.digest[:12], error)  # noqa: TRY400
+                reason = error.message if isinstance(error, TrivetError) else type(error).__name__
+                version.lose(f"its bundle could not be given to the model workers: {reason.rstrip('.')}")
+                time.sleep(FETCH_AGAIN_SECONDS)
+        with self._lock:
+            self._provided.discard(version.digest)
+            wanted = self._versions.get(version.digest)  # which may be another by now, of the same bundle
+            if wanted is not None:
+                self._send(Want(wanted.digest, wanted.options))
+
+    def _write(self, version: WorkerVersion, folder: Path) -> None:
+        """Write the bundle where the owner looks for it, whole or not at all."""
         bundle = version.bundle or self._fetch(version.digest)
         scratch = folder.with_name(f".{folder.name}-{os.getpid()}-{threading.get_ident()}")
         try:
             write_bundle(bundle, scratch)
             scratch.rename(folder)
-        except OSError as error:
-            if not folder.exists():  # or another process was faster
-                logger.error("event=bundle_not_written error=%s", error)  # noqa: TRY400
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        with self._lock:
-            self._send(Want(version.digest, version.options))
 
 
 def _frame(call: _Call, *, is_alone: bool) -> bytes:
