@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import threading
@@ -374,6 +375,20 @@ def test_an_owner_that_is_killed_is_replaced_with_all_it_owned(place: Workshop):
         version.ensure_ready()
     place.start_owner()
     assert wait_until(lambda: outcome(lambda: process_of(version)) not in (before, "MODEL_FAILED"))
+    version.unload()
+
+
+def test_a_process_that_has_no_descriptor_left_fails_its_own_request_and_the_instance_stays(place: Workshop):
+    version = place.load(name="descriptors")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(Unavailable, match="Too many open files"):
+            ask(version, 1.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert ask(version, 1.0, seconds=1.0)[0].tolist() == [[2.0]]
+    assert not version.restarts
     version.unload()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import uvloop
 
 from trivet.control.registry.models import WorkerKind
+from trivet.core.descriptors import allow_descriptors
 from trivet.dataplane.frontends.grpc.server import make_server
 from trivet.dataplane.frontends.grpc.servicer import Servicer
 from trivet.dataplane.frontends.slow_lane import SlowLane
@@ -24,6 +25,7 @@ def run_grpc_worker(bind: str, *, on_ready: Callable[[int], None] = lambda _port
     One that is alone ships its own records where no keeper does, and has the port to itself; others share it, and follow
     each other on it. Raises `OSError` when it cannot listen.
     """
+    allow_descriptors()
     plane = this_process(WorkerKind.GRPC, ships=is_alone).plane  # what is live is loaded before the first call
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(plane, bind, on_ready, shares_port=not is_alone))

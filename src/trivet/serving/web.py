@@ -17,6 +17,7 @@ from django.core.wsgi import get_wsgi_application
 from django.utils.module_loading import import_string
 
 from trivet.control.registry.models import WorkerKind
+from trivet.core.descriptors import allow_descriptors
 from trivet.dataplane.frontends.uvicorn import DirectProtocol
 from trivet.serving.asgi import FrontDoor, in_front_of
 from trivet.serving.listening import BACKLOG
@@ -34,6 +35,7 @@ def run_web_worker(listening: socket.socket, *, on_ready: Callable[[], None] = l
 
     With `ships` this process also ships its records where no keeper does.
     """
+    allow_descriptors()
     plane = this_process(WorkerKind.WEB, ships=ships).plane  # what is live is loaded before the first request
     application = site_application()
     config = uvicorn.Config(

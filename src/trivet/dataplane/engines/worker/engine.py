@@ -274,12 +274,19 @@ class WorkerVersion(LoadedVersion):
             self._distrust(backend, number, error)
             _close(connection)
             raise Unavailable("the model's process answered what nobody asked.", code="MODEL_FAILED") from error
-        except OSError:
-            was_running = connection is not None and backend.was_running(connection)
-            self._balancer.ended(backend, number, is_failure=was_running, is_gone=True)
+        except OSError as error:
+            is_gone = isinstance(
+                error, ConnectionError | FileNotFoundError
+            )  # else this process has run out of something
+            was_running = is_gone and connection is not None and backend.was_running(connection)
+            self._balancer.ended(backend, number, is_failure=was_running, is_gone=is_gone)
             _close(connection)
             if time.monotonic() >= call.deadline:
                 raise _too_late() from None
+            if not is_gone:
+                logger.warning("event=model_worker_not_asked digest=%s error=%s", self.digest[:12], error)
+                why = f"the model's process cannot be asked now: {error.strerror or type(error).__name__}. Ask again."
+                raise Unavailable(why, code="MODEL_FAILED") from error
             return was_running
         backend.give_back(connection)  # type: ignore[arg-type]  # whoever answered had one
         return answer

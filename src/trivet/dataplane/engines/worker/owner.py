@@ -24,6 +24,7 @@ from pathlib import Path
 
 import msgspec
 
+from trivet.core.descriptors import allow_descriptors
 from trivet.core.environment import lean_environment
 from trivet.core.errors import TrivetError
 from trivet.core.parent import end_with
@@ -467,6 +468,7 @@ def clean(folder: Path) -> None:
 
 def main(folder: str, descriptor: str, supervisor: str = "") -> int:
     """Own the model workers of one folder until SIGTERM, or until the process `supervisor` ends; return the exit code."""
+    allow_descriptors()
     listening = socket.socket(fileno=int(descriptor))
     listening.setblocking(False)
     clean(Path(folder))
