@@ -103,3 +103,33 @@ def test_a_successor_that_does_not_come_up_replaces_nobody(tmp_path: Path):
         wait_for(lambda: log(tmp_path).count("b ends") == 1, 20)
     assert log(tmp_path).count("a starts") == 3
     assert log(tmp_path).count("b starts") == 2
+
+
+ONCE_NONE = """
+import errno, os, subprocess
+started, start = [], subprocess.Popen
+def popen(*args, **options):
+    started.append(args)
+    if len(started) in ({numbers}):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return start(*args, **options)
+supervisor.subprocess.Popen = popen
+"""
+
+
+def test_a_process_that_cannot_be_started_is_a_death_and_no_end_of_all(tmp_path: Path):
+    scripts = {name: STEADY.format(ready=READY) for name in ("a", "b")}
+    with supervised(tmp_path, patch=ONCE_NONE.format(numbers="2, 3"), **scripts) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "all ready\n"
+        assert process.poll() is None
+    assert sorted(log(tmp_path)) == ["a ends", "a starts", "b ends", "b starts"]
+
+
+def test_a_successor_that_cannot_be_started_replaces_nobody(tmp_path: Path):
+    with supervised(tmp_path, patch=ONCE_NONE.format(numbers="2,"), a=STEADY.format(ready=READY)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "all ready\n"
+        # The roll that is asked for first is given up, and one that is asked for later is not.
+        wait_for(lambda: process.send_signal(signal.SIGHUP) or log(tmp_path).count("a starts") >= 2, 10)
+        assert process.poll() is None

@@ -146,25 +146,31 @@ class Supervisor:
             child.was_ready |= run.is_ready
             if run.is_alive:
                 return
-            wait = self._note_death(child, run)
+            run.forget()
+            wait = self._note_death(child, was_ready=run.is_ready)
             logger.warning(
                 "event=process_died process=%s status=%d restart_in=%.2f", child.name, run.process.returncode, wait
             )
-            child.run, child.start_after = None, time.monotonic() + wait
         if time.monotonic() >= child.start_after and child.is_asked_for:
-            child.run = self._start(child)
+            try:
+                child.run = self._start(child)
+            except OSError as error:  # no process, no memory or no descriptor left: that may pass
+                wait = self._note_death(child, was_ready=False)
+                logger.error("event=process_not_started process=%s error=%s again_in=%.2f", child.name, error, wait)  # noqa: TRY400
 
-    def _note_death(self, child: Child, run: Run) -> float:
+    def _note_death(self, child: Child, *, was_ready: bool) -> float:
         """Return how long to wait before the next start, in seconds."""
-        run.forget()
         now = time.monotonic()
         is_often = len(child.deaths) == MANY_DEATHS and now - child.deaths[0] < MANY_SECONDS
         child.deaths.append(now)
-        child.failures = 0 if run.is_ready else child.failures + 1
+        child.failures = 0 if was_ready else child.failures + 1
         wait = BACK_OFF_SECONDS[min(child.failures, len(BACK_OFF_SECONDS) - 1)]
-        return max(wait, PAUSE_SECONDS) if is_often else wait
+        wait = max(wait, PAUSE_SECONDS) if is_often else wait
+        child.run, child.start_after = None, now + wait
+        return wait
 
     def _start(self, child: Child) -> Run:
+        """Return a new process of `child`; raises `OSError` where there can be none now."""
         command, descriptors = list(child.command), list(child.pass_descriptors)
         reading = writing = None
         if child.signals_ready:
@@ -172,11 +178,17 @@ class Supervisor:
             os.set_blocking(reading, False)
             command += ["--ready-fd", str(writing)]
             descriptors.append(writing)
-        process = subprocess.Popen(  # noqa: S603  (our own verbs)
-            command, pass_fds=descriptors, env=child.environment, start_new_session=True
-        )
-        if writing is not None:
-            os.close(writing)
+        try:
+            process = subprocess.Popen(  # noqa: S603  (our own verbs)
+                command, pass_fds=descriptors, env=child.environment, start_new_session=True
+            )
+        except OSError:
+            if reading is not None:
+                os.close(reading)
+            raise
+        finally:
+            if writing is not None:
+                os.close(writing)
         return Run(process, reading)
 
     def _hopeless(self) -> Child | None:
@@ -211,10 +223,13 @@ class Supervisor:
                 logger.warning("event=roll_begun processes=%d", len(self._to_roll))
             return
         child = self._to_roll[0]
-        if child.successor is None:
-            child.successor = self._start(child)
-        else:
+        if child.successor is not None:
             self._hand_over(child, child.successor)
+            return
+        try:
+            child.successor = self._start(child)
+        except OSError as error:
+            self._give_roll_up(child, str(error))
 
     def _hand_over(self, child: Child, successor: Run) -> None:
         successor.notice_ready()
@@ -229,9 +244,16 @@ class Supervisor:
             if not self._to_roll:
                 logger.warning("event=rolled")
         elif not successor.is_alive or time.monotonic() - successor.started_at > ROLL_SECONDS:
-            logger.error("event=roll_given_up process=%s the one before stays, and so do those after it", child.name)
             self._end_now(successor)
-            child.successor, self._to_roll = None, []
+            self._give_roll_up(child, "its successor did not become ready")
+
+    def _give_roll_up(self, child: Child, reason: str) -> None:
+        logger.error(
+            "event=roll_given_up process=%s reason=%s the one before stays, and so do those after it",
+            child.name,
+            reason,
+        )
+        child.successor, self._to_roll = None, []
 
     # --- ending -------------------------------------------------------------------------------------------------------
 

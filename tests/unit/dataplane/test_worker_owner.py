@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,14 @@ from trivet.dataplane.engines.worker.runs import RunsWritten
 from trivet.dataplane.engines.worker.sockets import listen_on
 
 DIGEST = "0" * 64
+
+
+def open_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def no_process(*_: object, **__: object) -> None:
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 @pytest.fixture
@@ -59,3 +69,21 @@ def test_runs_that_hang_for_as_long_as_a_run_may_take_do(owner: Owner, group: Gr
     assert "it rests" in group.failure
     now = time.monotonic()
     assert owner._due(group, 0, now) > now + 30
+
+
+def test_a_process_that_cannot_be_started_is_tried_again_later_and_leaves_nothing_open(
+    owner: Owner, group: Group, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(subprocess, "Popen", no_process)
+    before, now = open_descriptors(), time.monotonic()
+    owner._fill(group, now)
+    owner._fill(group, now + 0.1)
+    assert len(group.deaths[0]) == 2
+    assert owner._due(group, 0, now + 0.1) > now + 0.1
+    assert not group.failure, "it may pass"
+    for later in count(1):
+        if group.failure:
+            break
+        owner._fill(group, now + later)
+    assert "Resource temporarily unavailable" in group.failure
+    assert open_descriptors() == before

@@ -264,7 +264,18 @@ class Owner:
         serving = {one.place for one in group.instances if not one.is_worn and one.leaves_at is None}
         for place in range(group.options.instances):
             if place not in serving and now >= self._due(group, place, now):
-                self._start(group, place, now)
+                try:
+                    self._start(group, place, now)
+                except OSError as error:  # no process, no memory or no descriptor left: that may pass
+                    self._note_not_started(group, place, now, error)
+
+    def _note_not_started(self, group: Group, place: int, now: float, error: OSError) -> None:
+        deaths = group.deaths.setdefault(place, deque())
+        deaths.append(now)
+        logger.error("event=model_worker_not_started digest=%s place=%d error=%s", group.digest[:12], place, error)
+        if len(deaths) >= MOST_RESTARTS:
+            group.failure = f"its model worker could not be started: {error.strerror}"
+            self._announce(group)
 
     def _due(self, group: Group, place: int, now: float) -> float:
         """Return when another instance may start at `place`: at once, then later and later, five times a minute."""
@@ -295,6 +306,7 @@ class Owner:
                 one.process.terminate()
 
     def _start(self, group: Group, place: int, now: float) -> None:
+        """Start another instance; raises `OSError`, with nothing left behind, where there can be none now."""
         self._serial += 1
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
@@ -313,17 +325,26 @@ class Owner:
             "trivet.dataplane.engines.worker.instance",
             msgspec.json.encode(order).decode(),
         ]
-        process = subprocess.Popen(  # noqa: S603  (our own module; nothing of a bundle is in the command)
-            command,
-            pass_fds=(writing,),
-            env=lean_environment(),
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        os.close(writing)
-        died = os.pidfd_open(process.pid)
+        process = None
+        try:
+            process = subprocess.Popen(  # noqa: S603  (our own module; nothing of a bundle is in the command)
+                command,
+                pass_fds=(writing,),
+                env=lean_environment(),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            died = os.pidfd_open(process.pid)
+        except OSError:
+            os.close(reading)
+            if process is not None:
+                process.kill()
+                process.wait()
+            raise
+        finally:
+            os.close(writing)
         one = Instance(place, process, now, reading, died, order.socket, order.runs)
         group.instances.append(one)
         self._selector.register(reading, selectors.EVENT_READ, lambda: self._listen(group, one))
