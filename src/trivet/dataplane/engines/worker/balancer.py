@@ -173,7 +173,7 @@ class Balancer:
         with self._changed:
             backend.under_way.pop(number, None)
             counts = is_failure and not backend.is_gone
-            if is_gone:
+            if is_gone or backend.is_gone:  # whoever was waiting last lets go of its file of runs
                 backend.close()
             if counts:
                 backend.breaker.failed(time.monotonic())
