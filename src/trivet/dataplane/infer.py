@@ -136,6 +136,8 @@ def infer(
         valid.places,
         valid.problems,
     )
+    if valid.made is not None:
+        _count_run(plane, answer, valid.made)  # it was made, whatever becomes of the answer
     if valid.rows:
         if ran / 1e9 > deadline:
             raise too_late(model.name)
@@ -148,8 +150,6 @@ def infer(
             _shadow(plane, entrance, request, answer, valid, door=door)
         if plane.spool.commits is not None and not is_held:
             plane.spool.commits.wait()
-    if valid.made is not None:
-        _count_run(plane, answer, valid.made)
     answer.stations = (entered, valid.at_ns, ran, now())
     return classified(answer, request)
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.dataplane.world import GOOD_ROW, World, infer_body
 from trivet.core.errors import DeadlineExceeded
+from trivet.dataplane.engines.base import Made
 from trivet.dataplane.frontends.rest import Exchange
 from trivet.dataplane.infer import enter, infer
 from trivet.dataplane.plane import Limits
@@ -72,3 +73,18 @@ def test_the_wait_for_a_thread_counts(world: World):
     assert exchange.begin() is exchange.receive(body) is exchange.start_clock() is None
     assert exchange.run().status == 504
     assert [version.runs for version in world.engine.loaded] == [0, 0]
+
+
+def test_a_run_that_was_made_is_counted_though_its_answer_is_too_late(world: World, monkeypatch: pytest.MonkeyPatch):
+    version, counted = world.engine.loaded[0], []
+    run = version.run
+
+    def run_until_it_is_late(inputs: dict, outputs: list[str], deadline: float) -> Made:
+        while time.monotonic() <= deadline:
+            pass
+        return Made(run(inputs, outputs), queued_ns=0, run_ns=1000, run_rows=2)
+
+    monkeypatch.setattr(version, "run", run_until_it_is_late)
+    monkeypatch.setattr(world.plane.meter, "called", lambda *call: counted.append(call))
+    assert world.ask(body=infer_body() | {"parameters": {"timeout": 20_000}})[0] == 504
+    assert counted == [("churn", 1, 2, 1000)]

@@ -68,7 +68,9 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
     parts: list[Part]
     queue_us: int = 0  # from the last byte read to the beginning of the run
     run_us: int = 0
-    run_rows: int = 0  # of the whole run; with its first answer alone, so that whoever adds up counts it once
+    run_rows: int = (
+        0  # of the whole run; with the first answer that finds its caller, so that whoever adds up counts it once
+    )
 
 
 _encode = msgspec.msgpack.Encoder().encode

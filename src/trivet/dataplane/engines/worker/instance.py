@@ -193,8 +193,8 @@ class Service:
             raise BadFrame("the outputs are not the model's.")
         self._batcher.add(Waiting(ask, feed, rows, connection, now))
 
-    def _send(self, connection: Connection, data: bytes) -> None:
-        """Send what the caller takes now; the rest follows as it takes more."""
+    def _send(self, connection: Connection, data: bytes) -> bool:
+        """Send what the caller takes now; the rest follows as it takes more. Return whether the caller is there."""
         pending = connection.outbox + data if connection.outbox else data
         try:
             sent = os.write(connection.socket.fileno(), pending)  # not `send`, which the sandbox refuses
@@ -202,12 +202,13 @@ class Service:
             sent = 0
         except OSError:
             self._close(connection)
-            return
+            return False
         had = bool(connection.outbox)
         connection.outbox = bytearray(pending[sent:])
         if had != bool(connection.outbox):
             wanted = select.EPOLLIN | (select.EPOLLOUT if connection.outbox else 0)
             self._poll.modify(connection.socket.fileno(), wanted)
+        return True
 
     def _close(self, connection: Connection) -> None:
         if self._connections.pop(connection.socket.fileno(), None) is not None:
@@ -249,9 +250,11 @@ class Service:
             self._separate(batch, problem)
             return
         run_us = int((time.monotonic() - started) * 1e6)
+        untold = rows
         for one, part in zip(batch, parted(batch, arrays), strict=True):
             queue_us = int((started - one.arrived) * 1e6)
-            self._tell(one, part, Told("", [], queue_us, run_us, rows if one is batch[0] else 0))
+            if self._tell(one, part, Told("", [], queue_us, run_us, untold)):
+                untold = 0  # to a caller that has gone it was not told
         self._batcher.costs.note(rows, time.monotonic() - started)
 
     def _separate(self, batch: list[Waiting], problem: str) -> None:
@@ -278,13 +281,14 @@ class Service:
         for name, array in zip(outputs, arrays, strict=True):
             self._contract.check_output(name, array, rows)
 
-    def _tell(self, one: Waiting, arrays: Sequence[np.ndarray], told: Told) -> None:
+    def _tell(self, one: Waiting, arrays: Sequence[np.ndarray], told: Told) -> bool:
+        """Answer one request; return whether its sender is still there to be told."""
         try:
             parts, encoded = self._contract.encode_outputs(one.ask.outputs, arrays)
         except BadFrame as error:
             self._separate([one], error.message)
-            return
-        self._send(one.sender, encode_frame(msgspec.structs.replace(told, parts=parts), encoded))
+            return False
+        return self._send(one.sender, encode_frame(msgspec.structs.replace(told, parts=parts), encoded))
 
     def _refuse(self, connection: Connection, code: str) -> None:
         self._send(connection, encode_frame(Told(code, [])))
