@@ -26,6 +26,7 @@ from trivet.serving.supervisor import Child
 FOLDER_NAME = "run"
 LOCK_NAME = "model-workers.lock"
 AGAIN_SECONDS = 0.1  # between two tries to take the lock
+NAMING_SECONDS = 2.0  # within which who has just taken the lock says who it is
 DEFAULT_INSTANCES = 1
 MOST_INSTANCES, MOST_ROWS, MOST_DELAY_MS = 64, 1024, 1000.0
 
@@ -82,6 +83,11 @@ class Holder:
     pid: int
     verb: str
 
+    @property
+    def is_there(self) -> bool:
+        """False for what the last one left behind, and before anybody has written."""
+        return self.pid > 0 and Path(f"/proc/{self.pid}").exists()
+
 
 @dataclass(frozen=True)
 class Control:
@@ -102,10 +108,11 @@ class Control:
 def open_control(verb: str, *, patience: float = 0.0) -> Control | Holder:
     """Return the control of this TRIVET_HOME's model workers for a process started by `verb`, or who has it.
 
-    Another `verb` is told at once; a process of the same one is given `patience` seconds, for it may be ending.
+    Another `verb` is told at once; a process of the same one is given `patience` seconds, for it may be ending. So is,
+    for a moment, one that has the lock and has not said yet who it is.
     """
     make_private(run_folder())
-    until = time.monotonic() + patience
+    began = time.monotonic()
     lock = os.open(run_folder() / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     while True:
         try:
@@ -113,7 +120,10 @@ def open_control(verb: str, *, patience: float = 0.0) -> Control | Holder:
             break
         except BlockingIOError:
             holder = _read_holder(lock)
-        if holder.verb != verb or time.monotonic() > until:
+        enough = patience if holder.verb == verb else 0.0
+        if not holder.is_there:
+            enough = max(enough, NAMING_SECONDS)
+        if time.monotonic() - began >= enough:
             os.close(lock)
             return holder
         time.sleep(AGAIN_SECONDS)
