@@ -157,6 +157,19 @@ def test_what_does_not_fit_is_not_put_and_refused_as_ever(world: World):
     assert not world.records()
 
 
+def test_a_mistake_of_ours_while_putting_is_logged_and_the_request_answered_all_the_same(
+    world: World, caplog: pytest.LogCaptureFixture
+):
+    def mistaken(*_: object) -> None:
+        raise TypeError("a mistake of ours")
+
+    world.engine.loaded[0].put = mistaken
+    exchange = exchange_of(world, infer_body())
+    assert exchange.put() is None
+    assert "a mistake of ours" in caplog.text
+    assert exchange.run().status == 200
+
+
 def test_where_what_was_put_fails_the_chain_is_asked(world: World):
     world.route({2: 100}, fallback=(1,))
     make_puttable(world)

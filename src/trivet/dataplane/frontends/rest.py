@@ -6,7 +6,6 @@ import logging
 import math
 import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -155,8 +154,12 @@ class Exchange:
         """
         if self._call is None:
             plane, deadline, selector = self._plane, self._deadline or math.inf, self._target.selector
-            with suppress(Exception):  # `run` meets it too, and tells
+            try:
                 self._asked = put(plane, self._entrance, self._request, selector=selector, deadline=deadline)
+            except TrivetError:
+                pass  # `run` meets it too, and tells
+            except Exception:
+                logger.exception("event=not_put path=%s", self._path)
         return self._asked and self._asked.question
 
     def run(self) -> Response:
