@@ -110,8 +110,10 @@ def test_a_question_is_put_and_its_answer_taken_without_waiting_in_between(place
 def test_nothing_is_put_where_it_would_take_waiting(place: Workshop):
     version = place.load(name="unasked")
     in_time = time.monotonic() + 10
+    assert not version.takes_questions
     assert version.put(rows(1.0), ["doubled"], in_time) is None, "there is no connection yet"
     ask(version, 1.0)
+    assert version.takes_questions
     assert version.put(rows(*[1.0] * 10_000), ["doubled"], in_time) is None, "80 kB may not be taken at once"
     assert version.queue_depth == 0
     version.unload()

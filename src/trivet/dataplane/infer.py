@@ -188,6 +188,8 @@ def put(
     version, route = choose(model, selector, request)
     if version.cache is not None and not version.cache.rests():
         return None
+    if not version.loaded.takes_questions:
+        return None  # `infer` checks the values, once
     valid, wanted = _fitted(plane, model, version, request)
     until = run_until(model, selector, at_ns / 1e9, deadline)
     question = version.loaded.put(valid.feed, wanted, until) if valid.rows else None

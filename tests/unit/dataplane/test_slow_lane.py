@@ -15,9 +15,11 @@ import pytest
 
 from tests.unit.dataplane.remembering import a_cache
 from tests.unit.dataplane.world import World, infer_body
+from trivet.dataplane import infer as corridor
 from trivet.dataplane.engines.base import LoadedVersion
 from trivet.dataplane.frontends.rest import Exchange, Response
 from trivet.dataplane.frontends.slow_lane import Lane, LaneFull, SlowLane
+from trivet.dataplane.validation.tensors import validate
 
 LANE = Lane("churn", 2)
 
@@ -155,6 +157,17 @@ def test_what_does_not_fit_is_not_put_and_refused_as_ever(world: World):
     assert exchange.put() is None
     assert exchange.run().status == 400
     assert not world.records()
+
+
+def test_the_values_are_checked_once_where_nobody_takes_a_question_now(world: World, monkeypatch: pytest.MonkeyPatch):
+    checked = []
+    monkeypatch.setattr(corridor, "validate", lambda *values: checked.append(1) or validate(*values))
+    world.engine.loaded[0].takes_questions = False
+    exchange = exchange_of(world, infer_body())
+    assert exchange.put() is None
+    assert not checked
+    assert exchange.run().status == 200
+    assert len(checked) == 1
 
 
 def test_a_mistake_of_ours_while_putting_is_logged_and_the_request_answered_all_the_same(

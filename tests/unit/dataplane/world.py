@@ -46,6 +46,8 @@ GOOD_ROW = {"age": 50.0, "city": "Lyon", "seats": 3}
 class ByHand(LoadedVersion):
     """The model of this world; `broken` makes it raise."""
 
+    takes_questions = True
+
     def __init__(self, *, shift: float = 0.0) -> None:
         self.shift = shift
         self.broken = False

@@ -73,6 +73,11 @@ class LoadedVersion(ABC):
         `Unavailable` when the model fails or its queue is full, `DeadlineExceeded` when the answer would be late.
         """
 
+    @property
+    def takes_questions(self) -> bool:
+        """True when there is somebody to `put` a question to now: worth a look before one is made, and no promise."""
+        return False
+
     def put(
         self,
         inputs: Mapping[str, np.ndarray],  # noqa: ARG002  (of who can)

@@ -81,6 +81,10 @@ class Backend:
         """Return a connection nobody uses; raises as `Connection` does."""
         return self.spare() or Connection(Path(self.peer.socket), self._digest, deadline)
 
+    @property
+    def has_spare(self) -> bool:
+        return bool(self._spare)
+
     def spare(self) -> Connection | None:
         """Return a connection that was made before and that nobody uses, None where there is none."""
         try:
@@ -157,6 +161,12 @@ class Balancer:
                     return chosen, self._numbers
                 if present or now >= until or not self._changed.wait(until - now):
                     return None
+
+    def has_spare(self) -> bool:
+        """True when a connection to an instance that admits a request is open and idle."""
+        with self._changed:
+            now = time.monotonic()
+            return any(one.has_spare and one.breaker.admits(now) for one in self._backends if not one.is_gone)
 
     def succeeded(self, backend: Backend, number: int) -> None:
         """Note that `backend` answered."""

@@ -136,6 +136,10 @@ class WorkerVersion(LoadedVersion):
         finally:
             self._leave()
 
+    @property
+    def takes_questions(self) -> bool:
+        return self._balancer.has_spare()
+
     def put(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], deadline: float = math.inf) -> _Put | None:
         """Ask an instance over a connection that is open and idle; None where there is none, or more to send than fits."""
         call = self._call(inputs, outputs, deadline)
