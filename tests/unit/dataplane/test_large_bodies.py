@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.dataplane.loop import SECONDS, ask
 from tests.unit.dataplane.world import World, infer_body
 from trivet.dataplane.frontends import asgi, rest
 from trivet.dataplane.frontends.slow_lane import SlowLane
@@ -18,7 +19,6 @@ from trivet.dataplane.plane import Limits
 
 SMALL = json.dumps(infer_body()).encode()
 LARGE = SMALL + b" " * asgi.LARGE_BYTES
-SECONDS = 10.0
 
 
 @pytest.fixture
@@ -40,22 +40,6 @@ class Decoder:
             self.has_begun.set()
             self.waited = self.may_go.wait(SECONDS)
         return self._decode(body, *others)
-
-
-async def ask(world: World, lane: SlowLane, body: bytes, *headers: tuple[bytes, bytes]) -> int:
-    """Send one request through ASGI; return its status."""
-    sent: list[dict] = []
-
-    async def receive() -> dict:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: dict) -> None:
-        sent.append(message)
-
-    key = (b"authorization", f"Bearer {world.key}".encode())
-    scope = {"method": "POST", "path": "/v2/models/churn/infer", "headers": [(b"host", b"localhost"), key, *headers]}
-    await asgi.answer(world.plane, scope, receive, send, lane)
-    return sent[0]["status"]
 
 
 @pytest.mark.parametrize(

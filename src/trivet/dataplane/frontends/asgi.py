@@ -60,7 +60,7 @@ async def answer(plane: Plane, scope: Scope, receive: Receive, send: Send, slow_
     response = await _decoded(exchange, body, slow_lane) if is_large else exchange.receive(body)
     if response is None:
         response = await _in_turn(exchange, slow_lane) if is_large or exchange.is_slow else exchange.run()
-        if plane.spool.commits is not None:
+        if plane.spool.commits is not None and exchange.is_recorded:
             try:
                 await plane.spool.commits.held()
             except Unavailable as error:

@@ -12,10 +12,12 @@ from trivet.core.errors import Unauthenticated, Unavailable
 from trivet.core.snapshot import Snapshot
 from trivet.dataplane.authentication import ANONYMOUS, authorise
 from trivet.dataplane.frontends.descriptions import seen_by
+from trivet.dataplane.frontends.doors import JSON
 from trivet.dataplane.frontends.paths import Target
+from trivet.dataplane.frontends.slow_lane import Lane
 from trivet.dataplane.plane import LoadingChange, Plane
 from trivet.dataplane.protocol.messages import Caller
-from trivet.dataplane.protocol.metadata import described
+from trivet.dataplane.protocol.metadata import described, encode
 from trivet.dataplane.protocol.repository import check_change, decode_index
 from trivet.dataplane.table import LiveModel
 
@@ -30,6 +32,9 @@ NOT_LOADABLE = "its bundle could not be loaded; the server's log says why."
 
 class RepositoryCall:
     """One call, judged when it is made: raises `Unauthenticated`, `PermissionDenied` or `NotFound`."""
+
+    media = JSON
+    lane = Lane()
 
     def __init__(self, plane: Plane, caller: Caller, target: Target) -> None:
         self._plane = plane
@@ -56,6 +61,10 @@ class RepositoryCall:
             self._only_ready = decode_index(body)
         else:
             check_change(body)
+
+    def body(self) -> bytes:
+        """Return the answer's bytes; raises what `run` raises."""
+        return encode(self.run())
 
     def run(self) -> Any:
         """Return, ready to be encoded, the index; or change what is loaded, and return once every worker has followed.

@@ -25,12 +25,12 @@ from trivet.dataplane.deadline import deadline_of
 from trivet.dataplane.engines.base import Question
 from trivet.dataplane.frontends.descriptions import PUBLIC, describe, health
 from trivet.dataplane.frontends.doors import DOORS, JSON, ROWS_DOORS
-from trivet.dataplane.frontends.paths import METHODS, Target, parse_path
+from trivet.dataplane.frontends.paths import METHODS, READ, Target, parse_path
+from trivet.dataplane.frontends.reading import READ_FROM_FILES, Reading
 from trivet.dataplane.frontends.repository import KINDS, RepositoryCall
-from trivet.dataplane.frontends.scrape import scrape
 from trivet.dataplane.frontends.slow_lane import Lane, is_slow, lane_of
 from trivet.dataplane.infer import Asked, Entrance, enter, infer, put
-from trivet.dataplane.metrics.exposition import CONTENT_TYPE as METRICS_TYPE, OK
+from trivet.dataplane.metrics.exposition import OK
 from trivet.dataplane.metrics.families import UNKNOWN
 from trivet.dataplane.metrics.meter import now
 from trivet.dataplane.plane import Plane
@@ -128,7 +128,7 @@ class Exchange:
         self._entrance: Entrance
         self._request: InferRequest | RowsRequest
         self._json_length: int | None = None
-        self._call: RepositoryCall | None = None
+        self._call: RepositoryCall | Reading | None = None
         self._deadline: float | None = None
         self._asked: Asked | None = None
         self._began = 0  # when the whole body was there, nanoseconds of `now`
@@ -190,7 +190,12 @@ class Exchange:
     @property
     def lane(self) -> Lane:
         """Where a slow `run` waits."""
-        return lane_of(self._entrance, self._plane.limits) if hasattr(self, "_entrance") else Lane()
+        return lane_of(self._entrance, self._plane.limits) if self._call is None else self._call.lane
+
+    @property
+    def is_recorded(self) -> bool:
+        """True when what `run` answers is in the spool, and may have to wait for the disk."""
+        return self._call is None
 
     def refuse(self, error: TrivetError) -> Response:
         """Return the response for `error`: its catalogue status, its text, and nothing else."""
@@ -242,13 +247,16 @@ class Exchange:
             self._call = RepositoryCall(self._plane, self._caller(), target)
             _check_media(headers, target.kind)
             return None
+        if target.kind in READ_FROM_FILES:
+            self._call = Reading(self._plane, self._caller(), target)
+            return None
         return self._read_only(target)
 
     def _receive(self, body: bytes) -> None:
         self._began = now()
         if len(body) > self.max_body_bytes:
             raise _too_large(self.max_body_bytes)
-        if encoding := self._headers.get(b"content-encoding"):
+        if (encoding := self._headers.get(b"content-encoding")) and self._method not in READ:
             body = _inflated(body, encoding, self.max_body_bytes)
         target = self._target
         if self._call is not None:
@@ -263,7 +271,7 @@ class Exchange:
 
     def _start_clock(self) -> None:
         if self._call is not None:
-            return  # it waits for the registry, whose leases have a bound of their own
+            return  # it waits for the registry, whose leases have a bound of their own, or for files
         seconds = self._plane.limits.deadline_seconds
         self._waits_since = now()
         self._deadline = deadline_of(self._request.parameters, seconds, self._waits_since / 1e9)
@@ -272,7 +280,7 @@ class Exchange:
         if self._call is not None:
             if refusal is not None:
                 raise refusal
-            return self._response(200, encode(self._call.run()))
+            return self._response(200, self._call.body(), media=self._call.media)
         request, target = self._request, self._target
         rows = ROWS_DOORS.get(target.kind)
         door = DOORS[target.kind]
@@ -314,10 +322,7 @@ class Exchange:
         plane = self._plane
         if target.kind in PUBLIC:
             return self._response(200, encode(health(plane, target.kind)))
-        caller = self._caller()
-        if target.kind == "metrics":
-            return self._response(200, scrape(plane, caller), media=METRICS_TYPE)
-        return self._response(200, encode(describe(plane, caller, target)))
+        return self._response(200, encode(describe(plane, self._caller(), target)))
 
     def _caller(self) -> Caller:
         plane = self._plane

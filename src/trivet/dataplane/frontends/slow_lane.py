@@ -23,10 +23,14 @@ Result = TypeVar("Result")
 
 
 class Lane(NamedTuple):
-    """Which queue a slow prediction waits in, and how many threads it has there; the one without a name is shared."""
+    """Which queue slow work waits in, how many threads it has there, and how many may wait for one of them.
+
+    The one without a name is shared.
+    """
 
     name: str = ""
     threads: int = 0
+    waiting: int = 0
 
 
 class LaneFull(Unavailable):
@@ -102,7 +106,7 @@ class SlowLane:
             return self._shared
         threads = self._own.get(lane.name)
         if threads is None:
-            threads = self._own[lane.name] = _Threads(lane.threads, 0)
+            threads = self._own[lane.name] = _Threads(lane.threads, lane.waiting)
         return threads
 
 

@@ -6,6 +6,7 @@ Each segment is walked once, from frame to frame; a later look goes on where the
 from __future__ import annotations
 
 import mmap
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,13 +33,18 @@ class _Place:
 
 
 class Backlog:
-    """What one process knows of the segments on its host. One thread at a time."""
+    """What one process knows of the segments on its host. Thread-safe: who looks waits for who looks already."""
 
     def __init__(self) -> None:
+        self._looking = threading.Lock()
         self._known: dict[Path, tuple[_Place, _Place]] = {}  # up to where it is shipped, up to where it is written
 
     def look(self, root: Path) -> Waiting:
         """Return what waits under `root`."""
+        with self._looking:
+            return self._look(root)
+
+    def _look(self, root: Path) -> Waiting:
         present = {path: Segment(path.parent.name, int(path.stem), path, False) for path in root.glob(f"*/*{SUFFIX}")}
         self._known = {path: places for path, places in self._known.items() if path in present}
         records, oldest = 0, time.time_ns()
