@@ -102,7 +102,11 @@ def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _push_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "file", type=Path, metavar="FILE", help="a joblib or pickle file of a fitted estimator or pipeline"
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="a trained model, told by its content: joblib, pickle, skops, ONNX, XGBoost's .json or .ubj, LightGBM's .txt,"
+        " CatBoost's .cbm, or a model directory of MLflow, also zipped",
     )
     parser.add_argument("--name", required=True, metavar="NAME", help="the model it becomes a version of")
     parser.add_argument(

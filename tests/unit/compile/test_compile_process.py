@@ -94,7 +94,7 @@ def test_compressed_files_are_recognised_by_content_whatever_their_name(compress
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"PK\x03\x04rest", "zip archive"),
+        (b"PK\x03\x04rest", "no sound zip"),
         (b"\x89HDF\r\n", "Keras"),
         (b"tree\nversion=v4", "LightGBM"),
         (b"hello", "no known format"),

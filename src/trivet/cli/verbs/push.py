@@ -26,8 +26,8 @@ PARITY_FILE = "parity.csv"
 
 def push(options: argparse.Namespace, out: Out) -> int:
     """Push a trained file."""
-    for path in (options.file, options.sample):
-        if path is not None and not path.is_file():
+    for path, is_there in ((options.file, options.file.exists()), (options.sample, _is_file_or_none(options.sample))):
+        if not is_there:
             out.problem(f"trivet push: there is no file {path}.")
             return USAGE
     try:
@@ -55,6 +55,10 @@ def push(options: argparse.Namespace, out: Out) -> int:
     acknowledged = wait_for_workers(pushed.promoted.generation) if pushed.promoted else None
     out.document(_facts(pushed, acknowledged), _report(pushed, acknowledged))
     return DONE
+
+
+def _is_file_or_none(path: Path | None) -> bool:
+    return path is None or path.is_file()
 
 
 def _write_worst(worst: Sequence[dict[str, Any]], out: Out) -> None:

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from trivet.model.compile.limits import MEMORY_BYTES, limit
 from trivet.model.compile.wire import Answer, Failure, Success, Task, write_framed
 from trivet.model.sandbox.confinement import Confinement, confine
+
+if TYPE_CHECKING:
+    from trivet.model.compile.compiler import Compiled
+    from trivet.model.compile.opening import Opened
 
 TASK_LIMIT = 64 * 1024
 WORST_ROWS_SENT = 20
@@ -47,6 +52,7 @@ def _too_weak(reached: Confinement, task: Task) -> Failure:
 def answer_to(task: Task) -> Answer:
     """Return the compiled bundle, or why there is none. Imports the training libraries on the way."""
     from trivet.core.errors import ParityFailed, TrivetError
+    from trivet.model.compile.given_graph import bundle_given_graph
     from trivet.model.compile.opening import open_file
     from trivet.model.compile.saving import UnlistedTypes
 
@@ -54,10 +60,17 @@ def answer_to(task: Task) -> Answer:
         sample, labels = _sample(task)
         with os.fdopen(task.model_descriptor, "rb") as file:
             opened = open_file(file)
-        source: dict[str, object] = {"sha256": task.sha256}
-        if opened.saved_with is not None:
-            source["trained_with"] = {"scikit-learn": opened.saved_with}
-        return _compiled_or_native(task, opened.model, sample, labels, source)
+        if sample is None:
+            sample, labels = opened.sample, opened.labels
+        source = origin_of(opened, task.sha256)
+        if opened.given_graph is not None:
+            return _success(
+                bundle_given_graph(
+                    opened.given_graph, sample=sample, parcel=opened.parcel, tolerance=task.tolerance, source=source
+                )
+            )
+        is_synthetic = opened.is_synthetic and sample is opened.sample
+        return _compiled_or_native(task, opened.model, sample, labels, source, is_synthetic=is_synthetic)
     except ParityFailed as error:
         return Failure(error.message, is_parity=True, worst=list(error.worst)[:WORST_ROWS_SENT])
     except UnlistedTypes as error:
@@ -68,7 +81,9 @@ def answer_to(task: Task) -> Answer:
         return Failure(f"compiling took more than {MEMORY_BYTES // 1024**3} GiB of memory.")
 
 
-def _compiled_or_native(task: Task, model: Any, sample: Any, labels: Any, source: dict[str, object]) -> Success:
+def _compiled_or_native(
+    task: Task, model: Any, sample: Any, labels: Any, source: dict[str, object], *, is_synthetic: bool
+) -> Success:
     """Return a graph that was proved equal; else the object itself, with the reason; raises why neither can be had."""
     from trivet.core.errors import CompileError, ParityFailed, SlowerCompiled
     from trivet.model.compile.compiler import compile_model
@@ -76,7 +91,9 @@ def _compiled_or_native(task: Task, model: Any, sample: Any, labels: Any, source
 
     worst: list[dict[str, Any]] = []
     try:
-        done = compile_model(model, sample=sample, labels=labels, tolerance=task.tolerance, source=source)
+        done = compile_model(
+            model, sample=sample, labels=labels, tolerance=task.tolerance, source=source, is_synthetic=is_synthetic
+        )
     except CompileError as error:
         gate, why = "conversion", error.message[:MOST_WORDS]
         if isinstance(error, ParityFailed):
@@ -85,7 +102,13 @@ def _compiled_or_native(task: Task, model: Any, sample: Any, labels: Any, source
             gate, why = "speed", SLOWER
         try:
             done = native_bundle(
-                model, why=why, rejected=gate, sample=sample, source=source, accepted_types=task.accepted_types
+                model,
+                why=why,
+                rejected=gate,
+                sample=sample,
+                source=source,
+                accepted_types=task.accepted_types,
+                is_synthetic=is_synthetic,
             )
         except CompileError as other:
             if isinstance(error, SlowerCompiled):
@@ -97,12 +120,16 @@ def _compiled_or_native(task: Task, model: Any, sample: Any, labels: Any, source
                 if worst:
                     raise ParityFailed(other.message, worst) from other
                 raise
+    return _success(done, worst)
+
+
+def _success(done: Compiled, worst: Sequence[dict[str, Any]] = ()) -> Success:
     return Success(
         manifest=done.bundle.manifest_bytes,
         files=dict(done.bundle.files),
         compiled_microseconds=done.speed.compiled,
         native_microseconds=done.speed.native,
-        worst=worst,
+        worst=list(worst),
     )
 
 
@@ -126,6 +153,19 @@ def _sample(task: Task) -> tuple[Any, Any]:
         raise CompileError(f"the sample has no column {quoted(task.label_column)}.{hint}")
     labels = sample.pop(task.label_column)
     return sample, labels
+
+
+def origin_of(opened: Opened, sha256: str) -> dict[str, object]:
+    """Return what the manifest says of the file besides the object in it."""
+    source: dict[str, object] = {"sha256": sha256, "format": opened.kind}
+    trained_with = dict(opened.trained_with)
+    if opened.saved_with is not None:
+        trained_with["scikit-learn"] = opened.saved_with
+    if trained_with:
+        source["trained_with"] = trained_with
+    if opened.asked_for:
+        source["globals"] = list(opened.asked_for)  # a remark, never a boundary
+    return source
 
 
 if __name__ == "__main__":

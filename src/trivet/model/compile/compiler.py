@@ -67,13 +67,15 @@ def compile_model(
     labels: Any = None,
     tolerance: float = DEFAULT_TOLERANCE,
     source: Mapping[str, Any] | None = None,
+    is_synthetic: bool = False,
 ) -> Compiled:
     """Return `model`, a fitted scikit-learn, XGBoost or LightGBM estimator or pipeline, as a bundle.
 
     `sample` has rows like those it was trained on, without the label: a DataFrame with the same columns, or an array
     (rows, features). Without one, rows are made up from what the fitted steps reveal and the report says so. `labels`,
     one per sample row, must be classes the model knows. `tolerance` is the largest allowed difference of an answer,
-    relative to 1 + its size; at most 1e-3. `source` is added to what the manifest says of the origin.
+    relative to 1 + its size; at most 1e-3. `source` is added to what the manifest says of the origin. `is_synthetic`: the
+    sample's rows were made up too.
 
     The same object and sample give the same digest. Takes 0.1 to some 60 seconds and one core. Raises `CompileError`
     when it cannot be compiled, `ParityFailed`, with the worst rows, when the compiled answers differ, and
@@ -83,7 +85,7 @@ def compile_model(
     >>> compiled.parity.line()  # doctest: +SKIP
     'parity on 4312 rows: max |difference| 3e-7, 0 decisions differ'
     """
-    given = prepare(model, sample=sample, labels=labels, tolerance=tolerance)
+    given = prepare(model, sample=sample, labels=labels, tolerance=tolerance, is_synthetic=is_synthetic)
     original, frame, targets = given.original, given.frame, given.targets
 
     graph = Graph()
@@ -164,6 +166,7 @@ def prepare(
     sample: pd.DataFrame | np.ndarray | None = None,
     labels: Any = None,
     tolerance: float = DEFAULT_TOLERANCE,
+    is_synthetic: bool = False,
 ) -> Prepared:
     """Return fitted `model` with its sample, after it answered the first rows; the arguments are `compile_model`'s.
 
@@ -175,7 +178,7 @@ def prepare(
     layout, frame = layout_of(model, synthetic_sample(model) if sample is None else sample)
     original = Original(model, takes_matrix=layout.is_matrix)
     _check_labels(original, labels)
-    return Prepared(original, layout, frame, sample is None, first_answers(original, frame))
+    return Prepared(original, layout, frame, is_synthetic or sample is None, first_answers(original, frame))
 
 
 def environment() -> dict[str, str]:

@@ -22,6 +22,14 @@ ELEMENT_TYPES: dict[str, int] = {
     "INT64": TensorProto.INT64,
     "BOOL": TensorProto.BOOL,
     "BYTES": TensorProto.STRING,
+    "FP16": TensorProto.FLOAT16,
+    "INT8": TensorProto.INT8,
+    "INT16": TensorProto.INT16,
+    "INT32": TensorProto.INT32,
+    "UINT8": TensorProto.UINT8,
+    "UINT16": TensorProto.UINT16,
+    "UINT32": TensorProto.UINT32,
+    "UINT64": TensorProto.UINT64,
 }
 
 

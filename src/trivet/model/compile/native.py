@@ -42,14 +42,16 @@ def native_bundle(
     source: Mapping[str, Any] | None = None,
     rejected: str = "conversion",
     accepted_types: Collection[str] = (),
+    is_synthetic: bool = False,
 ) -> Compiled:
     """Return `model`, a fitted estimator or pipeline, as a bundle of a native runtime.
 
     `why` it was not compiled and the gate that `rejected` it (conversion, parity or speed) go into the manifest;
-    `accepted_types` are types on no list that a person accepted. `sample` and `source` are as in `compile_model`. Raises
-    `UnlistedTypes` for others, and `CompileError` for what cannot be saved or answers otherwise once it is read back.
+    `accepted_types` are types on no list that a person accepted. `sample`, `source` and `is_synthetic` are as in
+    `compile_model`. Raises `UnlistedTypes` for others, and `CompileError` for what cannot be saved or answers otherwise once
+    it is read back.
     """
-    given = prepare(model, sample=sample)
+    given = prepare(model, sample=sample, is_synthetic=is_synthetic)
     original, frame, targets = given.original, given.frame, given.targets
     layout = observe(original, given.layout, frame, {})
     signature = signature_of(original, layout, frame, given.first)

@@ -19,7 +19,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import msgspec
 import numpy as np
@@ -28,6 +28,7 @@ from trivet.core.errors import BundleError, CompileError, ParityFailed, Refused
 from trivet.model.bundle.bundle import Bundle, verify_bundle
 from trivet.model.bundle.manifest import MANIFEST_NAME
 from trivet.model.bundle.sample import SAMPLE_NAME, SAMPLE_ROWS, decode_sample
+from trivet.model.compile.directory import packed
 from trivet.model.compile.disposable import Deadline, answer_of
 from trivet.model.compile.report import DEFAULT_TOLERANCE, ParityReport, Speed
 from trivet.model.compile.wire import (
@@ -101,7 +102,9 @@ def compile_file(
     is_vouched_for: bool = False,
     accepted_types: Collection[str] = (),
 ) -> CompiledFile:
-    """Compile the joblib or pickle file at `path` in a disposable, confined process; takes some seconds and one core.
+    """Compile the trained file at `path` in a disposable, confined process; takes some seconds and one core.
+
+    What it is, its content says: joblib, pickle, skops, ONNX, a booster's own format, a model directory of MLflow.
 
     What does not compile, or would answer otherwise, becomes a bundle of a native runtime, and the reason is kept.
 
@@ -113,7 +116,7 @@ def compile_file(
     """
     deadline = Deadline.after(timeout)
     with contextlib.ExitStack() as stack:
-        model_file = stack.enter_context(_opened(path, "the trained file"))
+        model_file = stack.enter_context(packed(path) if path.is_dir() else _opened(path, "the trained file"))
         sample_file = stack.enter_context(_opened(sample, "the sample")) if sample is not None else None
         sha256 = _sha256(model_file)
         task = Task(
@@ -295,7 +298,7 @@ def _opened(path: Path, what: str) -> BinaryIO:
     return file
 
 
-def _sha256(file: BinaryIO) -> str:
+def _sha256(file: IO[bytes]) -> str:
     digest = hashlib.sha256()
     while piece := file.read(READ_BYTES):
         digest.update(piece)

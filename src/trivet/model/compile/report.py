@@ -35,6 +35,8 @@ class ParityReport:
 
     def line(self) -> str:
         """Return the report as one line for people."""
+        if not self.rows:
+            return "a graph taken as it is: nothing to compare it with"
         kind = "synthetic rows" if self.synthetic else "rows"
         largest = _short(self.largest)
         return f"parity on {self.rows} {kind}: max |difference| {largest}, {self.labels_differ} decisions differ"

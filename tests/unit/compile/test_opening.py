@@ -1,0 +1,303 @@
+"""A trained file is what its content says: opened by its own library's loader, or refused with the way out."""
+
+import bz2
+import gzip
+import io
+import lzma
+import pickle
+import struct
+import tracemalloc
+import zipfile
+import zlib
+
+import joblib
+import lightgbm
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+import xgboost
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import FunctionTransformer
+
+from trivet.core.errors import CompileError
+from trivet.model.compile.compiler import compile_model
+from trivet.model.compile.doors import unpacked
+from trivet.model.compile.doors.pickles import strange
+from trivet.model.compile.opening import open_file
+
+
+@pytest.fixture(scope="module")
+def frame():
+    rng = np.random.default_rng(3)
+    return pd.DataFrame({"age": rng.normal(40, 9, 200), "income": rng.normal(size=200), "visits": rng.normal(size=200)})
+
+
+@pytest.fixture(scope="module")
+def linear(frame):
+    return LogisticRegression().fit(frame, np.where(frame["age"] > 40, "yes", "no"))
+
+
+def opened(data):
+    return open_file(io.BytesIO(data))
+
+
+def answers_of(compiled, name):
+    from trivet.model.bundle.sample import decode_sample
+
+    return decode_sample(compiled.signature, compiled.bundle.files["sample.jsonl"])[1][name]
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_A06_pickles_of_protocols_that_have_a_mark_are_opened(protocol, linear):
+    assert isinstance(opened(pickle.dumps(linear, protocol)).model, LogisticRegression)
+
+
+@pytest.mark.parametrize("protocol", [0, 1])
+def test_A06_a_pickle_without_a_mark_is_refused_with_the_way_out(protocol, linear):
+    with pytest.raises(CompileError, match=r"protocol 0 or 1, which has no mark.*protocol=5"):
+        opened(pickle.dumps(linear, protocol))
+
+
+COMPRESSIONS = {
+    "zlib": zlib.compress,
+    "gzip": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "lzma": lambda data: lzma.compress(data, format=lzma.FORMAT_ALONE),
+}
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_a_compressed_pickle_is_opened_up_to_its_end_and_not_beyond(compression, linear):
+    data = COMPRESSIONS[compression](pickle.dumps(linear))
+    assert isinstance(opened(data).model, LogisticRegression)
+    with pytest.raises(CompileError, match="goes on after its end"):
+        opened(data + b"PK\x03\x04")
+    with pytest.raises(CompileError, match=r"cut short|damaged"):
+        opened(data[:-10])
+
+
+@pytest.mark.parametrize("name", ["zlib", "gzip", "bz2", "xz", "lzma"])
+def test_what_joblib_compresses_is_opened(name, linear, frame):
+    file = io.BytesIO()
+    joblib.dump(linear, file, compress=(name, 3))
+    assert (opened(file.getvalue()).model.predict(frame) == linear.predict(frame)).all()
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_A07_a_bomb_is_refused_before_it_fills_the_memory(compression, monkeypatch):
+    most = 8 * 1024**2
+    monkeypatch.setattr(unpacked, "MOST_UNPACKED_BYTES", most)
+    bomb = COMPRESSIONS[compression](pickle.dumps(bytes(64 * 1024**2)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(CompileError, match=f"unpacks to more than {most} bytes"):
+            opened(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 100 * 1024**2
+    finally:
+        tracemalloc.stop()
+
+
+def test_only_a_pickle_is_read_from_compression():
+    with pytest.raises(CompileError, match=r"inside its gzip compression, .* no known format"):
+        opened(gzip.compress(b"hello"))
+    with pytest.raises(CompileError, match="the file is zlib inside gzip"):
+        opened(gzip.compress(zlib.compress(b"hello")))
+
+
+def test_bytes_behind_a_pickle_are_refused(linear):
+    with pytest.raises(CompileError, match="goes on after its end"):
+        opened(pickle.dumps(linear) + b"PK\x03\x04")
+
+
+def test_the_globals_a_pickle_asks_for_are_listed_without_doing_them(linear):
+    named = opened(pickle.dumps(linear)).asked_for
+    assert "sklearn.linear_model._logistic.LogisticRegression" in named
+    assert strange(named) == ()
+
+
+def test_A05_what_a_hostile_pickle_asks_for_is_named():
+    class Runs:
+        def __reduce__(self):
+            return print, ("opened",)
+
+    from trivet.model.compile.doors.formats import Format
+    from trivet.model.compile.doors.pickles import globals_of
+
+    for protocol in range(2, 6):
+        names = globals_of(io.BytesIO(pickle.dumps(Runs(), protocol)), Format("pickle"))
+        assert len(strange(names)) == 1
+        assert names[0].endswith(".print")
+
+
+def test_a_skops_file_becomes_the_object_it_was_made_of(linear, frame):
+    compiled = compile_model(opened(skops.io.dumps(linear)).model, sample=frame)
+    np.testing.assert_allclose(answers_of(compiled, "probabilities"), linear.predict_proba(frame), atol=1e-12)
+
+
+def test_a_skops_file_with_a_type_that_is_on_no_list_is_refused_unloaded(frame):
+    step = FunctionTransformer(compile_model).fit(frame)
+    with pytest.raises(
+        CompileError, match=r"on no list of trusted ones: trivet\.model\.compile\.compiler\.compile_model"
+    ):
+        opened(skops.io.dumps(step))
+
+
+@pytest.mark.parametrize("raw", ["json", "ubj"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_an_xgboost_file_answers_as_xgboost_does_and_keeps_its_names(raw, classes, frame):
+    model = xgboost.XGBClassifier(n_estimators=5).fit(frame, np.arange(len(frame)) % classes)
+    found = opened(bytes(model.get_booster().save_raw(raw)))
+    assert found.kind == f"xgboost.{raw}"
+    compiled = compile_model(found.model, sample=frame)
+    assert compiled.signature.field_names == ("age", "income", "visits")
+    np.testing.assert_allclose(answers_of(compiled, "probabilities"), model.predict_proba(frame), atol=1e-6)
+
+
+def test_an_xgboost_regression_without_the_estimator_around_it_is_read(frame):
+    target = frame["age"] * 2
+    booster = xgboost.train({"objective": "reg:squarederror"}, xgboost.DMatrix(frame, label=target), 5)
+    compiled = compile_model(opened(bytes(booster.save_raw("ubj"))).model, sample=frame)
+    np.testing.assert_allclose(answers_of(compiled, "prediction"), booster.predict(xgboost.DMatrix(frame)), rtol=1e-6)
+
+
+def test_an_xgboost_ranking_or_a_polyglot_is_refused(frame):
+    ranking = xgboost.train(
+        {"objective": "rank:pairwise"}, xgboost.DMatrix(frame, label=np.arange(200) % 3, group=[200]), 2
+    )
+    with pytest.raises(CompileError, match="'rank:pairwise' is not served"):
+        opened(bytes(ranking.save_raw("json")))
+    for raw in ("json", "ubj"):
+        data = bytes(ranking.save_raw(raw))
+        with pytest.raises(CompileError, match=r"no model of XGBoost|goes on after its end"):
+            opened(data + b"PK\x03\x04")
+        with pytest.raises(CompileError, match=r"no model of XGBoost|damaged or cut short"):
+            opened(data[:-3])
+    with pytest.raises(CompileError, match="no model of XGBoost"):
+        opened(b'{"learner": {}}')
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_lightgbm_text_answers_as_lightgbm_does_and_keeps_its_names(classes, frame):
+    model = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1).fit(frame, np.arange(len(frame)) % classes)
+    compiled = compile_model(opened(model.booster_.model_to_string().encode()).model, sample=frame)
+    assert compiled.signature.field_names == ("age", "income", "visits")
+    np.testing.assert_allclose(answers_of(compiled, "probabilities"), model.predict_proba(frame), atol=1e-6)
+
+
+def test_a_lightgbm_regression_is_read_and_a_polyglot_is_not(frame):
+    model = lightgbm.LGBMRegressor(n_estimators=5, verbose=-1).fit(frame, frame["age"])
+    text = model.booster_.model_to_string().encode()
+    compiled = compile_model(opened(text).model, sample=frame)
+    np.testing.assert_allclose(answers_of(compiled, "prediction"), model.predict(frame), rtol=1e-6)
+    with pytest.raises(CompileError, match="goes on after its end"):
+        opened(text + b"PK\x03\x04")
+    with pytest.raises(CompileError, match="cut short"):
+        opened(text[:200])
+
+
+def test_a_catboost_file_is_loaded_by_catboost(frame, tmp_path):
+    catboost = pytest.importorskip("catboost", reason="catboost is not installed: a hundred megabytes")
+    model = catboost.CatBoostClassifier(iterations=5, verbose=0, allow_writing_files=False)
+    model.fit(frame, np.where(frame["age"] > 40, "yes", "no"))
+    model.save_model(tmp_path / "model")
+    found = opened((tmp_path / "model").read_bytes())
+    assert found.kind == "catboost"
+    assert (found.model.predict_proba(frame) == model.predict_proba(frame)).all()
+    assert found.model.n_features_in_ == 3
+
+
+REFUSED = {
+    "Keras .h5": (b"\x89HDF\r\n\x1a\n", "HDF5 .*opening it can run code.*Export it to ONNX"),
+    "old R": (b"RDX3\nX\n", "R models are not served"),
+    "R": (b"X\n\x00\x00\x00\x03", "R models are not served"),
+    "PMML": (b"<?xml version='1.0'?><PMML>", "PMML.*push the estimator itself"),
+    "page": (b"<!DOCTYPE html><html>", "a page of HTML"),
+    "program": (b"\x7fELF\x02", "it is a program"),
+    "array": (b"\x93NUMPY\x01\x00", "a NumPy array"),
+    "zstd": (b"\x28\xb5\x2f\xfd\x00", "zstd"),
+    "LFS": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+    "text": (b"hello", "no known format.*Known are joblib"),
+    "nothing": (b"", "no known format"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_A13_A15_other_formats_are_refused_with_their_sentence(name):
+    data, sentence = REFUSED[name]
+    with pytest.raises(CompileError, match=sentence):
+        opened(data)
+
+
+def zipped(members, change=lambda archive: None):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+        change(archive)
+    return file.getvalue()
+
+
+ZIPS = {
+    "PyTorch": (
+        {"archive/data.pkl": b"\x80\x02.", "archive/version": b"3"},
+        "PyTorch file .*opening it can run code.*ONNX",
+    ),
+    "TorchScript": ({"model/constants.pkl": b"\x80\x02.", "model/code/a.py": b""}, "PyTorch file"),
+    "Keras": ({"config.json": b"{}", "model.weights.h5": b"", "metadata.json": b"{}"}, r"Keras file \(.keras\)"),
+    "arrays": ({"a.npy": b"\x93NUMPY"}, "NumPy arrays"),
+    "folder": ({"model/MLmodel": b"flavors: {}"}, "zip the files of the model directory themselves"),
+    "other": ({"a.txt": b""}, "neither skops nor a model directory"),
+}
+
+
+@pytest.mark.parametrize("name", ZIPS)
+def test_A06_A13_archives_of_other_frameworks_are_refused_with_their_sentence(name):
+    members, sentence = ZIPS[name]
+    with pytest.raises(CompileError, match=sentence):
+        opened(zipped(members))
+
+
+def link(archive):
+    info = zipfile.ZipInfo("schema.json")
+    info.external_attr = 0o120777 << 16
+    archive.writestr(info, "/etc/passwd")
+
+
+def comment(archive):
+    archive.comment = b"and more"
+
+
+HOSTILE_ZIPS = {
+    "up": ({"../schema.json": b"{}"}, None, "the path"),
+    "absolute": ({"/schema.json": b"{}"}, None, "the path"),
+    "windows": ({"C:schema.json": b"{}"}, None, "the path"),
+    "case": ({"schema.json": b"{}", "Schema.JSON": b"{}"}, None, "twice"),
+    "unicode": ({"\u00e9": b"", "e\u0301": b""}, None, "twice"),
+    "link": ({}, link, "link or a device"),
+    "comment": ({"schema.json": b"{}"}, comment, "comment, or bytes after its end"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_ZIPS)
+def test_A20_A21_a_hostile_archive_is_refused_naming_the_rule(name):
+    members, change, rule = HOSTILE_ZIPS[name]
+    with pytest.raises(CompileError, match=f"this archive is not opened: .*{rule}"):
+        opened(zipped(members, change or (lambda archive: None)))
+
+
+def test_A15_an_archive_that_is_something_else_as_well_is_refused(linear):
+    data = skops.io.dumps(linear)
+    with pytest.raises(CompileError, match="not opened"):
+        opened(data + b"\x00" * 64)
+    with pytest.raises(CompileError, match=r"before its first member|no sound zip"):
+        opened(zipped({"a": b""})[:31] + data)
+
+
+def test_A21_a_member_that_lies_about_its_size_is_refused():
+    data = bytearray(zipped({"MLmodel": b"flavors: {}" * 100}))
+    central = data.rindex(b"PK\x01\x02")
+    data[central + 24 : central + 28] = struct.pack("<I", 10)
+    with pytest.raises(CompileError, match="not opened"):
+        opened(bytes(data))
