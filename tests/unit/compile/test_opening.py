@@ -25,6 +25,7 @@ from trivet.model.compile.compiler import compile_model
 from trivet.model.compile.doors import unpacked
 from trivet.model.compile.doors.pickles import strange
 from trivet.model.compile.opening import open_file
+from trivet.model.compile.process import compile_file
 
 
 @pytest.fixture(scope="module")
@@ -301,3 +302,23 @@ def test_A21_a_member_that_lies_about_its_size_is_refused():
     data[central + 24 : central + 28] = struct.pack("<I", 10)
     with pytest.raises(CompileError, match="not opened"):
         opened(bytes(data))
+
+
+def test_skops_xgboost_and_onnx_go_through_the_disposable_process_whatever_their_names(linear, frame, tmp_path):
+    import skl2onnx
+
+    row = frame.to_numpy(np.float32)[:1]
+    bare = LogisticRegression().fit(frame.to_numpy(), linear.predict(frame))
+    graph = skl2onnx.to_onnx(bare, row, options={"zipmap": False}, target_opset={"": 18, "ai.onnx.ml": 3})
+    boosted = xgboost.XGBClassifier(n_estimators=3).fit(frame, frame["age"] > 40)
+    files = {
+        "skops": skops.io.dumps(linear),
+        "xgboost.ubj": bytes(boosted.get_booster().save_raw("ubj")),
+        "onnx": graph.SerializeToString(),
+    }
+    frame.to_csv(tmp_path / "sample.csv", index=False)
+    for kind, data in files.items():
+        (tmp_path / "model.pkl").write_bytes(data)
+        compiled = compile_file(tmp_path / "model.pkl", sample=tmp_path / "sample.csv")
+        assert compiled.bundle.manifest.source["format"] == kind
+        assert compiled.bundle.manifest.sample_rows == 200

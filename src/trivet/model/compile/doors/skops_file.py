@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from skops import io as skops
-
 from trivet.core.errors import CompileError
 
 MEMBER = "schema.json"  # what tells a skops file from other zips
@@ -28,6 +26,8 @@ TRUSTED = frozenset(
 
 def load_skops(data: bytes) -> Any:
     """Return the object in the skops file `data`; raises `CompileError` naming the types that are on no list."""
+    from skops import io as skops  # here: it imports all of scikit-learn, seconds that other files need not wait
+
     try:
         untrusted = set(skops.get_untrusted_types(data=data)) - TRUSTED
     except Exception as error:  # noqa: BLE001  (a damaged file raises anything)
