@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trivet.cli.notebook import push as push
     from trivet.core.errors import TrivetError as TrivetError
     from trivet.serving.predict import (
         apredict as apredict,
@@ -28,9 +29,10 @@ _HOMES = {
     "apredict_many": "trivet.serving.predict",
     "predict": "trivet.serving.predict",
     "predict_many": "trivet.serving.predict",
+    "push": "trivet.cli.notebook",
 }
 
-__all__ = ["Prediction", "TrivetError", "apredict", "apredict_many", "predict", "predict_many"]
+__all__ = ["Prediction", "TrivetError", "apredict", "apredict_many", "predict", "predict_many", "push"]
 
 
 def __getattr__(name: str) -> Any:

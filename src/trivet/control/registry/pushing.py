@@ -43,6 +43,7 @@ def push_file(
     promote: bool = False,
     is_vouched_for: bool = False,
     accepted_types: Collection[str] = (),
+    source: str = "",
 ) -> Pushed:
     """Compile the trained file at `path`, register it, probe it in a fresh process, and give it its place.
 
@@ -50,9 +51,10 @@ def push_file(
 
     The first version of a model becomes champion with all the traffic; a later one becomes `challenger` and takes
     none, unless `promote` says so. `is_vouched_for`: the actor made this file, so a weak sandbox is enough; the Event says
-    so, and which `accepted_types`, on no list, the actor lets it hold. Raises `CompileError`, `ParityFailed`, or `Refused`
-    for a sandbox that is too weak, before anything is registered; and `Refused` when the probe fails: then the version is
-    there, rejected, and can take no traffic.
+    so, and which `accepted_types`, on no list, the actor lets it hold. `source` is what its row says it was made from; the
+    file's name where it is empty. Raises `CompileError`, `ParityFailed`, or `Refused` for a sandbox that is too weak,
+    before anything is registered; and `Refused` when the probe fails: then the version is there, rejected, and can take no
+    traffic.
     """
     options = {} if tolerance is None else {"tolerance": tolerance}
     compiled = compile_file(
@@ -66,7 +68,7 @@ def push_file(
     level = compiled.confinement.level
     sandbox = f"L{level}" if level >= LEVEL_OF_STRANGERS else f"L{level}, vouched for"
     version = register_and_probe(
-        compiled.bundle, name=name, actor=actor, message=message, source=path.name, sandbox=sandbox
+        compiled.bundle, name=name, actor=actor, message=message, source=source or path.name, sandbox=sandbox
     )
     return _placed(version, compiled, actor=actor, promote=promote)
 
