@@ -15,8 +15,9 @@ from pathlib import Path
 SIZE = 4096  # bytes
 _COUNT = struct.Struct("<I")
 _NUMBER = struct.Struct("<I")
-_HEAD = struct.Struct("<II")  # how many connections, and 1 where the run has less time than a run may have
-MOST = (SIZE - _HEAD.size) // _NUMBER.size
+_FLAG = struct.Struct("<I")
+_FLAG_AT = SIZE - _FLAG.size  # 1 where the run has less time than a run may have
+MOST = (_FLAG_AT - _COUNT.size) // _NUMBER.size
 
 
 class RunsWritten:
@@ -33,8 +34,9 @@ class RunsWritten:
     def begin(self, connections: Sequence[int], *, is_cut_short: bool = False) -> None:
         """Name the connections whose requests run now; `is_cut_short` when they give it less time than a run may have."""
         count = min(len(connections), MOST)
-        struct.pack_into(f"<{count}I", self._memory, _HEAD.size, *connections[:count])
-        _HEAD.pack_into(self._memory, 0, count, is_cut_short)
+        struct.pack_into(f"<{count}I", self._memory, _COUNT.size, *connections[:count])
+        _FLAG.pack_into(self._memory, _FLAG_AT, is_cut_short)
+        _COUNT.pack_into(self._memory, 0, count)
 
     def end(self) -> None:
         """Nothing runs."""
@@ -53,12 +55,12 @@ class RunsRead:
         if len(data) < SIZE:
             return True  # never written whole: nobody is cleared
         (count,) = _COUNT.unpack_from(data)
-        return connection in struct.unpack_from(f"<{min(count, MOST)}I", data, _HEAD.size)
+        return connection in struct.unpack_from(f"<{min(count, MOST)}I", data, _COUNT.size)
 
     def was_cut_short(self) -> bool:
         """True when the run that was running when last written had less time than a run may have."""
-        data = os.pread(self._descriptor, _HEAD.size, 0)
-        return len(data) == _HEAD.size and all(_HEAD.unpack(data))
+        data = os.pread(self._descriptor, SIZE, 0)
+        return len(data) == SIZE and bool(_COUNT.unpack_from(data)[0] and _FLAG.unpack_from(data, _FLAG_AT)[0])
 
     def close(self) -> None:
         """Forget the file."""
