@@ -100,6 +100,7 @@ def test_what_is_listed_is_what_python_would_look_up(protocol, pipeline, boostin
         (Calls(getattr, 1, "real"), "builtins.getattr"),
         ([1, {"deep": (Calls(os.system, "true"),)}], "posix.system"),
         (np.array([Calls(os.system, "true")], dtype=object), "posix.system"),
+        ([np.array([None, "x"], dtype=object), Calls(os.system, "true")], "posix.system"),
     ],
 )
 def test_what_reaches_beyond_a_model_is_named_wherever_it_lies(hostile, name, tmp_path):
