@@ -1,5 +1,9 @@
 """What `compile_model` promises about signature, digest, refusals and the gate."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -122,6 +126,37 @@ def test_the_same_object_compiles_to_the_same_digest(people):
         first, second = (compile_model(model, sample=sample).bundle for _ in range(2))
         assert first.digest == second.digest
         assert compile_model(model, sample=sample.iloc[::-1]).bundle.digest != first.digest
+
+
+COMPILES = """
+import sys
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+from trivet.model.compile.compiler import compile_model
+x = np.random.default_rng(3).normal(size=(80, 3))
+model = RandomForestClassifier(4, random_state=0).fit(x, np.where(x[:, 0] > 0, "b", "a"))
+sys.stdout.write(compile_model(model, sample=x).bundle.digest)
+"""
+
+
+def test_C7_another_process_with_another_hash_seed_compiles_the_same_digest():
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", COMPILES],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert [len(digest) for digest in digests] == [64]
+
+
+def test_the_manifest_states_in_what_the_thresholds_compare(people):
+    manifest = compile_model(churn_model(people), sample=people[0]).bundle.manifest
+    assert manifest.compile["threshold_precision"] == "float64"
 
 
 def test_the_manifest_says_where_it_comes_from_and_how_it_was_judged(people):

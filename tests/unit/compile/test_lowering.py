@@ -8,6 +8,7 @@ import pytest
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import VotingClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401  (makes the next import work)
+from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import (
     FixedThresholdClassifier,
@@ -159,6 +160,18 @@ def test_a_function_that_exists_only_where_it_was_trained_is_refused_with_the_wa
         with pytest.raises(CompileError, match="declare it in a FeatureSet") as refused:
             prepare(model, sample=X)
         assert f"'functiontransformer' calls {called}" in refused.value.message
+
+
+def test_a_function_that_only_shaped_the_training_does_no_harm():
+    chosen = SelectKBest(lambda x, y: np.abs(x).sum(axis=0), k=1)
+    model = GridSearchCV(
+        make_pipeline(chosen, LogisticRegression()),
+        {"logisticregression__C": [1.0]},
+        cv=2,
+        scoring=lambda model, x, y: model.score(x, y),
+    ).fit(X, Y)
+    _, found = answers(model)
+    assert np.abs(found["probabilities"] - model.predict_proba(X)).max() < 1e-9
 
 
 def test_a_function_that_can_be_imported_is_not_compiled_but_not_refused_for_good():

@@ -37,11 +37,12 @@ def final_estimator(model: Any) -> Any:
 def check_functions(model: Any) -> None:
     """Raise `CompileError` where `model` calls a function that only the process it was trained in knows.
 
-    That is a lambda, a function inside another, or one of `__main__`: it can be neither compiled nor found again.
+    That is a lambda, a function inside another, or one of `__main__`: it can be neither compiled nor found again. Functions
+    that only shaped the training do no harm.
     """
-    for name, value in model.get_params(deep=True).items():
+    for name, value in unwrapped(model).get_params().items():
         function = _innermost(value)
-        if callable(function) and (told := _untold(function)):
+        if name.rpartition("__")[2] not in OF_TRAINING_ONLY and callable(function) and (told := _untold(function)):
             owner = name.rpartition("__")[0] or type(model).__name__
             raise CompileError(
                 f"{owner!r} calls {told} ({name.rpartition('__')[2]}), which exists only where it was trained. Use one of "
@@ -69,6 +70,9 @@ def _untold(function: Callable[..., Any]) -> str:
 
 
 MOST_WRAPPERS = 8
+OF_TRAINING_ONLY = frozenset(
+    {"callbacks", "cv", "eval_metric", "importance_getter", "objective", "refit", "score_func", "scoring"}
+)
 
 
 def _attribute_of(model: Any) -> str | None:
