@@ -33,6 +33,7 @@ MODULES = ("trivet.model.compile.child", "trivet.model.compile.judge")  # all th
 IMPORTS = (  # what they would import after they were asked
     *MODULES,
     "pandas",
+    "narwhals._pandas_like.namespace",  # by which scikit-learn looks at a data frame, when it does
     "trivet.model.compile.compiler",
     "trivet.model.compile.opening",
     "trivet.model.compile.native",
