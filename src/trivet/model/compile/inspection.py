@@ -16,7 +16,7 @@ DEFAULT_SECONDS = 30.0
 
 
 def list_file(path: Path, *, timeout: float = DEFAULT_SECONDS) -> Listing:
-    """Return what is in the file at `path` without loading it; takes a quarter of a second, and reads the whole file.
+    """Return what is in the file at `path` without loading it; takes half a second, and reads the whole file.
 
     Blocks; thread-safe. Raises `CompileError` where it cannot be read, or takes longer than `timeout` seconds.
     """
