@@ -19,18 +19,18 @@ class Held:
     """Does as ever what it stands for, but keeps whoever calls until told to go on."""
 
     def __init__(self, does: Callable[..., Any], *, calls: int = 1) -> None:
-        self._does = does
+        self.does = does
         self._left = calls
         self.have_begun = threading.Event()  # as many calls as were to be
         self.may_go = threading.Event()
         self.waited = True  # nobody had to give up
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
         self._left -= 1
         if self._left <= 0:
             self.have_begun.set()
         self.waited = self.may_go.wait(SECONDS) and self.waited
-        return self._does(*arguments)
+        return self.does(*arguments, **named)
 
 
 async def ask(

@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ import grpc
 import pytest
 
 from tests.unit.dataplane.grpc_world import Door, request, state
+from tests.unit.dataplane.loop import Held as Pausing
 from tests.unit.dataplane.world import SIGNATURE, World, infer_body
 from trivet.core.keys import mint_key
+from trivet.dataplane.frontends.grpc import call, servicer
 from trivet.dataplane.frontends.grpc.descriptor import INFERENCE, inference
 from trivet.dataplane.frontends.grpc.server import MAX_METADATA, MESSAGE_OVERHEAD
+from trivet.dataplane.frontends.slow_lane import SlowLane
 from trivet.dataplane.plane import Limits
 from trivet.dataplane.protocol.catalogue import GRPC_STATUS, HTTP_STATUS
 from trivet.dataplane.spool import Spool
@@ -400,11 +404,38 @@ class Held:
         world.plane.follow(world.snapshot({1: 100}))
 
 
+def test_57_a_call_is_answered_while_a_large_message_is_read(world: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(servicer, "LARGE_BYTES", 4096)
+    large = request(age=[50.0] * 1000, city=["Lyon"] * 1000, seats=[3] * 1000)
+    reads = Pausing(call.read_request)
+    monkeypatch.setattr(
+        call, "read_request", lambda message, **how: (reads if message == large else reads.does)(message, **how)
+    )
+    with Door(world) as door, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(door.ask, "ModelInfer", large)
+        assert reads.have_begun.wait(10)
+        assert door.ask("ModelInfer", request()).outputs
+        reads.may_go.set()
+        assert asked.result(10).outputs[0].shape == [1000]
+    assert reads.waited, "the loop itself waited"
+    large_one = next(record for record in world.records() if record.rows == 1000)
+    assert large_one.door == "grpc"
+
+
+def test_57_a_large_message_without_a_key_or_a_place_is_refused(world: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(servicer, "LARGE_BYTES", 10)
+    with Door(world, slow_lane=SlowLane(threads=1, waiting=-1)) as door:
+        with pytest.raises(grpc.RpcError) as refusal:
+            door.ask("ModelInfer", request())
+        assert "too many" in refusal.value.details()
+        (refused,) = door.stream(iter([request()]))
+        assert "too many" in refused.error_message
+    assert not world.records()
+
+
 def test_57_a_slow_model_holds_up_no_other_call_and_a_cancelled_one_gives_its_place_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from trivet.dataplane.frontends.slow_lane import SlowLane
-
     world = World(tmp_path)
     held = Held(world, monkeypatch)
     with Door(world, slow_lane=SlowLane(threads=1, waiting=1)) as door:

@@ -11,7 +11,7 @@ from trivet.core.errors import InvalidRequest, TooLarge, TrivetError, Unavailabl
 from trivet.dataplane.frontends.descriptions import PUBLIC
 from trivet.dataplane.frontends.paths import parse_path
 from trivet.dataplane.frontends.rest import Exchange, Headers, Response, read_headers
-from trivet.dataplane.frontends.slow_lane import LaneFull, SlowLane
+from trivet.dataplane.frontends.slow_lane import LARGE_BYTES, LaneFull, SlowLane
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.compression import MAX_RATIO
 
@@ -24,7 +24,6 @@ BODY_GRACE_SECONDS = 5.0  # a body may start this slowly
 BODY_BYTES_PER_SECOND = 1024  # and must then arrive at this rate
 MAX_CHUNKS = 65_536  # of a body, however small they are
 BODY_SECONDS = 30.0  # and be complete by then
-LARGE_BYTES = 1024 * 1024  # a body of more is decoded, checked and answered in a thread
 CLOSE_BEYOND_DIGITS = 4  # an unread body whose length has more digits is not waited for: the connection closes
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 NOT_TEXT = InvalidRequest("the path is not UTF-8.", code="BAD_PATH")

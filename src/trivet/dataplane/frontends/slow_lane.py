@@ -18,6 +18,7 @@ from trivet.dataplane.routing import rows_of
 
 SLOW_THREADS = 4  # for predictions that would hold the loop
 SLOW_WAITING = 60  # beyond these, 503
+LARGE_BYTES = 1024 * 1024  # a request of more is decoded, checked and answered in a thread
 
 Result = TypeVar("Result")
 

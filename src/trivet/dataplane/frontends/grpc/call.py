@@ -63,10 +63,17 @@ class Call:
         self._model = ""
         self._entrance: Entrance | None = None
         self._began = 0
+        self._arrived = 0
 
-    def begin(self, message: Message) -> None:
-        """Note that `message` asks for a prediction, and when it was there."""
-        self._model, self._entrance, self._began = cut_name(message.model_name), None, now()
+    def arrive(self) -> None:
+        """Note that a message is there, which waits for a thread to be read: that counts."""
+        self._arrived = now()
+
+    def begin(self, message: Message) -> int:
+        """Note that `message` asks for a prediction, and when it was there; return for how long it waited to be read."""
+        read_at, arrived, self._arrived = now(), self._arrived, 0
+        self._model, self._entrance, self._began = cut_name(message.model_name), None, arrived or read_at
+        return read_at - self._began
 
     def enter(self, caller: Caller) -> Entrance:
         """Return the entrance of `caller` to the model that was asked; raises what the corridor's `enter` raises."""
@@ -119,7 +126,7 @@ class Prediction:
 
     def __init__(self, call: Call, caller: Caller, message: Message, *, ignored: frozenset[str] = frozenset()) -> None:
         """Parameters of the request that are `ignored` are for the door. Raises what `enter` raises, and `InvalidRequest`."""
-        call.begin(message)
+        self._waited = call.begin(message)  # for a thread
         self._call = call
         self._entrance = call.enter(caller)
         self._selector = message.model_version or None
@@ -127,7 +134,7 @@ class Prediction:
         self._request = read_request(message, ignored=ignored)
         due = deadline_of(self._request.parameters, call.plane.limits.deadline_seconds, call.began / 1e9)
         self._deadline = min(due, call.ends)
-        self._waits_since = 0  # for a thread
+        self._waits_since = 0  # for another
         self.trailing: Metadata = ()
 
     @property
@@ -151,7 +158,7 @@ class Prediction:
         sent of it before `spool.commits` says so, where there are such. Raises what `infer` raises.
         """
         call = self._call
-        waited = now() - self._waits_since if self._waits_since else 0
+        waited = self._waited + (now() - self._waits_since if self._waits_since else 0)
         answer = infer(
             call.plane,
             self._entrance,

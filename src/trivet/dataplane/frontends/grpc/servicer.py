@@ -17,7 +17,7 @@ from trivet.dataplane.frontends.grpc import descriptions
 from trivet.dataplane.frontends.grpc.call import DOOR, Call, Prediction, Refusal, given_id, parsed
 from trivet.dataplane.frontends.grpc.codec import Message
 from trivet.dataplane.frontends.grpc.descriptor import health, inference
-from trivet.dataplane.frontends.slow_lane import LaneFull, SlowLane
+from trivet.dataplane.frontends.slow_lane import LARGE_BYTES, LaneFull, SlowLane
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.messages import Caller
 from trivet.dataplane.table import EMPTY_TABLE, Table
@@ -146,9 +146,14 @@ class Servicer(grpc.GenericRpcHandler):  # type: ignore[misc]  # the library has
         self, call: Call, data: bytes, *, ignored: frozenset[str] = frozenset()
     ) -> tuple[Prediction, Message]:
         await self._catch_up()
-        message = parsed(inference.ModelInferRequest, data)
-        prediction = Prediction(call, self._let_in(call), message, ignored=ignored)
-        if prediction.is_slow:
+        is_large = len(data) > LARGE_BYTES
+        if is_large:
+            call.arrive()
+            caller = self._let_in(call)
+            prediction = await self._slow_lane.run(lambda: _read(call, caller, data, ignored))
+        else:
+            prediction = _read(call, self._let_in(call), data, ignored)
+        if is_large or prediction.is_slow:
             prediction.wait()
             try:
                 answer = await self._slow_lane.run(prediction.run, prediction.lane)
@@ -188,7 +193,8 @@ class Servicer(grpc.GenericRpcHandler):  # type: ignore[misc]  # the library has
         outcome = await _outcome(call, self._answered(call, data, ignored=ON_A_STREAM))
         if isinstance(outcome, Refusal):
             response = inference.ModelStreamInferResponse(error_message=outcome.text)
-            response.infer_response.id = given_id(data)
+            is_large = len(data) > LARGE_BYTES
+            response.infer_response.id = await asyncio.to_thread(given_id, data) if is_large else given_id(data)
             response.infer_response.parameters["trivet_error"].string_param = outcome.code
         else:
             response = inference.ModelStreamInferResponse(infer_response=outcome[1])
@@ -264,6 +270,11 @@ class Servicer(grpc.GenericRpcHandler):  # type: ignore[misc]  # the library has
             await self._catch_up()
             serves = descriptions.is_model_ready(self._plane, call.authenticate(), service) and serves
         return health.HealthCheckResponse(status="SERVING" if serves else "NOT_SERVING")
+
+
+def _read(call: Call, caller: Caller, data: bytes, ignored: frozenset[str]) -> Prediction:
+    """Return the prediction that `data` asks for; raises what reading it raises."""
+    return Prediction(call, caller, parsed(inference.ModelInferRequest, data), ignored=ignored)
 
 
 def set_deadline(call: Call, context: Context) -> None:
