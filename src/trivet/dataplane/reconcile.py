@@ -23,6 +23,7 @@ from trivet.dataplane.cache.prediction_cache import PredictionCache
 from trivet.dataplane.engines.base import Engine, LoadedVersion
 from trivet.dataplane.engines.constant import ConstantVersion
 from trivet.dataplane.engines.shelf import Shelf, ShelvedVersion
+from trivet.dataplane.outputs import ANSWER_US_PER_BYTE
 from trivet.dataplane.protocol.messages import Caller, InferBody
 from trivet.dataplane.table import LiveModel, LiveVersion, Table
 from trivet.dataplane.validation.plan import Plan
@@ -235,10 +236,10 @@ def _callers(keys: dict[str, KeyEntry], before: Table) -> dict[str, Caller]:
 
 
 def _slowest(live: dict[int, LiveVersion]) -> float:
-    versions = [version.loaded for version in live.values()]
-    if not all(version.runs_inline for version in versions):
+    if not all(version.loaded.runs_inline for version in live.values()):
         return math.inf  # it waits for another process: nothing of this model runs on an event loop
-    return max((version.cost_us_per_row for version in versions), default=0.0)
+    costs = (v.loaded.cost_us_per_row + v.plan.answer_row_bytes * ANSWER_US_PER_BYTE for v in live.values())
+    return max(costs, default=0.0)
 
 
 def _usual(entry: ModelEntry, live: dict[int, LiveVersion]) -> Decoder[InferBody] | None:

@@ -39,7 +39,9 @@ class LiveModel:
     live: dict[int, LiveVersion]
     routed: tuple[tuple[int, LiveVersion], ...]  # cumulative share in percent, version; empty when nothing is routed
     failed: dict[int, str] = field(default_factory=dict)
-    slowest_us: float = 0.0  # a row, of the slowest version loaded; infinite where one runs in another process
+    slowest_us: float = (
+        0.0  # to run and to answer a row, of the slowest version loaded; infinite where one runs in another process
+    )
     shadows: tuple[tuple[int, LiveVersion], ...] = ()  # percent of the requests, version that runs them too
     on_demand: tuple[ShelvedVersion, ...] = ()  # of its versions, those that may have to be loaded first
     fallback: tuple[LiveVersion, ...] = ()  # who answers where the routed version fails, in this order

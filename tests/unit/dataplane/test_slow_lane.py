@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from tests.unit.dataplane.remembering import a_cache
-from tests.unit.dataplane.world import World, infer_body
+from tests.unit.dataplane.world import SIGNATURE, World, infer_body
+from trivet.core.signature import Output, Signature
 from trivet.dataplane import infer as corridor
 from trivet.dataplane.engines.base import LoadedVersion
 from trivet.dataplane.frontends.rest import Exchange, Response
@@ -51,12 +52,14 @@ def question() -> Iterator[Question]:
     question.close()
 
 
-def waited_for(question: Question, *, sent: bytes = b"") -> tuple[str, list[str]]:
+def waited_for(question: Question, *, sent: bytes = b"", ends_quickly: bool = True) -> tuple[str, list[str]]:
     """Return in which thread the work was done, and in which the result arrived."""
 
     async def run() -> tuple[str, list[str]]:
         lane, done, others = SlowLane(), asyncio.get_running_loop().create_future(), set(threading.enumerate())
-        lane.submit(lambda: threading.current_thread().name, LANE, done.set_result, lambda: question)
+        lane.submit(
+            lambda: threading.current_thread().name, LANE, done.set_result, lambda: question, lambda: ends_quickly
+        )
         started = set(threading.enumerate()) - others
         before = [thread.name for thread in started if thread.name.startswith("trivet-slow")]
         question.there.send(sent)
@@ -67,6 +70,11 @@ def waited_for(question: Question, *, sent: bytes = b"") -> tuple[str, list[str]
 
 def test_an_answer_is_taken_on_the_loop_and_no_thread_waits_for_it(question: Question):
     assert waited_for(question, sent=b"!") == (threading.main_thread().name, [])
+
+
+def test_what_is_long_to_write_is_written_in_a_thread_which_waits_for_nothing(question: Question):
+    where, before = waited_for(question, sent=b"!", ends_quickly=False)
+    assert (where.startswith("trivet-slow"), before) == (True, [])
 
 
 def test_a_failure_is_seen_to_in_a_thread(question: Question):
@@ -220,6 +228,37 @@ def test_nothing_is_put_while_the_cache_looks(tmp_path: Path):
     world = World(tmp_path, cache=a_cache())
     make_puttable(world)
     assert exchange_of(world, infer_body()).put() is None
+
+
+def of_size(shape: tuple[int, ...]) -> Signature:
+    return Signature(inputs=SIGNATURE.inputs, outputs=(Output(name="y", datatype="FP32", shape=shape),))
+
+
+@pytest.mark.parametrize(
+    ("shape", "is_quick"),
+    [((-1, 16), True), ((-1, 8000), True), ((-1, 9000), False), ((-1, -1), False)],
+    ids=["small", "just within 2 ms", "beyond", "of no known size"],
+)
+def test_a_large_answer_or_one_of_no_known_size_does_not_end_quickly(
+    tmp_path: Path, shape: tuple[int, ...], is_quick: bool
+):
+    world = World(tmp_path, signature=of_size(shape))
+    make_puttable(world)
+    exchange = exchange_of(world, infer_body())
+    assert not exchange.ends_quickly()
+    for version in world.engine.loaded:
+        version.run = lambda inputs, outputs: [np.zeros((1, max(shape[1], 1)), np.float32)]
+    assert exchange.put() is not None
+    assert exchange.ends_quickly() is is_quick
+    assert exchange.run().status == 200
+
+
+@pytest.mark.parametrize(("shape", "is_slow"), [((-1, 8000), False), ((-1, 9000), True)])
+def test_what_an_answer_costs_to_write_counts_where_it_runs_on_the_loop(
+    tmp_path: Path, shape: tuple[int, ...], is_slow: bool
+):
+    world = World(tmp_path, signature=of_size(shape))
+    assert exchange_of(world, infer_body()).is_slow is is_slow
 
 
 # --- no room ----------------------------------------------------------------------------------------------------------

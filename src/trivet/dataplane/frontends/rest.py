@@ -33,6 +33,7 @@ from trivet.dataplane.infer import Asked, Entrance, enter, infer, put
 from trivet.dataplane.metrics.exposition import OK
 from trivet.dataplane.metrics.families import UNKNOWN
 from trivet.dataplane.metrics.meter import now
+from trivet.dataplane.outputs import ANSWER_US_PER_BYTE
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.catalogue import RETRY_AFTER_SECONDS, http_status
 from trivet.dataplane.protocol.compression import (
@@ -161,6 +162,14 @@ class Exchange:
             except Exception:
                 logger.exception("event=not_put path=%s", self._path)
         return self._asked and self._asked.question
+
+    def ends_quickly(self) -> bool:
+        """True where to take, record and write the answer to what was `put` holds an event loop for no longer than it should."""
+        if self._asked is None:
+            return False
+        plan, rows = self._asked.version.plan, self._asked.valid.rows
+        answer_us = rows * plan.answer_row_bytes * ANSWER_US_PER_BYTE
+        return plan.knows_answer_size and answer_us <= self._plane.limits.inline_limit_us
 
     def run(self) -> Response:
         """Predict, record, and return the answer."""

@@ -69,11 +69,13 @@ class SlowLane:
         lane: Lane,
         done: Callable[[Result], None],
         put: Callable[[], Question | None] = lambda: None,
+        ends_quickly: Callable[[], bool] = lambda: True,
     ) -> None:
         """Have `work` done, then `done` called with its result on this loop. Raises `LaneFull` where too many wait.
 
         Where what `work` waits for can be `put` to another process, no thread is held until it has answered: then `work`
-        has nothing left to wait for, and is done on the loop. Where the answer is late or none, a thread sees to it.
+        has nothing left to wait for, and is done on the loop. Where the answer is late or none, or what is left to do does
+        not end quickly, a thread sees to it.
         """
         threads = self._threads_of(lane)
         self._enter(threads)
@@ -89,8 +91,12 @@ class SlowLane:
         question = put()
         if question is None:
             threads.pool.submit(begin)
-        else:
-            _Watch(loop, question, lambda: finish(work()), lambda: threads.pool.submit(begin))
+            return
+
+        def end() -> None:
+            threads.pool.submit(begin)
+
+        _Watch(loop, question, (lambda: finish(work())) if ends_quickly() else end, end)
 
     def _enter(self, threads: _Threads) -> None:
         threads.enter()

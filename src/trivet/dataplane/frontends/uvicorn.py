@@ -223,7 +223,7 @@ class DirectProtocol(HttpToolsProtocol):
             return
         self.cycle = cycle  # type: ignore[assignment]  # of a cycle, what uvicorn asks while one is under way
         try:
-            self._slow_lane.submit(exchange.run, exchange.lane, come_back, exchange.put)
+            self._slow_lane.submit(exchange.run, exchange.lane, come_back, exchange.put, exchange.ends_quickly)
         except LaneFull as error:
             come_back(exchange.stand_in(error))
 
