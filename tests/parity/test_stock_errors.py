@@ -243,7 +243,7 @@ def test_text_that_the_tokeniser_would_read_otherwise_is_left_to_the_original(ve
 
 
 def test_gate_rejects_the_stock_tokeniser_on_words_beyond_ascii():
-    model, frame = _texts(TfidfVectorizer(), TEXTS)
+    model, frame = _texts(TfidfVectorizer(lowercase=False), TEXTS)
     with pytest.raises(ParityFailed):
         gate(model, frame, stock_graph)
 
