@@ -18,6 +18,7 @@ from trivet.serving.listening import open_listening_socket
 from trivet.serving.model_workers import Control, open_control, owner_child, run_owner
 from trivet.serving.supervision import Plan, become_supervisor
 from trivet.serving.supervisor import Child
+from trivet.serving.zygote import open_zygote_socket, zygote_child
 
 ENDING_SECONDS = 5.0  # another that serves is given to end; one that drains for longer is in the way
 
@@ -38,14 +39,20 @@ def serve(options: argparse.Namespace, out: Out) -> int:
         listening.close()
         return control
     *others, keeper = serving_children(listening, workers, control)
+    zygote = open_zygote_socket() if control is not None else None
+    if zygote is not None:
+        others.append(zygote_child(zygote, os.getpid()))
     out.say(_table(bind, workers, options.grpc, len(grpc)))
     plan = Plan(
         [*others, *grpc, keeper],
         listening.fileno(),
         started,
         voice=out.descriptor,
-        kept=control.descriptors if control is not None else (),
-        removed=(str(control.path),) if control is not None else (),
+        kept=(
+            *(control.descriptors if control is not None else ()),
+            *((zygote.socket.fileno(),) if zygote is not None else ()),
+        ),
+        removed=[str(held.path) for held in (control, zygote) if held is not None],
     )
     connections.close_all()
     return become_supervisor(plan)

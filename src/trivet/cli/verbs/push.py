@@ -18,14 +18,21 @@ from trivet.core.examples import curl, fields_of, infer_body
 from trivet.core.signature import Input, Signature
 from trivet.model.bundle.bundle import Bundle
 from trivet.model.bundle.sample import SAMPLE_NAME
+from trivet.model.compile.disposable import warm
 from trivet.serving.acknowledgement import Acknowledgement, wait_for_workers
+from trivet.serving.zygote import zygote_nearby
 
 KNOWN_SHOWN = 6
 PARITY_FILE = "parity.csv"
 
 
 def push(options: argparse.Namespace, out: Out) -> int:
-    """Push a trained file."""
+    """Push a trained file; where a server of this project runs, its zygote opens it."""
+    with warm(zygote_nearby()):
+        return _push(options, out)
+
+
+def _push(options: argparse.Namespace, out: Out) -> int:
     for path, is_there in ((options.file, options.file.exists()), (options.sample, _is_file_or_none(options.sample))):
         if not is_there:
             out.problem(f"trivet push: there is no file {path}.")
