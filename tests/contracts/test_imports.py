@@ -1,6 +1,9 @@
 """The promises about what a process loads: no Django where none is needed, no training library, no pickle."""
 
 import ast
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -58,6 +61,19 @@ def test_importing_trivet_loads_nothing_heavy():
 def test_setting_django_up_loads_no_runtime_and_no_training_library():
     loaded = loaded_by("import django; django.setup()")
     assert not loaded & {"onnxruntime", "uvicorn", *TRAINING_LIBRARIES}
+
+
+def test_onnx_runtime_keeps_nothing_in_a_home_folder_and_starts_no_thread_of_its_own(tmp_path):
+    code = "import os, trivet.model.runtimes.onnx; print(len(os.listdir('/proc/self/task')))"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ORT_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "HOME": str(tmp_path), "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout.strip(), list(tmp_path.rglob("*"))) == ("1", [])
 
 
 def test_a_serving_process_loads_no_training_library_and_nothing_that_opens_a_trained_file():

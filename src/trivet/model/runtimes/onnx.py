@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import onnxruntime
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it keeps a database in the home folder, and a thread for it
+
+import onnxruntime  # it looks once, when it is imported
 
 from trivet.core.errors import BundleError
 from trivet.model.bundle.bundle import Bundle
