@@ -93,8 +93,6 @@ class Servicer(grpc.GenericRpcHandler):  # type: ignore[misc]  # the library has
         if not self._ending.done():
             self._ending.set_result(None)
 
-    # --- predictions --------------------------------------------------------------------------------------------------
-
     # --- who calls ----------------------------------------------------------------------------------------------------
 
     def _let_in(self, call: Call) -> Caller:
