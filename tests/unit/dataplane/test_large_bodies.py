@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.dataplane.loop import SECONDS, ask
+from tests.unit.dataplane.loop import SECONDS, Held, ask
 from tests.unit.dataplane.world import World, infer_body
 from trivet.dataplane.frontends import asgi, rest
 from trivet.dataplane.frontends.slow_lane import SlowLane
@@ -71,4 +71,36 @@ def test_a_small_request_is_answered_while_a_large_body_is_decoded(
 
 def test_where_no_thread_is_free_for_it_a_large_body_is_refused(world: World):
     assert asyncio.run(ask(world, SlowLane(threads=1, waiting=-1), LARGE)) == 503
+    assert not world.records()
+
+
+def test_a_large_body_is_answered_while_every_load_waits_for_other_workers(world: World):
+    world.route({1: 100}, verbs={"promote", "predict"})
+    loads = Held(lambda _change: None, calls=4)
+    world.plane.change_loading = loads
+
+    async def run() -> tuple[int, list[int]]:
+        lane = SlowLane()
+        path = "/v2/repository/models/churn/load"
+        loading = [asyncio.create_task(ask(world, lane, b"{}", path=path)) for _ in range(6)]
+        await asyncio.to_thread(loads.have_begun.wait, SECONDS)
+        asked = await ask(world, lane, LARGE)
+        loads.may_go.set()
+        return asked, list(await asyncio.gather(*loading))
+
+    assert asyncio.run(run()) == (200, [200] * 6)
+    assert loads.waited, "the body waited behind the loads"
+
+
+def test_what_a_large_body_waits_to_be_decoded_counts_towards_its_deadline(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    arrive = rest.Exchange.arrive
+
+    def arrive_long_ago(exchange: rest.Exchange) -> None:
+        arrive(exchange)
+        exchange._arrived -= int(world.plane.limits.deadline_seconds * 1e9)
+
+    monkeypatch.setattr(rest.Exchange, "arrive", arrive_long_ago)
+    assert asyncio.run(ask(world, SlowLane(), LARGE)) == 504
     assert not world.records()

@@ -86,6 +86,7 @@ def _is_large(body: bytes, headers: Headers) -> bool:
 
 async def _decoded(exchange: Exchange, body: bytes, slow_lane: SlowLane) -> Response | None:
     """Let a thread decode a large body; a refusal where too many wait for one."""
+    exchange.arrive()
     try:
         return await slow_lane.run(lambda: exchange.receive(body))
     except LaneFull as error:

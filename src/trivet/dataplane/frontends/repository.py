@@ -24,6 +24,7 @@ from trivet.dataplane.table import LiveModel
 INDEX = "index"
 CHANGES = frozenset({"load", "unload"})
 KINDS = CHANGES | {INDEX}
+LANE = Lane("/loading", threads=4, waiting=60)  # no model's name: it waits for other workers, and nobody here for it
 
 READY, LOADING, UNLOADING, UNAVAILABLE = "READY", "LOADING", "UNLOADING", "UNAVAILABLE"
 NOT_LOADED = "not loaded: it has neither traffic nor an alias, or it was unloaded."
@@ -34,7 +35,7 @@ class RepositoryCall:
     """One call, judged when it is made: raises `Unauthenticated`, `PermissionDenied` or `NotFound`."""
 
     media = JSON
-    lane = Lane()
+    lane = LANE
 
     def __init__(self, plane: Plane, caller: Caller, target: Target) -> None:
         self._plane = plane

@@ -82,6 +82,7 @@ class Exchange:
     """One request and its response. Call `begin`; while the result is None, go on with `receive`, then `run`."""
 
     __slots__ = (
+        "_arrived",
         "_asked",
         "_began",
         "_call",
@@ -96,6 +97,7 @@ class Exchange:
         "_query",
         "_request",
         "_target",
+        "_waited",
         "_waits_since",
         "credentials",
         "request_id",
@@ -133,11 +135,17 @@ class Exchange:
         self._deadline: float | None = None
         self._asked: Asked | None = None
         self._began = 0  # when the whole body was there, nanoseconds of `now`
-        self._waits_since = 0  # for a thread
+        self._arrived = 0  # when it was, where it waited for a thread to be decoded
+        self._waited = 0  # for that thread
+        self._waits_since = 0  # for another
 
     def begin(self) -> Response | None:
         """Judge line and headers; None means: read the body, up to `max_body_bytes`, and give it to `receive`."""
         return self._guarded(self._begin)
+
+    def arrive(self) -> None:
+        """Note that the whole body is there, which waits for a thread that will `receive` it: that counts."""
+        self._arrived = now()
 
     def receive(self, body: bytes) -> Response | None:
         """Decode `body`; None means: call `run`, in a thread when `is_slow`."""
@@ -263,6 +271,8 @@ class Exchange:
 
     def _receive(self, body: bytes) -> None:
         self._began = now()
+        if self._arrived:
+            self._waited, self._began = self._began - self._arrived, self._arrived
         if len(body) > self.max_body_bytes:
             raise _too_large(self.max_body_bytes)
         if (encoding := self._headers.get(b"content-encoding")) and self._method not in READ:
@@ -283,7 +293,7 @@ class Exchange:
             return  # it waits for the registry, whose leases have a bound of their own, or for files
         seconds = self._plane.limits.deadline_seconds
         self._waits_since = now()
-        self._deadline = deadline_of(self._request.parameters, seconds, self._waits_since / 1e9)
+        self._deadline = deadline_of(self._request.parameters, seconds, (self._arrived or self._waits_since) / 1e9)
 
     def _run(self, refusal: Unavailable | None) -> Response:
         if self._call is not None:
@@ -294,7 +304,9 @@ class Exchange:
         rows = ROWS_DOORS.get(target.kind)
         door = DOORS[target.kind]
         asked = self._asked
-        waited = (asked.at_ns if asked else now()) - self._waits_since if self._waits_since else 0
+        waited = self._waited
+        if self._waits_since:
+            waited += (asked.at_ns if asked else now()) - self._waits_since
         answer = infer(
             self._plane,
             self._entrance,

@@ -13,11 +13,12 @@ import grpc
 
 from trivet.core.errors import InternalError, NotFound, TrivetError, Unauthenticated, Unavailable
 from trivet.dataplane.authentication import ANONYMOUS
+from trivet.dataplane.frontends import reading, repository
 from trivet.dataplane.frontends.grpc import descriptions
 from trivet.dataplane.frontends.grpc.call import DOOR, Call, Prediction, Refusal, given_id, parsed
 from trivet.dataplane.frontends.grpc.codec import Message
 from trivet.dataplane.frontends.grpc.descriptor import health, inference
-from trivet.dataplane.frontends.slow_lane import LARGE_BYTES, LaneFull, SlowLane
+from trivet.dataplane.frontends.slow_lane import LARGE_BYTES, Lane, LaneFull, SlowLane
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.messages import Caller
 from trivet.dataplane.table import EMPTY_TABLE, Table
@@ -43,10 +44,10 @@ WITH_A_KEY: dict[str, tuple[Any, descriptions.Describe]] = {
     "RepositoryIndex": (inference.RepositoryIndexRequest, descriptions.repository_index),
     "ModelConfig": (inference.ModelConfigRequest, descriptions.model_configuration),
 }
-IN_A_THREAD: dict[str, tuple[Any, descriptions.Describe]] = {
-    "ModelStatistics": (inference.ModelStatisticsRequest, descriptions.model_statistics),
-    "RepositoryModelLoad": (inference.RepositoryModelLoadRequest, descriptions.load),
-    "RepositoryModelUnload": (inference.RepositoryModelUnloadRequest, descriptions.unload),
+IN_A_THREAD: dict[str, tuple[Any, descriptions.Describe, Lane]] = {
+    "ModelStatistics": (inference.ModelStatisticsRequest, descriptions.model_statistics, reading.LANE),
+    "RepositoryModelLoad": (inference.RepositoryModelLoadRequest, descriptions.load, repository.LANE),
+    "RepositoryModelUnload": (inference.RepositoryModelUnloadRequest, descriptions.unload, repository.LANE),
 }
 
 
@@ -69,8 +70,8 @@ class Servicer(grpc.GenericRpcHandler):  # type: ignore[misc]  # the library has
             self._methods[f"/{INFERENCE_SERVICE}/{name}"] = partial(self._for_public, public)
         for name, (kind, describe) in WITH_A_KEY.items():
             self._methods[f"/{INFERENCE_SERVICE}/{name}"] = partial(self._for_description, kind, describe)
-        for name, (kind, work) in IN_A_THREAD.items():
-            self._methods[f"/{INFERENCE_SERVICE}/{name}"] = partial(self._for_work, kind, work)
+        for name, (kind, work, lane) in IN_A_THREAD.items():
+            self._methods[f"/{INFERENCE_SERVICE}/{name}"] = partial(self._for_work, kind, work, lane)
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         """Return what answers the call. It is judged on its metadata alone, before its message is read."""
@@ -215,11 +216,11 @@ class Servicer(grpc.GenericRpcHandler):  # type: ignore[misc]  # the library has
         self._check_key(call)
         return _unary(call, answer)
 
-    def _for_work(self, kind: Any, work: descriptions.Describe, call: Call) -> grpc.RpcMethodHandler:
+    def _for_work(self, kind: Any, work: descriptions.Describe, lane: Lane, call: Call) -> grpc.RpcMethodHandler:
         async def answer(data: bytes) -> Message:
             await self._catch_up()
             caller, message = call.authenticate(), parsed(kind, data)
-            return await self._slow_lane.run(lambda: work(self._plane, caller, message))
+            return await self._slow_lane.run(lambda: work(self._plane, caller, message), lane)
 
         self._check_key(call)
         return _unary(call, answer)
