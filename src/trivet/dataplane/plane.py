@@ -110,6 +110,10 @@ class Plane:
         """Tell the meter how many requests of this process are beside its event loop."""
         self.meter.gauge("trivet_in_flight", value=requests)
 
+    def has_model(self, name: str) -> bool:
+        """True while a model of that name is in force."""
+        return name in self.table.models
+
     def tell_standing(self) -> None:
         """Tell the meter how this process sees the model workers. It takes microseconds for each version they run."""
         for model, version, loaded in self._elsewhere:

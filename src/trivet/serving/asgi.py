@@ -53,7 +53,7 @@ class FrontDoor:
     async def _start(self) -> Plane:
         """Load what is live, in a thread: it asks the database. Servers without a lifespan come here with the first request."""
         self._plane = await asyncio.to_thread(_plane)
-        self.slow_lane.tell = self._plane.tell_in_flight
+        self.slow_lane.tell, self.slow_lane.is_in_use = self._plane.tell_in_flight, self._plane.has_model
         return self._plane
 
     async def _live(self, receive: Receive, send: Send) -> None:

@@ -33,7 +33,7 @@ def run_grpc_worker(bind: str, *, on_ready: Callable[[int], None] = lambda _port
 
 
 async def _serve(plane: Plane, bind: str, on_ready: Callable[[int], None], *, shares_port: bool) -> None:
-    servicer = Servicer(plane, SlowLane(tell=plane.tell_in_flight))
+    servicer = Servicer(plane, SlowLane(tell=plane.tell_in_flight, is_in_use=plane.has_model))
     server = make_server(servicer, plane.limits.max_body_bytes, shares_port=shares_port)
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -100,6 +100,29 @@ def test_what_is_put_counts_among_those_who_wait(question: Question):
     asyncio.run(run())
 
 
+def test_the_threads_of_models_that_have_left_end_once_nobody_waits_there(question: Question):
+    in_use = {"first", "second"}
+
+    async def run() -> None:
+        lane, done = SlowLane(is_in_use=in_use.__contains__), asyncio.get_running_loop().create_future()
+        before = set(threading.enumerate())
+        await lane.run(lambda: 1, Lane("first", 1))
+        lane.submit(lambda: 1, Lane("second", 1), done.set_result, lambda: question)
+        in_use.clear()
+        await lane.run(lambda: 1, Lane("third", 1))
+        assert set(lane._own) == {"second", "third"}, "one is asked still"
+        until = time.monotonic() + 10
+        while len(set(threading.enumerate()) - before) > 1:
+            assert time.monotonic() < until, "the thread of the first goes on"
+            await asyncio.sleep(0)
+        question.there.send(b"!")
+        assert await asyncio.wait_for(done, 10) == 1
+        await lane.run(lambda: 1, Lane("fourth", 1))
+        assert set(lane._own) == {"fourth"}
+
+    asyncio.run(run())
+
+
 class Asked:
     """What the model of the world makes of a question, kept until somebody wants it."""
 

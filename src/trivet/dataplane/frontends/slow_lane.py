@@ -46,12 +46,19 @@ class SlowLane:
     """
 
     def __init__(
-        self, threads: int = SLOW_THREADS, waiting: int = SLOW_WAITING, tell: Callable[[int], None] = lambda _: None
+        self,
+        threads: int = SLOW_THREADS,
+        waiting: int = SLOW_WAITING,
+        tell: Callable[[int], None] = lambda _: None,
+        is_in_use: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """`tell` is called with how many are in the lane, whenever that changes."""
+        """`tell` is called with how many are in the lane, whenever that changes. Of a name that `is_in_use` no more, a
+        model's that has left, the threads end.
+        """
         self._shared = _Threads(threads, waiting)
         self._own: dict[str, _Threads] = {}
         self.tell = tell
+        self.is_in_use = is_in_use
         self._in_flight = 0
 
     async def run(self, work: Callable[[], Result], lane: Lane = Lane()) -> Result:  # noqa: B008  (a value)
@@ -113,8 +120,14 @@ class SlowLane:
             return self._shared
         threads = self._own.get(lane.name)
         if threads is None:
+            self._end_unused()
             threads = self._own[lane.name] = _Threads(lane.threads, lane.waiting)
         return threads
+
+    def _end_unused(self) -> None:
+        """End the threads of models that have left; of one with a request under way, later."""
+        for name in [name for name, threads in self._own.items() if not threads.under_way and not self.is_in_use(name)]:
+            self._own.pop(name).pool.shutdown(wait=False)
 
 
 class _Watch:
@@ -149,15 +162,15 @@ class _Threads:
     def __init__(self, threads: int, waiting: int) -> None:
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="trivet-slow")
         self._most = threads + waiting
-        self._under_way = 0
+        self.under_way = 0
 
     def enter(self) -> None:
-        if self._under_way >= self._most:
+        if self.under_way >= self._most:
             raise LaneFull("too many slow predictions are waiting; ask again.", code="QUEUE_FULL")
-        self._under_way += 1
+        self.under_way += 1
 
     def leave(self) -> None:
-        self._under_way -= 1
+        self.under_way -= 1
 
 
 def is_slow(
