@@ -31,6 +31,7 @@ WIRE_DTYPES: dict[str, np.dtype] = {
 
 DATATYPES = frozenset(NUMPY_DTYPES)
 NO_JSON = frozenset({"FP16", "BF16"})  # JSON has no form of these; they travel as binary tensors only
+MISSABLE = frozenset({"FP32", "FP64", "BYTES"})  # have a form of a missing value: NaN, or the signature's missing text
 MAX_ELEMENT_BYTES = 1024 * 1024  # of one element of a BYTES tensor, and of one text
 FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 INTEGER_BOUNDS: dict[str, tuple[int, int]] = {

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from trivet.core.datatypes import MISSING_TEXT
+from trivet.core.datatypes import MISSABLE, MISSING_TEXT
 from trivet.core.errors import did_you_mean, quoted
 
 Unknown = Literal["pass", "missing", "reject"]
@@ -38,6 +38,11 @@ class Input(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     def is_column(self) -> bool:
         """True for a tensor of shape `(-1, 1)`: one value a row."""
         return self.shape == (-1, 1)
+
+    @property
+    def may_be_left_out(self) -> bool:
+        """True for an optional tensor whose datatype has a form of a missing value: each row then has that."""
+        return self.optional and self.datatype in MISSABLE
 
     @property
     def field_names(self) -> tuple[str, ...]:
@@ -78,6 +83,22 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, c
     def field_names(self) -> tuple[str, ...]:
         """The names of a row's fields, in the model's order."""
         return tuple(name for i in self.inputs for name in i.field_names)
+
+    @property
+    def lenient(self) -> Signature:
+        """This signature as named rows meet it, and tensors some of which were left out: what may be is nullable.
+
+        No input of it is optional: one that has no form of a missing value is required.
+        """
+        return msgspec.structs.replace(
+            self,
+            inputs=tuple(
+                msgspec.structs.replace(i, optional=False, nullable=i.nullable or i.may_be_left_out)
+                if i.optional
+                else i
+                for i in self.inputs
+            ),
+        )
 
     def output(self, name: str) -> Output | None:
         """Return the output called `name`, or None."""

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from tests.unit.dataplane.world import GOOD_ROW, SIGNATURE, World
+from tests.unit.dataplane.world import GOOD_ROW, SIGNATURE, World, infer_body
 from trivet.core.examples import made_up_row
 from trivet.core.signature import Input, Output, Signature
 from trivet.dataplane.protocol.catalogue import HTTP_STATUS
@@ -104,6 +104,46 @@ def test_49_a_model_of_images_has_no_rows_and_one_of_halves_no_json():
         assert (
             "application/json" in found["paths"]["/v2/models/m/infer"]["post"]["requestBody"]["content"]
         ) is has_json
+
+
+OPTIONAL = msgspec.structs.replace(
+    SIGNATURE,
+    inputs=(
+        SIGNATURE.inputs[0],
+        msgspec.structs.replace(SIGNATURE.inputs[1], optional=True),
+        msgspec.structs.replace(SIGNATURE.inputs[2], optional=True),  # whole numbers have none that is missing
+        Input(name="tip", datatype="FP64", shape=(-1, 1), optional=True),
+    ),
+)
+OPTIONAL_ROW = {**GOOD_ROW, "tip": 2.0}
+
+
+@pytest.mark.parametrize("left_out", [None, "age", "city", "seats", "tip"])
+def test_49_the_document_says_of_each_optional_input_whether_it_may_be_left_out(tmp_path: Path, left_out: str | None):
+    world = World(tmp_path, signature=OPTIONAL)
+    row = {name: value for name, value in OPTIONAL_ROW.items() if name != left_out}
+    schema = Draft202012Validator(_resolved(world, "Row"))
+    for asked in (row, {**row, left_out: None} if left_out else row):
+        status, answer, _ = world.ask(path="/v2/models/churn/predict", body={"rows": [asked]})
+        assert status == (200 if schema.is_valid(asked) else 400), (asked, answer)
+
+
+def test_49_the_document_asks_for_as_many_tensors_as_none_may_be_left_out_of(tmp_path: Path):
+    world = World(tmp_path, signature=OPTIONAL)
+    least = _resolved(world, "InferRequest")["properties"]["inputs"]["minItems"]
+    assert least == 2
+    needed = {"inputs": [i for i in infer_body()["inputs"] if i["name"] in ("age", "seats")]}
+    assert world.ask(body=needed)[0] == 200
+    for tensor in needed["inputs"]:
+        assert world.ask(body={"inputs": [tensor]})[0] == 400
+
+
+def test_49_a_model_whose_halves_are_optional_has_no_json_either():
+    halves = Input(name="h", datatype="FP16", shape=(-1, 1), optional=True)
+    signature = msgspec.structs.replace(SIGNATURE, inputs=(*SIGNATURE.inputs, halves))
+    found = document("m", 1, signature, made_up_row(signature), max_rows=8)
+    assert set(found["paths"]) == {"/v2/models/m/infer"}
+    assert "application/json" not in found["paths"]["/v2/models/m/infer"]["post"]["requestBody"]["content"]
 
 
 def _resolved(world: World, name: str) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def document(
     A model whose inputs have no names a row could use has no `/predict`.
     """
     base = f"/v2/models/{model}" + (f"/versions/{at}" if at else "")
-    in_json = not any(spec.datatype in NO_JSON and not spec.optional for spec in signature.inputs)
+    in_json = not any(spec.datatype in NO_JSON for spec in signature.inputs)
     paths = {}
     if in_json and signature.has_rows and all(spec.field_names for spec in signature.inputs):
         paths[f"{base}/predict"] = {"post": _predict(signature, fields)}
@@ -162,7 +162,7 @@ def _json_type(datatype: str) -> str:
 
 def _schemas(signature: Signature, max_rows: int) -> dict[str, Schema]:
     return {
-        "Row": _row(signature),
+        "Row": _row(signature.lenient),
         "RowsRequest": _rows_request(signature, max_rows),
         "RowsParameters": _parameters(
             {"partial": {"type": ["boolean", "null"], "description": "Answer the rows that fit."}}, "interval"
@@ -214,7 +214,7 @@ def _infer_request(signature: Signature) -> Schema:
             "inputs": {
                 "type": "array",
                 "items": {"anyOf": [_input(spec) for spec in signature.inputs]},
-                "minItems": sum(not spec.optional for spec in signature.inputs),
+                "minItems": sum(not spec.may_be_left_out for spec in signature.inputs),
                 "maxItems": len(signature.inputs),
                 "description": "Each input once, in any order.",
             },

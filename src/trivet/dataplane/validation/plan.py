@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-from msgspec.structs import replace
 
 from trivet.core.datatypes import ACCEPTED, FLOATS, FP32_MAX, INTEGER_BOUNDS, NO_JSON, NUMPY_DTYPES, WIRE_DTYPES
 from trivet.core.errors import InvalidRequest
@@ -18,7 +17,6 @@ from trivet.dataplane.engines.base import Made
 from trivet.dataplane.validation.usual import UsualRow, usual_row
 from trivet.model.bundle.packing import Pack
 
-MISSABLE = frozenset({"FP32", "FP64", "BYTES"})  # NaN, or the signature's missing text
 _FP64_MAX = sys.float_info.max
 _ELEMENTS: dict[str, type] = {
     "BOOL": bool,
@@ -179,18 +177,9 @@ class Plan:
         set_once(self, "is_binary_only", any(output.datatype in NO_JSON for output in self.signature.outputs))
         set_once(self, "field_names", self.signature.field_names)
         set_once(self, "others", [place for place, check in enumerate(checks) if not check.is_column])
-        lenient = _lenient(self.signature)
+        lenient = self.signature.lenient
         is_so = lenient == self.signature
         set_once(self, "lenient", self if is_so else Plan(lenient, self.max_rows, self.packs))
-
-
-def _lenient(signature: Signature) -> Signature:
-    """Return `signature` with every optional input nullable, or required where its datatype has nothing for a missing value."""
-    inputs = (
-        replace(spec, optional=False, nullable=spec.nullable or spec.datatype in MISSABLE) if spec.optional else spec
-        for spec in signature.inputs
-    )
-    return replace(signature, inputs=tuple(inputs))
 
 
 def _usual(checks: list[Check]) -> type[msgspec.Struct] | None:

@@ -25,7 +25,7 @@ from trivet.dataplane.validation.numbers import (
     number_array,
     number_block,
 )
-from trivet.dataplane.validation.plan import MISSABLE, Check, Flags, Group, Plan, Validated
+from trivet.dataplane.validation.plan import Check, Flags, Group, Plan, Validated
 from trivet.dataplane.validation.raw import raw_array, whole_body
 from trivet.dataplane.validation.texts import text_array, text_block
 
@@ -198,7 +198,7 @@ def _in_order(plan: Plan, tensors: Tensors, model: str) -> list[Tensor | RawTens
         if name not in plan.names:
             raise InvalidRequest(f"{model}: {unknown_input(name, plan.names)}", code="UNKNOWN_INPUT", field=name)
     missing = [c for c in plan.checks if c.name not in given]
-    if absent := [c.name for c in missing if not c.spec.optional or c.datatype not in MISSABLE]:
+    if absent := [c.name for c in missing if not c.spec.may_be_left_out]:
         raise InvalidRequest(
             f"{model}: this model takes {len(plan.names)} inputs, got {len(given)}: {enumerate_names(absent)} missing."
             " The model's page and its metadata have a request that works.",
