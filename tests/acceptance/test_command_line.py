@@ -91,6 +91,9 @@ def test_predict_answers_one_row_or_a_file_into_the_same_log(churn: Churn, tmp_p
     assert one["version"] == 1
     file = tmp_path / "rows.csv"
     file.write_text("tenure,plan,seats,note\n120.5,pro,3,x\n,free,4,y\n80,pro,lots,z\ninf,pro,3,x\n")
+    unfit = trivet("predict", "churn", "--file", str(file), project=churn.project, check=False)
+    assert (unfit.returncode, unfit.stdout) == (2, "")
+    assert "column 'note' is no input: --skip note" in unfit.stderr
     done = trivet("predict", "churn", "--file", str(file), "--skip", "note", project=churn.project, check=False)
     assert done.returncode == 1
     first, second, third, fourth = csv.DictReader(io.StringIO(done.stdout))

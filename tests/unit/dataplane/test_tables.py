@@ -133,6 +133,18 @@ def test_45_without_partial_every_problem_is_listed_up_to_a_hundred(world: World
     assert len(answer["errors"]) == 100
     assert answer["errors"][0]["row"] == 1
     assert {problem["code"] for problem in answer["errors"]} == {"BAD_ELEMENT", "MISSING_INPUT"}
+    assert answer["error"].startswith("200 of 201 rows do not fit; the first 100 problems are listed. ")
+
+
+@pytest.mark.parametrize("query", ["", "?partial=true"])
+def test_46_a_wrong_header_is_told_once_and_not_for_each_row(world: World, query: str):
+    status, answer, headers = world.table("age,city,seats,churned\n" + "1,Lyon,3,yes\n" * 600, query)
+    assert (status, headers["trivet-error"]) == (400, "INVALID_ROWS")
+    assert answer["error"].startswith("the header does not fit. churn: unknown input 'churned'.")
+    assert "Take the column out" in answer["error"]
+    assert [(e["row"], e["field"], e["code"]) for e in answer["errors"]] == [(None, "churned", "UNKNOWN_INPUT")]
+    _, answer, _ = world.table("age,city\n1,Lyon\n", query)
+    assert [(e["row"], e["field"], e["code"]) for e in answer["errors"]] == [(None, "seats", "MISSING_INPUT")]
 
 
 # --- CSV --------------------------------------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 import msgspec
@@ -14,11 +15,13 @@ import msgspec
 from trivet import conf
 from trivet.cli.values import fields_of_model, row_of, value_of
 from trivet.cli.verb import DONE, USAGE, WRONG, Out
-from trivet.core.errors import InvalidRequest
+from trivet.core.errors import InvalidRequest, quoted
 from trivet.core.signature import Input
 from trivet.serving.predict import predict, predict_many
 from trivet.serving.prediction import Prediction
 from trivet.serving.process import this_process
+
+MAX_NAMED = 8  # columns in one message
 
 
 def predict_rows(options: argparse.Namespace, out: Out) -> int:
@@ -47,10 +50,12 @@ def _file(options: argparse.Namespace, out: Out, fields: dict[str, Input]) -> in
         return USAGE
     answered = refused = 0
     with options.file.open(newline="", encoding="utf-8") as file:
-        rows = (
-            {k: value_of(fields.get(k), v) for k, v in line.items() if k not in options.skip}
-            for line in csv.DictReader(file)
-        )
+        lines = csv.DictReader(file)
+        unknown = [name for name in lines.fieldnames or () if name not in fields and name not in options.skip]
+        if fields and unknown:
+            out.problem(f"trivet predict: {_no_inputs(unknown)}")
+            return USAGE
+        rows = ({k: value_of(fields.get(k), v) for k, v in line.items() if k not in options.skip} for line in lines)
         for batch in _batches(rows, conf.MAX_ROWS()):
             answers = _answers(options.model, batch)
             _write(answers, answered + refused, options.output, sys.stdout)
@@ -58,6 +63,13 @@ def _file(options: argparse.Namespace, out: Out, fields: dict[str, Input]) -> in
             refused += sum(not isinstance(answer, Prediction) for answer in answers)
     out.problem(f"{answered} rows answered, {refused} refused")
     return WRONG if refused else DONE
+
+
+def _no_inputs(names: Sequence[str]) -> str:
+    """Say which columns of a file the model does not take, and how to leave them out."""
+    shown = names[:MAX_NAMED]
+    which = f"column {quoted(shown[0])} is no input" if len(names) == 1 else f"{len(names)} columns are no inputs"
+    return f"{which}: {' '.join('--skip ' + shlex.quote(name) for name in shown)}{' …' * (len(names) > MAX_NAMED)}"
 
 
 def _answers(model: str, batch: list[dict[str, Any]]) -> list[Prediction | InvalidRequest]:

@@ -10,7 +10,7 @@ from trivet.core.datatypes import INTEGER_BOUNDS
 from trivet.core.errors import InvalidRequest, InvalidRows, quoted
 from trivet.dataplane.protocol.messages import InstancesRequest, RowsRequest, Tensor, TextRowsRequest
 from trivet.dataplane.validation.plan import Plan, Validated
-from trivet.dataplane.validation.rows import first_problems, validate_rows
+from trivet.dataplane.validation.rows import check_header, first_problems, validate_rows
 from trivet.dataplane.validation.tensors import validate
 
 ENTITY_KEY = "entity_key"  # the column of a table that holds the keys, where no input has that name
@@ -32,6 +32,8 @@ def fit_rows(plan: Plan, request: RowsRequest, model: str) -> Validated:
     rows, keys = request.rows, request.entity_keys
     if isinstance(request, TextRowsRequest):
         rows, keys = _read(plan, rows)
+        if rows and plan.field_names:
+            check_header(plan, rows[0], model)
     if keys:
         _check_keys(keys, model)
     is_partial = bool(request.parameters and request.parameters.get("partial"))

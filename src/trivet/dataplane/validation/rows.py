@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -33,8 +33,38 @@ def validate_rows(plan: Plan, rows: Sequence[dict[str, Any]], model: str) -> Val
         problems = _row_problems(plan, rows, model)
         if not problems:
             raise
-        count = len({problem.row for problem in problems})
-        raise InvalidRows(f"{count} of {len(rows)} rows do not fit. {problems[0].message}", problems) from None
+        raise InvalidRows(f"{_count(plan, rows, problems, model)} {problems[0].message}", problems) from None
+
+
+def check_header(plan: Plan, names: Collection[str], model: str) -> None:
+    """Raise `InvalidRows` where the columns of a table are not the fields: a problem for each, which is no row's."""
+    known = set(plan.field_names)
+    problems = [
+        InvalidRequest(
+            f"{model}: {unknown_input(name, plan.field_names)} Take the column out, or name it as the input is.",
+            code="UNKNOWN_INPUT",
+            field=name,
+        )
+        for name in itertools.islice((name for name in names if name not in known), MAX_SUGGESTIONS)
+    ]
+    for spec in plan.lenient.signature.inputs:
+        if spec.nullable:
+            continue
+        problems += [
+            InvalidRequest(f"{model}: the column {quoted(name)} is missing.", code="MISSING_INPUT", field=name)
+            for name in spec.field_names
+            if name not in names
+        ]
+    if problems:
+        raise InvalidRows(f"the header does not fit. {problems[0].message}", problems[:MAX_PROBLEMS])
+
+
+def _count(plan: Plan, rows: Sequence[dict[str, Any]], problems: Sequence[InvalidRequest], model: str) -> str:
+    """Return the sentence of how many rows do not fit, where the problems are listed only as far as there is room."""
+    if len(problems) < MAX_PROBLEMS:
+        return f"{len({problem.row for problem in problems})} of {len(rows)} rows do not fit."
+    count = sum(_misfit(plan, row, model) is not None for row in rows)
+    return f"{count} of {len(rows)} rows do not fit; the first {len(problems)} problems are listed."
 
 
 def _tensors(plan: Plan, rows: Sequence[dict[str, Any]]) -> list[Tensor]:
