@@ -20,7 +20,7 @@ from sklearn.gaussian_process.kernels import RBF
 from sklearn.impute import SimpleImputer
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.multioutput import MultiOutputRegressor
+from sklearn.multioutput import ClassifierChain, MultiOutputRegressor
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestCentroid, RadiusNeighborsRegressor
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -168,6 +168,7 @@ def test_lightgbms_text_format_keeps_no_classes_so_the_signature_does(matrix, la
             dict.fromkeys(("label_0", "label_1"), "predict") | {"probabilities_1": "predict_proba"},
         ),
         (MLPClassifier((4,), max_iter=500, tol=0.1), {"label_0": "predict", "probabilities_0": "predict_proba"}),
+        (ClassifierChain(LogisticRegression()), {"label_1": "predict", "probabilities_1": "predict_proba"}),
     ],
     ids=lambda value: type(value).__name__,
 )

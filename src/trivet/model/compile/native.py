@@ -57,7 +57,7 @@ def native_bundle(
     signature = signature_of(original, layout, frame, given.first)
     file = saved(model, accepted_types)
     native = Native(
-        answers=_answers(targets, model),
+        answers=_answers(targets, is_listed=original.gives_list(frame.head(1))),
         columns=_columns(layout),
         kind=file.kind,  # type: ignore[arg-type]  # one of its words, or None
         accepted_types=file.accepted_types,
@@ -97,7 +97,7 @@ def native_bundle(
     return Compiled(bundle, parity, speed)
 
 
-def _answers(targets: Sequence[Target], model: Any) -> tuple[Asked, ...]:
+def _answers(targets: Sequence[Target], *, is_listed: bool) -> tuple[Asked, ...]:
     """Return which method gives which output, and where in it; whether that is right, the round trip shows."""
     asked = []
     several = len(targets) > 1
@@ -105,19 +105,19 @@ def _answers(targets: Sequence[Target], model: Any) -> tuple[Asked, ...]:
         if target.labels is not None:
             asked.append(Asked(LABEL + target.suffix, "predict", column=place if several else None))
         if target.numbers is not None:
-            asked.append(_numbers(target, place if several else None, model))
+            asked.append(_numbers(target, place if several else None, is_listed=is_listed))
     return tuple(asked)
 
 
-def _numbers(target: Target, place: int | None, model: Any) -> Asked:
+def _numbers(target: Target, place: int | None, *, is_listed: bool) -> Asked:
     """Return how the numbers of a target are asked for: all of them, an item of a list, or a column."""
     method: Method = METHODS.get(target.numbers, "predict")  # type: ignore[assignment,arg-type]  # only those of the list
     name = f"{target.numbers}{target.suffix}"
     if place is None:
         return Asked(name, method)
-    if target.numbers == PROBABILITIES and not isinstance(model.classes_, list):
+    if target.numbers == PROBABILITIES and not is_listed:
         return Asked(name, method, column=place, is_of_two=True)
-    if method == "predict" or target.width == 1:
+    if not is_listed:
         return Asked(name, method, column=place)
     return Asked(name, method, item=place)
 

@@ -108,7 +108,7 @@ class Original:
 
     def answers(self, frame: pd.DataFrame) -> Answers:
         """Return the estimator's answers; raises whatever the estimator raises for rows it refuses."""
-        rows: Any = frame.to_numpy(np.float64) if self._takes_matrix else frame
+        rows = self._rows(frame)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # unseen categories, feature names: what it answers is the question
             predicted = _dense(self.model.predict(rows))
@@ -119,6 +119,17 @@ class Original:
             return _several(predicted, given, self.numbers)
         values = np.zeros((len(predicted), 0)) if given is None else _two_dimensional(_dense(given))
         return Answers(values, predicted.reshape(-1).astype(self._label_dtype()))
+
+    def gives_list(self, frame: pd.DataFrame) -> bool:
+        """True where the numbers of several targets are an array each, and not columns of one."""
+        if self.numbers is None or self.task == "regression":
+            return False
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return isinstance(getattr(self.model, METHODS[self.numbers])(self._rows(frame)), list)
+
+    def _rows(self, frame: pd.DataFrame) -> Any:  # as the estimator takes them
+        return frame.to_numpy(np.float64) if self._takes_matrix else frame
 
     def targets(self, answers: Answers) -> tuple[Target, ...]:
         """Return what the model says of a row, as its `answers` to some rows show."""
