@@ -27,6 +27,7 @@ SCIKIT_LEARN = (
     | _names("sklearn.ensemble._hist_gradient_boosting.predictor", "TreePredictor")
     | _names("sklearn._loss.loss", "HalfTweedieLoss HalfTweedieLossIdentity")
     | _names("sklearn.cluster._bisect_k_means", "_BisectingTree")
+    | _names("sklearn.multiclass", "_ConstantPredictor")
     | _names("sklearn.cluster._kmeans", "_kmeans_single_lloyd _kmeans_single_elkan")
     | _names("sklearn.gaussian_process._gpc", "_BinaryGaussianProcessClassifierLaplace")
     | _names(
