@@ -1,10 +1,11 @@
-"""What `Client` sends for arrays, and what it says of an answer that was cut short."""
+"""What `Client` sends for arrays, what it says of rows that are none, and of a server that is not there."""
 
 import http.client
 import socket
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from trivet.client import Client
@@ -40,3 +41,33 @@ def test_an_answer_that_is_cut_short_is_unavailable():
             client.metadata("churn")
         thread.join()
     assert isinstance(found.value.__cause__, http.client.IncompleteRead)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ({"age": 50}, r"give a list of rows: \[row\]"),
+        (pd.DataFrame({"age": [50]}), r"df\.to_dict\('records'\)"),
+        (None, "rows is a NoneType; give a list of rows"),
+        ("age", "rows is a str"),
+        ([{"age": 50}, [50]], "row 1 is a list; a row is a mapping"),
+    ],
+)
+def test_rows_that_are_none_are_refused_with_the_way_to_give_them(rows, sentence):
+    with Client("http://127.0.0.1:9") as client, pytest.raises(InvalidRequest, match=sentence):
+        client.predict("churn", rows)
+
+
+@pytest.mark.parametrize("model", [None, ""])
+def test_a_model_without_a_name_is_refused(model):
+    with Client("http://127.0.0.1:9") as client, pytest.raises(InvalidRequest, match="give its name"):
+        client.predict(model, [{"age": 50}])
+
+
+def test_a_server_that_is_not_there_is_unreachable_and_its_port_is_named():
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+        with Client(f"http://{address}") as client, pytest.raises(Unavailable, match=address) as found:
+            client.predict("churn", [{"age": 50}])
+    assert found.value.code == "UNREACHABLE"

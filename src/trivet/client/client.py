@@ -30,6 +30,7 @@ from trivet.core.errors import (
 DEFAULT_TIMEOUT_SECONDS = 30.0
 URL_VARIABLE = "TRIVET_URL"
 KEY_VARIABLE = "TRIVET_API_KEY"
+UNREACHABLE = "UNREACHABLE"  # no server says it, so it is not in the catalogue
 
 _ERRORS: dict[int, type[TrivetError]] = {
     400: InvalidRequest,
@@ -79,8 +80,9 @@ class Client:
     """One connection to a server. Not thread-safe: give each thread its own. Usable as a context manager.
 
     `url` and `key` default to TRIVET_URL and TRIVET_API_KEY. Every call raises the error of the tree that the server
-    meant: `InvalidRequest`, `Unauthenticated`, `PermissionDenied`, `NotFound`, `Unavailable`; and `Unavailable` where
-    the server cannot be reached. A request is sent once more only if the server had closed a kept connection.
+    meant: `InvalidRequest`, `Unauthenticated`, `PermissionDenied`, `NotFound`, `Unavailable`; and `Unavailable` with the
+    code UNREACHABLE where the server cannot be reached. A request is sent once more only if the server had closed a kept
+    connection.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Client:
             raise InvalidRequest(f"no address of a server: give Client('http://host:port', key) or set {URL_VARIABLE}.")
         connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = connect(parts.hostname, parts.port, timeout=timeout_seconds)
+        self._address = parts.netloc.rpartition("@")[2]
         self._prefix = parts.path.rstrip("/")
         key = key or os.environ.get(KEY_VARIABLE, "")
         self._headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
@@ -111,7 +114,7 @@ class Client:
         self, model: str, rows: Iterable[Mapping[str, Any]], *, outputs: Sequence[str] = ()
     ) -> list[RowPrediction]:
         """Return one prediction per row of named features, in order. `model` may be "late", "late@3" or "late@champion"."""
-        body: dict[str, Any] = {"rows": [dict(row) for row in rows]}
+        body: dict[str, Any] = {"rows": _rows(rows)}
         if outputs:
             body["outputs"] = list(outputs)
         answer = self._call("POST", f"{_path(model)}/predict", msgspec.json.encode(body, enc_hook=_plain))
@@ -148,11 +151,15 @@ class Client:
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
                 self._connection.close()
                 if is_fresh or is_last:
-                    raise Unavailable(f"the server closed the connection: {error}.") from error
+                    raise Unavailable(
+                        f"the server at {self._address} closed the connection: {error}.", code=UNREACHABLE
+                    ) from error
             except (OSError, http.client.HTTPException) as error:  # the latter: an answer cut short
                 self._connection.close()
                 what = str(error) or type(error).__name__
-                raise Unavailable(f"the server at {self._connection.host} cannot be reached: {what}.") from error
+                raise Unavailable(
+                    f"the server at {self._address} cannot be reached: {what}.", code=UNREACHABLE
+                ) from error
             else:
                 if response.status >= 300:
                     raise _error(response.status, response.getheader("Trivet-Error"), content)
@@ -169,9 +176,28 @@ def _error(status: int, code: str | None, content: bytes) -> TrivetError:
 
 
 def _path(model: str) -> str:
+    if not isinstance(model, str) or not model:
+        raise InvalidRequest(f"model is {quoted(model)}; give its name: 'late', 'late@3' or 'late@champion'.")
     name, _, version = model.partition("@")
     path = f"/v2/models/{quote(name, safe='')}"
     return f"{path}/versions/{quote(version, safe='')}" if version else path
+
+
+def _rows(rows: Any) -> list[dict[str, Any]]:  # Any: whatever a caller gives, each with its remedy
+    if hasattr(rows, "to_dict"):
+        raise InvalidRequest("rows is a DataFrame; give its rows as mappings: df.to_dict('records').")
+    if isinstance(rows, Mapping):
+        raise InvalidRequest("rows is one row; give a list of rows: [row].")
+    if not isinstance(rows, Iterable) or isinstance(rows, str | bytes):
+        raise InvalidRequest(f"rows is a {type(rows).__name__}; give a list of rows, each a mapping of features.")
+    named = list(rows)
+    for place, row in enumerate(named):
+        if not isinstance(row, Mapping):
+            raise InvalidRequest(
+                f"row {place} is a {type(row).__name__}; a row is a mapping of features by name: {{'age': 50}}.",
+                row=place,
+            )
+    return [dict(row) for row in named]
 
 
 def _tensor(name: str, array: np.ndarray) -> dict[str, Any]:

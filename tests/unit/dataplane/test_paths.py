@@ -223,3 +223,38 @@ def test_two_keys_that_differ_are_refused_on_read_paths_too(world: World):
     assert world.ask("GET", "/v2/models/churn", headers={"x-api-key": "another"})[0] == 401
     assert world.ask("GET", "/v2/models/churn/config", key=None)[0] == 401
     assert world.ask(body=infer_body())[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "sentences"),
+    [
+        (
+            GOOD_ROW,
+            ("unknown field 'age'.", 'Expected: rows, id, outputs, parameters, entity_keys. A row goes into "rows"'),
+        ),
+        ({"instances": []}, ("unknown field 'instances'. 'instances' belongs to /v1/models/NAME:predict.",)),
+        ({"inputs": []}, ("unknown field 'inputs'. 'inputs' belongs to /v2/models/NAME/infer.",)),
+        ({}, ("field 'rows' is missing. A row goes into",)),
+    ],
+)
+def test_a_body_of_another_shape_is_told_the_shape_or_the_path_it_belongs_to(world: World, body, sentences):
+    status, answer, _ = world.ask(path="/v2/models/churn/predict", body=body)
+    assert status == 400
+    assert [sentence for sentence in sentences if sentence not in answer["error"]] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/v2/models/churn/predict/", " Leave out the slash at its end."),
+        ("/v2/model/churn/predict", " It begins with /v2/models/."),
+        ("/v2/models/churn@2/predict", " A version goes into the path: /v2/models/NAME/versions/1."),
+        ("/v2/models/nobody/predict/", " Leave out the slash at its end."),
+        ("/v2/models/churn/elsewhere/", ""),
+        ("/v2/models/churn/" + "a/" * 600, ""),
+    ],
+)
+def test_a_path_that_names_nothing_is_told_the_likely_slip_and_no_more(world: World, path: str, hint: str):
+    status, answer, headers = world.ask("POST", path, body={})
+    assert (status, headers["trivet-error"]) == (404, "NOT_FOUND")
+    assert answer["error"] == f"no such path here.{hint}"

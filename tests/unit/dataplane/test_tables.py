@@ -262,8 +262,13 @@ def test_46_a_table_may_say_that_it_is_utf_8(world: World, media: str):
 
 @pytest.mark.parametrize("media", ["text/csv; charset=latin-1", "text/csv; header=absent", "text/plain"])
 def test_46_another_table_is_415_and_so_is_one_on_another_path(world: World, media: str):
-    assert world.ask(path=PATH, body=TABLE.encode(), headers={"content-type": media})[0] == 415
-    assert world.ask(body=TABLE.encode(), headers={"content-type": "text/csv"})[0] == 415
+    status, answer, _ = world.ask(path=PATH, body=TABLE.encode(), headers={"content-type": media})
+    assert (status, answer["error"].partition("read ")[2]) == (
+        415,
+        "here; send application/json, or a table as text/csv in UTF-8.",
+    )
+    status, answer, _ = world.ask(body=TABLE.encode(), headers={"content-type": "text/csv"})
+    assert (status, answer["error"].partition("read ")[2]) == (415, "here; send application/json.")
 
 
 def test_46_unknown_query_parameters_of_json_requests_are_ignored(world: World):

@@ -102,3 +102,15 @@ def parse_path(path: str, prefix: str = "/") -> Target | None:
             return None
     kind = kinds.get(rest)
     return Target(kind, model, selector) if kind else None
+
+
+def likely_slip(path: str, prefix: str = "/") -> str:
+    """Return what is probably wrong with a `path` that names nothing, told by its form alone; empty where it says nothing."""
+    segments = path[len(prefix) :].split("/")
+    if segments[-1] == "" and parse_path(path.rstrip("/"), prefix):
+        return " Leave out the slash at its end."
+    if segments[:2] in (["v2", "model"], ["v1", "model"]):
+        return f" It begins with /{segments[0]}/models/."
+    if len(segments) > 2 and segments[0] in ("v1", "v2") and "@" in segments[2]:
+        return f" A version goes into the path: /{segments[0]}/models/NAME/versions/1."
+    return ""

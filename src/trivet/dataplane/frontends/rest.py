@@ -25,7 +25,7 @@ from trivet.dataplane.deadline import deadline_of
 from trivet.dataplane.engines.base import Question
 from trivet.dataplane.frontends.descriptions import PUBLIC, describe, health
 from trivet.dataplane.frontends.doors import DOORS, JSON, ROWS_DOORS
-from trivet.dataplane.frontends.paths import METHODS, READ, Target, parse_path
+from trivet.dataplane.frontends.paths import METHODS, READ, Target, likely_slip, parse_path
 from trivet.dataplane.frontends.reading import READ_FROM_FILES, Reading
 from trivet.dataplane.frontends.repository import KINDS, RepositoryCall
 from trivet.dataplane.frontends.slow_lane import Lane, is_slow, lane_of
@@ -248,7 +248,8 @@ class Exchange:
         if target is None or target.kind not in WITHOUT_HOST_CHECK:
             self._check_host(headers.get(b"host", b""))
         if target is None:
-            raise NotFound("no such path here.")
+            is_long = len(self._path) > MAX_PATH
+            raise NotFound(f"no such path here.{'' if is_long else likely_slip(self._path, self._plane.prefix)}")
         self._target = target
         if self._method not in METHODS[target.kind]:
             raise TrivetError(f"{self._method} is not offered on this path.", code="METHOD")
@@ -472,9 +473,8 @@ def _check_media(headers: Headers, kind: str) -> int | None:
     """Judge what the headers say of the body; return the length of the JSON that comes before binary tensors."""
     content_type, encoding = headers.get(b"content-type"), headers.get(b"content-encoding")
     if content_type is not None and kind != "predict_csv" and not _is_json(content_type):
-        raise UnsupportedMedia(
-            f"content type {quoted(content_type.decode('latin-1'))} is not read here; send application/json."
-        )
+        read = "application/json, or a table as text/csv in UTF-8" if kind == "predict" else "application/json"
+        raise UnsupportedMedia(f"content type {quoted(content_type.decode('latin-1'))} is not read here; send {read}.")
     if encoding is not None:
         check_encoding(encoding)
     length = headers.get(JSON_LENGTH)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from trivet.core.datatypes import MAX_ELEMENT_BYTES
-from trivet.core.errors import InvalidRequest, quoted
+from trivet.core.errors import InvalidRequest, did_you_mean, quoted
 from trivet.dataplane.protocol.messages import (
     InferBody,
     InferRequest,
@@ -247,7 +247,7 @@ def decode_json(decoder: msgspec.json.Decoder[Message], body: bytes) -> Message:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _explained(str(error)) from None
+        raise _explained(str(error), decoder.type) from None
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"the body is {_malformed(body, str(error))}", code="NOT_JSON") from None
     except UnicodeDecodeError:
@@ -268,19 +268,41 @@ def _malformed(body: bytes, text: str) -> str:
     return f"not JSON: {reason}.{hint}"
 
 
-def _explained(text: str) -> InvalidRequest:
-    """Translate msgspec's sentence; the caller's own names are quoted, its position is kept."""
+def _explained(text: str, envelope: Any) -> InvalidRequest:
+    """Translate msgspec's sentence of an `envelope`; the caller's own names are quoted, its position is kept."""
     place = _PLACE.search(text)
     at = f" at {place[1]}" if place and place[1] else ""
     if unknown := _UNKNOWN_FIELD.search(text):
-        return InvalidRequest(f"unknown field {quoted(unknown[1])}{at}.", code="UNKNOWN_FIELD")
+        way_out = "" if at else _way_out(unknown[1], envelope)
+        return InvalidRequest(f"unknown field {quoted(unknown[1])}{at}.{way_out}", code="UNKNOWN_FIELD")
     if missing := _MISSING_FIELD.search(text):
-        return InvalidRequest(f"field {quoted(missing[1])} is missing{at}.", code="MISSING_FIELD")
+        way_out = "" if at else _SHAPES.get(envelope, "")
+        return InvalidRequest(f"field {quoted(missing[1])} is missing{at}.{way_out}", code="MISSING_FIELD")
     sentence = _PLACE.sub("", text).replace("`", "")
     if "out of range" in sentence:
         return InvalidRequest(f"a number is out of range{at}.", code="OUT_OF_RANGE")
     code = "BAD_SHAPE" if ".shape" in at else "BAD_PARAMETER" if "parameters" in at else "WRONG_TYPE"
     return InvalidRequest(f"{sentence[0].lower()}{sentence[1:]}{at}.", code=code)
+
+
+_SHAPES: dict[Any, str] = {
+    RowsRequest: ' A row goes into "rows": [{...}].',
+    InferBody: ' A tensor goes into "inputs": [{"name", "shape", "datatype", "data"}].',
+}
+_ELSEWHERE = {
+    "rows": "/v2/models/NAME/predict",
+    "inputs": "/v2/models/NAME/infer",
+    "instances": "/v1/models/NAME:predict",
+}
+"""Which path takes a body with this field."""
+
+
+def _way_out(name: str, envelope: Any) -> str:
+    """Say where a field belongs that this path does not take, or what it takes instead."""
+    if name in _ELSEWHERE:
+        return f" {quoted(name)} belongs to {_ELSEWHERE[name]}.{_SHAPES.get(envelope, '')}"
+    known = envelope.__struct_fields__
+    return f"{did_you_mean(name, known)} Expected: {', '.join(known)}.{_SHAPES.get(envelope, '')}"
 
 
 def _check_envelope(request: InferRequest | RowsRequest) -> int:
