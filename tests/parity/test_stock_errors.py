@@ -269,7 +269,7 @@ def test_an_isotonic_regression_is_exact_on_every_knot_and_beside_it():
     x = rng.normal(size=400)
     model = IsotonicRegression(out_of_bounds="clip").fit(x, np.tanh(x) + rng.normal(0, 0.1, 400))
     report = ours(model, x.reshape(-1, 1))
-    assert report.by_kind["threshold"] > 100
+    assert report.by_kind["knot"] > 100
     assert report.largest == 0.0
 
 

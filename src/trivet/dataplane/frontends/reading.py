@@ -13,7 +13,9 @@ from trivet.dataplane.protocol.messages import Caller
 from trivet.dataplane.protocol.metadata import encode
 
 READ_FROM_FILES = frozenset({"metrics", "statistics", "model_statistics"})
-LANE = Lane("/reading", threads=1, waiting=16)  # no model's name: a scrape waits for another, and for no prediction
+LANE = Lane(
+    "/reading", threads=1, waiting=16, is_told=False
+)  # no model's name: a scrape waits for another, and for no prediction
 
 
 class Reading:

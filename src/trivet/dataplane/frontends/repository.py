@@ -24,7 +24,9 @@ from trivet.dataplane.table import LiveModel
 INDEX = "index"
 CHANGES = frozenset({"load", "unload"})
 KINDS = CHANGES | {INDEX}
-LANE = Lane("/loading", threads=4, waiting=60)  # no model's name: it waits for other workers, and nobody here for it
+LANE = Lane(
+    "/loading", threads=4, waiting=60, is_told=False
+)  # no model's name: it waits for other workers, and nobody here for it
 
 READY, LOADING, UNLOADING, UNAVAILABLE = "READY", "LOADING", "UNLOADING", "UNAVAILABLE"
 NOT_LOADED = "not loaded: it has neither traffic nor an alias, or it was unloaded."

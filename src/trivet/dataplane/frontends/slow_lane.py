@@ -26,12 +26,13 @@ Result = TypeVar("Result")
 class Lane(NamedTuple):
     """Which queue slow work waits in, how many threads it has there, and how many may wait for one of them.
 
-    The one without a name is shared.
+    The one without a name is shared. What `is_told` of is a request in flight: a prediction, not a look at the metrics.
     """
 
     name: str = ""
     threads: int = 0
     waiting: int = 0
+    is_told: bool = True
 
 
 class LaneFull(Unavailable):
@@ -64,11 +65,11 @@ class SlowLane:
     async def run(self, work: Callable[[], Result], lane: Lane = Lane()) -> Result:  # noqa: B008  (a value)
         """Return what `work` returns; raises `LaneFull` where too many are waiting. Cancelled, it leaves its place."""
         threads = self._threads_of(lane)
-        self._enter(threads)
+        self._enter(threads, lane)
         try:
             return await asyncio.get_running_loop().run_in_executor(threads.pool, work)
         finally:
-            self._leave(threads)
+            self._leave(threads, lane)
 
     def submit(
         self,
@@ -85,11 +86,11 @@ class SlowLane:
         not end quickly, a thread sees to it.
         """
         threads = self._threads_of(lane)
-        self._enter(threads)
+        self._enter(threads, lane)
         loop = asyncio.get_running_loop()
 
         def finish(result: Result) -> None:
-            self._leave(threads)
+            self._leave(threads, lane)
             done(result)
 
         def begin() -> None:
@@ -105,15 +106,17 @@ class SlowLane:
 
         _Watch(loop, question, (lambda: finish(work())) if ends_quickly() else end, end)
 
-    def _enter(self, threads: _Threads) -> None:
+    def _enter(self, threads: _Threads, lane: Lane) -> None:
         threads.enter()
-        self._in_flight += 1
-        self.tell(self._in_flight)
+        if lane.is_told:
+            self._in_flight += 1
+            self.tell(self._in_flight)
 
-    def _leave(self, threads: _Threads) -> None:
+    def _leave(self, threads: _Threads, lane: Lane) -> None:
         threads.leave()
-        self._in_flight -= 1
-        self.tell(self._in_flight)
+        if lane.is_told:
+            self._in_flight -= 1
+            self.tell(self._in_flight)
 
     def _threads_of(self, lane: Lane) -> _Threads:
         if not lane.name:

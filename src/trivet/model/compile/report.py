@@ -10,7 +10,7 @@ from typing import Any
 
 DEFAULT_TOLERANCE = 1e-5
 MOST_TOLERANCE = 1e-3
-EXACT = 1e-10  # tolerance of an object that runs unchanged: none, but for the order in which its libraries add up; chosen, 2e-12 seen
+EXACT = 1e-10  # of an object that runs unchanged: none, but for the order of sums in its libraries; chosen, 2e-12 seen
 
 
 @dataclass(frozen=True)

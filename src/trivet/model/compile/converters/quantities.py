@@ -78,6 +78,13 @@ def _power(graph: Graph, logarithm: str, powers: np.ndarray) -> str:
 SMALLEST_NORM = 10 * np.finfo(np.float64).eps  # scikit-learn's: what is smaller divides by one
 
 
+def binarizer(graph: Graph, step: Any, table: Table) -> Table:
+    """1 for what is above the threshold, else 0. The stock graph compares in single precision."""
+    block = matrix(graph, table)
+    above = graph.add("Greater", block.tensor, graph.constant(float(step.threshold), np.float64))
+    return table_of(derived(graph.cast(above, "FP64"), "FP64", block.width, block.names), is_sparse=table.is_sparse)
+
+
 def normalizer(graph: Graph, step: Any, table: Table) -> Table:
     """Each row by its length."""
     block = matrix(graph, table)
@@ -107,6 +114,7 @@ def missing_indicator(graph: Graph, step: Any, table: Table) -> Table:
 
 
 TRANSFORMERS = {
+    preprocessing.Binarizer: binarizer,
     preprocessing.KBinsDiscretizer: k_bins_discretizer,
     preprocessing.Normalizer: normalizer,
     preprocessing.PowerTransformer: power_transformer,
