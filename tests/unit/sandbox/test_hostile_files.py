@@ -196,13 +196,13 @@ def test_A07_a_compressed_bomb_is_refused_and_the_parent_does_not_grow(name, tmp
     refusal(write(tmp_path, data), timeout=20.0)
 
 
-def test_A07_a_bomb_of_many_pieces_is_refused_when_the_memory_is_used_up(tmp_path):
+def test_A07_a_bomb_of_many_pieces_is_refused_when_its_bound_or_the_memory_is_used_up(tmp_path):
     item = b"\x8e" + len(ZEROS).to_bytes(8, "little")
     packer = zlib.compressobj(1)
     head = packer.compress(b"\x80\x04(") + packer.flush(zlib.Z_FULL_FLUSH)
     piece = packer.compress(item + ZEROS) + packer.flush(zlib.Z_FULL_FLUSH)
     message = refusal(write(tmp_path, head + piece * 100), timeout=40.0)
-    assert "memory" in message.lower() or "cannot be opened" in message
+    assert "memory" in message.lower() or "unpacks to more than" in message or "cannot be opened" in message
 
 
 def test_A10_nothing_that_a_file_left_running_survives(tmp_path, workplace):

@@ -82,7 +82,7 @@ def answer_to(task: Task) -> Answer:
 
 
 def _compiled_or_native(
-    task: Task, model: Any, sample: Any, labels: Any, source: dict[str, object], *, is_synthetic: bool
+    task: Task, model: Any, sample: Any, labels: Any, source: dict[str, object], *, is_synthetic: bool = False
 ) -> Success:
     """Return a graph that was proved equal; else the object itself, with the reason; raises why neither can be had."""
     from trivet.core.errors import CompileError, ParityFailed, SlowerCompiled
