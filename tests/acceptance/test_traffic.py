@@ -25,7 +25,7 @@ def test_F14_promotions_and_rollbacks_under_load_fail_no_request_and_hold_from_t
         workers = server.web_workers()
         with (
             mover(server, churn.body, churn.key, workers) as move,
-            Load(server, churn.body, churn.key, path=PATH, clients=4) as load,
+            Load(server, churn.body, churn.key, path=PATH) as load,
         ):
             for number in range(MOVES):
                 goal = load.answers.qsize() + ANSWERS_BETWEEN

@@ -65,3 +65,13 @@ def test_rows_come_back_as_they_were_written(rows):
 def test_a_line_that_does_not_fit_the_signature_is_refused(line):
     with pytest.raises(BundleError, match=r"sample\.jsonl"):
         decode_sample(SIGNATURE, line)
+
+
+def test_a_text_a_row_comes_back_as_a_text_and_not_as_its_letters():
+    outputs = (Output(name="label", datatype="BYTES", shape=(-1,)),)
+    signature = Signature(inputs=(Input(name="text", datatype="BYTES", shape=(-1,)),), outputs=outputs)
+    texts, labels = np.array(["late again", "on time", ""], object), np.array(["a", "b", "c"], object)
+    data = encode_sample(signature, {"text": texts}, {"label": labels})
+    inputs, _ = decode_sample(signature, data)
+    assert inputs["text"].shape == (3,)
+    assert inputs["text"].tolist() == texts.tolist()

@@ -66,6 +66,8 @@ def input_array(tensor: Input, values: Iterable[Any]) -> np.ndarray:
     """
     rows = [[value] for value in values] if tensor.is_column else list(values)
     if tensor.datatype == "BYTES":
+        if len(tensor.shape) == 1:  # a text a row: not a list of its letters
+            rows = [[value] for value in rows]
         filled = [[tensor.missing if value is None else str(value) for value in row] for row in rows]
         return _objects(filled).reshape(len(rows), *tensor.shape[1:])
     return _numbers(rows, tensor.datatype).reshape(len(rows), *_widths(tensor.shape, rows))
