@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import os
 import pickle
+import resource
 import subprocess
 import sys
 import time
@@ -82,6 +83,20 @@ def test_a_file_and_the_object_in_memory_become_the_same_graph(files, trained):
     assert compiled.parity.line() == in_memory.parity.line()
     assert len(compiled.bundle.manifest.source["sha256"]) == 64
     assert compiled.speed.compiled > 0
+
+
+def test_whoever_has_over_a_thousand_descriptors_open_compiles_as_well(files):
+    """A server with many connections: `select` knows 1,024 descriptors."""
+    path, sample = files
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        assert compile_file(path, sample=sample, label_column="churned").bundle.files
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress])
