@@ -85,7 +85,9 @@ def put(version: Any, *values: float, outputs: tuple[str, ...] = ("doubled",), s
 def is_over(question: Any, seconds: float = 5.0) -> bool:
     """Look whenever there is something to look at; return whether there is nothing more to wait for within `seconds`."""
     deadline = time.monotonic() + seconds
-    while select.select([question], [], [], max(deadline - time.monotonic(), 0))[0]:
+    readable = select.poll()
+    readable.register(question, select.POLLIN)
+    while readable.poll(max(deadline - time.monotonic(), 0) * 1000):
         if question.look():
             return True
     return False

@@ -99,6 +99,7 @@ class World:
     """A plane with the model `churn`, versions 1 and 2, all traffic on 1, and a key that may predict."""
 
     mount: ClassVar[Mount] = staticmethod(exchange)  # how a request gets to the plane
+    made: ClassVar[list[World]] = []  # since the test began
 
     def __init__(
         self,
@@ -124,6 +125,7 @@ class World:
         self.generation = 0
         self.sees_all = False
         self.route({1: 100})
+        self.made.append(self)
 
     def snapshot(self, routes: dict[int, int], *, verbs: set[str] | None = None, **entry: object) -> Snapshot:
         """Return the next snapshot, with `routes` as shares of the traffic."""

@@ -48,7 +48,8 @@ SCIKIT_LEARN = (
 )
 NUMPY = _names("numpy", "dtype mean median max min std")
 SCIPY = (
-    _names("scipy.interpolate._bsplines", "BSpline _BSpline")
+    _names("scipy._lib.array_api_compat.numpy._aliases", "asarray")
+    | _names("scipy.interpolate._bsplines", "BSpline _BSpline")
     | _names("scipy.interpolate._interpolate", "interp1d")
     | _names("scipy.sparse._csr", "csr_matrix csr_array")
     | _names("scipy.sparse._csc", "csc_matrix csc_array")
