@@ -104,11 +104,15 @@ class Keeper:
         self._offsets.clear()
         connections.close_all()
 
-    def _tidy(self) -> None:
-        """Now that the database answers: say so once, and forget workers that nobody has heard of for long."""
+    def _database_answers(self) -> None:
+        """Say that the log is back, as soon as it is: what had to wait may take long to ship."""
         if self._is_database_away:
             logger.warning("event=log_back")
             self._is_database_away = False
+
+    def _tidy(self) -> None:
+        """Now that the database answers: forget workers that nobody has heard of for long."""
+        self._database_answers()
         if time.monotonic() - self._last_prune > PRUNE_SECONDS:
             Worker.objects.all().prune(conf.LEASE_SECONDS())
             self._last_prune = time.monotonic()
@@ -125,6 +129,7 @@ class Keeper:
             started = time.monotonic()
             offset = batch[-1][1]
             ship([record for record, _ in batch if record is not None], cursor=(*place, offset))
+            self._database_answers()
             self._offsets[place] = offset
             segment.mark_shipped(offset)
             shipped += len(batch)
