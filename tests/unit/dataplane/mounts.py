@@ -23,7 +23,8 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test import override_settings
 from uvicorn.server import ServerState
 
-from trivet.dataplane.frontends.rest import Exchange, Headers, Response
+from trivet.dataplane.frontends.headers import Headers
+from trivet.dataplane.frontends.rest import Exchange, Response
 from trivet.dataplane.frontends.uvicorn import DirectProtocol
 from trivet.dataplane.plane import Plane
 from trivet.serving import asgi, process, wsgi

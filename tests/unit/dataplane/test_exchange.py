@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from tests.unit.dataplane.world import GOOD_ROW, World, infer_body
 from trivet.core.keys import mint_key
-from trivet.dataplane.frontends.rest import Exchange, read_headers
+from trivet.dataplane.frontends.headers import read_headers
+from trivet.dataplane.frontends.rest import Exchange
 from trivet.dataplane.plane import Limits
 from trivet.dataplane.spool import Spool
 

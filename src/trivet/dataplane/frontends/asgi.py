@@ -9,8 +9,9 @@ from urllib.parse import unquote_to_bytes
 
 from trivet.core.errors import InvalidRequest, TooLarge, TrivetError, Unavailable
 from trivet.dataplane.frontends.descriptions import PUBLIC
+from trivet.dataplane.frontends.headers import Headers, read_headers
 from trivet.dataplane.frontends.paths import parse_path
-from trivet.dataplane.frontends.rest import Exchange, Headers, Response, read_headers
+from trivet.dataplane.frontends.rest import Exchange, Response
 from trivet.dataplane.frontends.slow_lane import LARGE_BYTES, LaneFull, SlowLane
 from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.compression import MAX_RATIO

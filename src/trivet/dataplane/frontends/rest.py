@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
-import re
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable
 from typing import NamedTuple
 
-from trivet.core.errors import (
-    InvalidRequest,
-    NotFound,
-    TooLarge,
-    TrivetError,
-    Unauthenticated,
-    Unavailable,
-    UnsupportedMedia,
-    quoted,
-)
+from trivet.core.errors import InvalidRequest, NotFound, TooLarge, TrivetError, Unavailable, quoted
 from trivet.core.ids import new_prediction_id
 from trivet.dataplane.authentication import authenticate
 from trivet.dataplane.deadline import deadline_of
 from trivet.dataplane.engines.base import Question
 from trivet.dataplane.frontends.descriptions import PUBLIC, describe, health
 from trivet.dataplane.frontends.doors import DOORS, JSON, ROWS_DOORS
+from trivet.dataplane.frontends.headers import (
+    JSON_LENGTH,
+    REPEATED,
+    Headers,
+    check_media,
+    content_length,
+    is_allowed_host,
+    is_csv,
+    presented_key,
+    presented_traceparent,
+)
 from trivet.dataplane.frontends.paths import METHODS, READ, Target, likely_slip, parse_path
 from trivet.dataplane.frontends.reading import READ_FROM_FILES, Reading
 from trivet.dataplane.frontends.repository import KINDS, RepositoryCall
@@ -51,23 +51,13 @@ from trivet.dataplane.witness import Passage
 
 logger = logging.getLogger(__name__)
 
-Headers = dict[bytes, bytes]
 BINARY = b"application/octet-stream"
-READ_AS_JSON = frozenset({"", "application/json", "application/octet-stream", "application/x-www-form-urlencoded"})
-_LENGTH = re.compile(rb"[0-9]{1,10}")
-_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
-_HOST = re.compile(r"(?P<name>[a-z0-9.-]+|\[[a-f0-9:.]+\])(:[0-9]+)?")
 _ALWAYS = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
 )
-
-
 WITHOUT_HOST_CHECK = PUBLIC | {"metrics"}  # probes and scrapers send a pod's address
 MAX_PATH = 512  # characters; the longest path that names something has under 200
-JSON_LENGTH = b"inference-header-content-length"  # of the JSON before binary tensors
-SINGLE = (b"authorization", b"x-api-key", b"host", b"content-type", b"content-encoding", b"content-length", JSON_LENGTH)
-REPEATED = b":repeated"  # no client can send a header of this name
 
 
 class Response(NamedTuple):
@@ -257,13 +247,13 @@ class Exchange:
             self._entrance = enter(self._plane, self.credentials or presented_key(headers), target.model, "predict")
             if b"traceparent" in headers:
                 self._entrance.traceparent = presented_traceparent(headers)
-            if target.kind == "predict" and _is_csv(headers.get(b"content-type", b"")):
+            if target.kind == "predict" and is_csv(headers.get(b"content-type", b"")):
                 self._target = target._replace(kind="predict_csv")
-            self._json_length = _check_media(headers, self._target.kind)
+            self._json_length = check_media(headers, self._target.kind)
             return None
         if target.kind in KINDS:
             self._call = RepositoryCall(self._plane, self._caller(), target)
-            _check_media(headers, target.kind)
+            check_media(headers, target.kind)
             return None
         if target.kind in READ_FROM_FILES:
             self._call = Reading(self._plane, self._caller(), target)
@@ -362,7 +352,7 @@ class Exchange:
             witness.see(passage)
 
     def _check_host(self, host: bytes) -> None:
-        if not _is_allowed_host(host, self._plane.allowed_hosts):
+        if not is_allowed_host(host, self._plane.allowed_hosts):
             raise InvalidRequest(
                 f"host {quoted(host.decode('latin-1'))} is not served here (ALLOWED_HOSTS).", code="BAD_HOST"
             )
@@ -398,28 +388,6 @@ class Exchange:
         return Response(status, headers, b"" if self._method == "HEAD" else body)
 
 
-def read_headers(pairs: Sequence[tuple[bytes, bytes]]) -> Headers:
-    """Return headers by lower-case name. One that must stand once and does not is marked, for `Exchange` to refuse:
-    a proxy in front may have judged the other.
-    """
-    headers = dict(pairs)
-    if len(headers) != len(pairs):
-        names = [name for name, _ in pairs]
-        for name in SINGLE:
-            if names.count(name) > 1:
-                headers[REPEATED] = name
-    return headers
-
-
-def content_length(value: bytes | None) -> int:
-    """Return the length a request declares, 0 where it declares none; raises `InvalidRequest` for what is no length."""
-    if value is None:
-        return 0
-    if not _LENGTH.fullmatch(value):
-        raise InvalidRequest("Content-Length is not a number of up to ten digits.", code="BAD_HEADER")
-    return int(value)
-
-
 def _state(error: TrivetError, target: Target) -> dict[str, object]:
     """Return what health answers add to an error: a boolean, so that a probe need not read text."""
     if http_status(error) != 503:
@@ -433,83 +401,6 @@ def _too_large(bound: int) -> TooLarge:
     return TooLarge(f"the body is over {bound} bytes (TRIVET_MAX_BODY_MB).")
 
 
-def presented_key(headers: Headers) -> str | None:
-    """Return the key a request presents; two different ones are refused, so that no proxy and server disagree."""
-    authorization = headers.get(b"authorization")
-    header = headers.get(b"x-api-key")
-    key = None
-    if authorization is not None:
-        scheme, _, value = authorization.partition(b" ")
-        if scheme.lower() != b"bearer" or not value:
-            raise Unauthenticated("an API key is sent as 'Authorization: Bearer <key>'.", reason="malformed")
-        key = value.strip()
-    if header is not None:
-        if key is not None and header.strip() != key:
-            raise Unauthenticated("two different API keys were sent.", reason="conflicting")
-        key = header.strip()
-    return key.decode("latin-1") if key is not None else None
-
-
-def presented_traceparent(headers: Headers) -> str:
-    """Return the caller's place in its own trace; empty for none, and for what is none."""
-    given = headers.get(b"traceparent", b"").decode("latin-1")
-    return given if _TRACEPARENT.fullmatch(given) else ""
-
-
-@lru_cache(maxsize=256)
-def _is_allowed_host(host: bytes, allowed: tuple[str, ...]) -> bool:
-    """Judge a Host header as Django does: exact names, '.example.com' for a domain and what is below it, or '*'."""
-    match = _HOST.fullmatch(host.decode("latin-1").lower())
-    if match is None:
-        return False
-    name = match["name"].rstrip(".")
-    return any(
-        pattern in ("*", name) or (pattern.startswith(".") and (name.endswith(pattern) or name == pattern[1:]))
-        for pattern in allowed
-    )
-
-
-def _check_media(headers: Headers, kind: str) -> int | None:
-    """Judge what the headers say of the body; return the length of the JSON that comes before binary tensors."""
-    content_type, encoding = headers.get(b"content-type"), headers.get(b"content-encoding")
-    if content_type is not None and kind != "predict_csv" and not _is_json(content_type):
-        read = "application/json, or a table as text/csv in UTF-8" if kind == "predict" else "application/json"
-        raise UnsupportedMedia(f"content type {quoted(content_type.decode('latin-1'))} is not read here; send {read}.")
-    if encoding is not None:
-        check_encoding(encoding)
-    length = headers.get(JSON_LENGTH)
-    if length is None:
-        return None
-    if kind != "infer":
-        raise InvalidRequest("binary tensors are for /infer; this path takes rows as JSON.", code="BAD_HEADER")
-    if not _LENGTH.fullmatch(length):
-        raise InvalidRequest(
-            f"Inference-Header-Content-Length is {quoted(length.decode('latin-1'))}; it is a number of up to ten digits.",
-            code="BAD_HEADER",
-        )
-    return int(length)
-
-
 def _inflated(body: bytes, content_encoding: bytes, limit: int) -> bytes:
     encoding = check_encoding(content_encoding)
     return inflate(body, encoding, limit) if encoding else body
-
-
-@lru_cache(maxsize=256)
-def _is_json(content_type: bytes) -> bool:
-    media, parameters = _media_type(content_type)
-    return media in READ_AS_JSON and parameters.get("charset", "utf-8") in ("utf-8", "utf8")
-
-
-@lru_cache(maxsize=256)
-def _is_csv(content_type: bytes) -> bool:
-    """True for a table in UTF-8 with a header line: without one nobody knows which column is which input."""
-    media, parameters = _media_type(content_type)
-    is_utf_8 = parameters.get("charset", "utf-8") in ("utf-8", "utf8")
-    return media == "text/csv" and is_utf_8 and parameters.get("header", "present") == "present"
-
-
-def _media_type(content_type: bytes) -> tuple[str, dict[str, str]]:
-    media, *parameters = (part.strip().lower() for part in content_type.decode("latin-1").split(";"))
-    pairs = (parameter.partition("=") for parameter in parameters)
-    return media, {name: value.strip('"') for name, _, value in pairs}

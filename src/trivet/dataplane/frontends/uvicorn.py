@@ -19,8 +19,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from trivet.core.errors import InvalidRequest, TrivetError, Unavailable
 from trivet.dataplane.frontends.asgi import BODY_BYTES_PER_SECOND, BODY_GRACE_SECONDS, BODY_SECONDS, MAX_CHUNKS
+from trivet.dataplane.frontends.headers import Headers, read_headers
 from trivet.dataplane.frontends.paths import is_prediction_path
-from trivet.dataplane.frontends.rest import Exchange, Headers, Response, read_headers
+from trivet.dataplane.frontends.rest import Exchange, Response
 from trivet.dataplane.frontends.slow_lane import LaneFull, SlowLane
 from trivet.dataplane.plane import Plane
 

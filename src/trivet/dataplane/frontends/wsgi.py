@@ -7,7 +7,8 @@ from http import HTTPStatus
 from typing import Any
 
 from trivet.core.errors import InvalidRequest
-from trivet.dataplane.frontends.rest import Exchange, Headers, Response
+from trivet.dataplane.frontends.headers import Headers
+from trivet.dataplane.frontends.rest import Exchange, Response
 from trivet.dataplane.plane import Plane
 
 Environ = dict[str, Any]

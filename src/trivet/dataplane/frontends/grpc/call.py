@@ -16,7 +16,7 @@ from trivet.dataplane.authentication import authenticate
 from trivet.dataplane.deadline import deadline_of
 from trivet.dataplane.frontends.grpc.codec import Message, read_request, write_answer
 from trivet.dataplane.frontends.grpc.descriptor import inference
-from trivet.dataplane.frontends.rest import REPEATED, presented_key, presented_traceparent, read_headers
+from trivet.dataplane.frontends.headers import REPEATED, presented_key, presented_traceparent, read_headers
 from trivet.dataplane.frontends.slow_lane import Lane, is_slow, lane_of
 from trivet.dataplane.infer import Entrance, enter, infer
 from trivet.dataplane.metrics.exposition import OK
