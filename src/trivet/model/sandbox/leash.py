@@ -10,19 +10,18 @@ import array
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 import trivet
+from trivet.core.unix_address import address_of
 from trivet.model.sandbox.confinement import Confinement
 
 MOST_BYTES = 64 * 1024
 MOST_DESCRIPTORS = 16
 MOST_NUMBER = 65535  # that a descriptor may have in the process
-MAX_ADDRESS = 107  # bytes, unix(7)
 CREDENTIALS = struct.Struct("3i")  # of SO_PEERCRED: process, user, group
 
 
@@ -60,7 +59,7 @@ def listen_on(path: Path) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         path.unlink(missing_ok=True)
-        with _address(path) as address:
+        with address_of(path) as address:
             listening.bind(address)
         path.chmod(0o600)
         listening.listen()
@@ -75,7 +74,7 @@ def connect_to(path: Path, seconds: float) -> socket.socket:
     leash = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         leash.settimeout(seconds)
-        with _address(path) as address:
+        with address_of(path) as address:
             leash.connect(address)
         if user_of(leash) != os.geteuid():
             raise PermissionError(f"another user listens on {path.name}")
@@ -107,16 +106,3 @@ def receive(leash: socket.socket) -> tuple[bytes, list[int]]:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             received.frombytes(data[: len(data) - len(data) % received.itemsize])
     return body, received.tolist()
-
-
-@contextmanager
-def _address(path: Path) -> Iterator[str]:
-    """Yield an address for `path`: itself where it is short enough, else by way of its folder's descriptor."""
-    if len(os.fsencode(path)) <= MAX_ADDRESS:
-        yield str(path)
-        return
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)

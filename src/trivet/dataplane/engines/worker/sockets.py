@@ -1,14 +1,12 @@
-"""Unix sockets in a private folder, whose paths may be longer than the 107 bytes that an address holds."""
+"""Unix sockets in a private folder."""
 
 from __future__ import annotations
 
-import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-MAX_ADDRESS = 107  # bytes, unix(7)
+from trivet.core.unix_address import address_of
+
 BACKLOG = 512
 
 
@@ -18,7 +16,7 @@ def listen_on(path: Path) -> socket.socket:
     try:
         scratch = path.with_name(f".{path.name}")
         scratch.unlink(missing_ok=True)
-        with _address(scratch) as address:
+        with address_of(scratch) as address:
             listening.bind(address)
         scratch.chmod(0o600)
         listening.listen(BACKLOG)
@@ -35,22 +33,9 @@ def connect_to(path: Path, seconds: float) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(seconds)
-        with _address(path) as address:
+        with address_of(path) as address:
             connection.connect(address)
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-@contextmanager
-def _address(path: Path) -> Iterator[str]:
-    """Yield an address for `path`: itself where it is short enough, else by way of its folder's descriptor."""
-    if len(os.fsencode(path)) <= MAX_ADDRESS:
-        yield str(path)
-        return
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
