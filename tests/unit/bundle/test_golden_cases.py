@@ -93,6 +93,18 @@ def test_a_version_that_lacks_a_field_fails_the_case_and_one_that_needs_another_
     assert "'age' is missing" in failure_of(GoldenCase({"rooms": 3.0}, Expectation(not_below=0.0)), PRICE, prices)
 
 
+def test_a_number_with_a_fraction_is_no_value_of_a_whole_input():
+    outputs = (Output(name="prediction", datatype="FP64", shape=(-1,)),)
+    signature = Signature(
+        inputs=(Input(name="rooms", datatype="INT64", shape=(-1, 1)),), outputs=outputs, task="regression"
+    )
+    assert (
+        failure({"rooms": 3.0}, signature, lambda t: {"prediction": t["rooms"][:, 0] * 1.0}, between=(3.0, 3.0)) == ""
+    )
+    with pytest.raises(InvalidRequest, match="rooms=1.7: not INT64"):
+        failure({"rooms": 1.7}, signature, prices, between=(1.0, 1.0))
+
+
 def test_a_regression_is_asked_for_its_prediction_by_the_names_of_a_matrix():
     assert failure({"rooms": 3.0, "age": 5.0}, PRICE, prices, between=(25.0, 25.0)) == ""
     assert failure({"rooms": 3.0, "age": 5.0}, PRICE, prices, not_below={"age": 6.0}) == ""

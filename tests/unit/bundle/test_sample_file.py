@@ -59,6 +59,7 @@ def test_rows_come_back_as_they_were_written(rows):
         b"[" * 10_000,
         b'{"inputs": {"distance": "far", "carrier": "AA", "hour": 1, "X": [1, 2, 3]}, ' + OUTPUTS,
         b'{"inputs": {"distance": 1, "carrier": "AA", "hour": 1e99, "X": [1, 2, 3]}, ' + OUTPUTS,
+        b'{"inputs": {"distance": 1, "carrier": "AA", "hour": 1.7, "X": [1, 2, 3]}, ' + OUTPUTS,
         b'{"inputs": {"distance": 1, "carrier": "AA", "hour": 1, "X": [1, 2]}, ' + OUTPUTS,
     ],
 )

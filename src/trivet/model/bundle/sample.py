@@ -86,7 +86,11 @@ def _widths(shape: tuple[int, ...], rows: list[Any]) -> tuple[int, ...]:
 def _numbers(rows: Any, datatype: str) -> np.ndarray:
     if datatype.startswith("FP"):
         return np.array(np.array(rows, dtype=object), dtype=np.float64).astype(NUMPY_DTYPES[datatype])
-    return np.array(rows, dtype=NUMPY_DTYPES[datatype])
+    whole = np.array(rows, dtype=NUMPY_DTYPES[datatype])
+    given = np.array(rows, dtype=object)
+    if (changed := given != whole).any():
+        raise ValueError(f"{given[changed][0]!r} is no {datatype}")
+    return whole
 
 
 def _objects(rows: Any) -> np.ndarray:
