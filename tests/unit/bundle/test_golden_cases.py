@@ -101,7 +101,7 @@ def test_a_number_with_a_fraction_is_no_value_of_a_whole_input():
     assert (
         failure({"rooms": 3.0}, signature, lambda t: {"prediction": t["rooms"][:, 0] * 1.0}, between=(3.0, 3.0)) == ""
     )
-    with pytest.raises(InvalidRequest, match="rooms=1.7: not INT64"):
+    with pytest.raises(InvalidRequest, match=r"rooms=1\.7: not INT64"):
         failure({"rooms": 1.7}, signature, prices, between=(1.0, 1.0))
 
 

@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from trivet.core.errors import CompileError
-from trivet.model.compile import listing as listing_module
+from trivet.model.compile import pickle_names
 from trivet.model.compile.inspection import list_file
 from trivet.model.compile.listing import list_trained
 
@@ -80,7 +80,7 @@ def test_what_is_listed_is_what_python_would_look_up(protocol, pipeline, boostin
 
     class Remembers(pickle.Unpickler):
         def find_class(self, module, name):
-            asked.append(f"{listing_module.OLD_MODULES.get(module, module)}.{name}")
+            asked.append(f"{pickle_names.OLD_MODULES.get(module, module)}.{name}")
             return super().find_class(module, name)
 
     for model in (pipeline, boosting):
@@ -130,7 +130,7 @@ def test_bytes_after_the_end_and_a_file_cut_short_are_told(pipeline, tmp_path):
 
 
 def test_a_file_that_unpacks_to_too_much_ends_the_listing(tmp_path, monkeypatch):
-    monkeypatch.setattr(listing_module, "MOST_BYTES", 1000_000)
+    monkeypatch.setattr(pickle_names, "MOST_BYTES", 1000_000)
     bomb = zlib.compress(b"\x80\x04B" + (100_000_000).to_bytes(4, "little") + bytes(100_000_000), 9)
     assert "unpacks to more than" in listed(bomb, tmp_path).problem
 
@@ -154,6 +154,7 @@ def test_other_formats_are_told_by_what_is_in_them(tmp_path):
     boosted = listed(b'{"learner":{},"version":[3,0,1]}', tmp_path)
     assert (boosted.format, boosted.libraries) == ("XGBoost JSON", {"xgboost": "3.0.1"})
     assert listed(b"CBM1....", tmp_path).format == "CatBoost"
+    assert listed(b"\x89HDF\r\n", tmp_path).format == "HDF5"
     assert listed(b"", tmp_path).format == "unknown"
 
 

@@ -26,20 +26,22 @@ _MAGICS = {
     PARCEL_MAGIC: PARCEL,
 }
 _EXPORT = "Export it to ONNX where it was trained: trivet.push(model, ...) does that from a notebook."
-_R = "it is an R file. R models are not served: retrain in Python, or export to ONNX from R."
-REFUSED = {
-    b"\x89HDF": f"it is HDF5 (Keras .h5?), and opening it can run code. {_EXPORT}",
+_R = ("R", "it is an R file. R models are not served: retrain in Python, or export to ONNX from R.")
+_PROGRAM = ("program", "it is a program.")
+_PMML = "which is not served: push the estimator itself, or an ONNX export of it."
+REFUSED = {  # by its first bytes: what it is, and why it is not read
+    b"\x89HDF": ("HDF5", f"it is HDF5 (Keras .h5?), and opening it can run code. {_EXPORT}"),
     b"RDX": _R,
     b"RDA": _R,
     b"X\n\x00\x00\x00": _R,
-    b"<?xml": "it is XML (PMML?), which is not served: push the estimator itself, or an ONNX export of it.",
-    b"<PMML": "it is PMML, which is not served: push the estimator itself, or an ONNX export of it.",
-    b"<": "it is a page of HTML or XML: was it downloaded without its key?",
-    b"\x7fELF": "it is a program.",
-    b"#!": "it is a program.",
-    b"\x93NUMPY": "it is a NumPy array: push the estimator that was trained, as joblib.",
-    b"\x28\xb5\x2f\xfd": "it is compressed with zstd, which is not read: save it with compress=('zlib', 3).",
-    b"version https://git-lfs": "it is a pointer of Git LFS: run `git lfs pull` first.",
+    b"<?xml": ("XML", f"it is XML (PMML?), {_PMML}"),
+    b"<PMML": ("PMML", f"it is PMML, {_PMML}"),
+    b"<": ("HTML or XML", "it is a page of HTML or XML: was it downloaded without its key?"),
+    b"\x7fELF": _PROGRAM,
+    b"#!": _PROGRAM,
+    b"\x93NUMPY": ("NumPy array", "it is a NumPy array: push the estimator that was trained, as joblib."),
+    b"\x28\xb5\x2f\xfd": ("zstd", "it is compressed with zstd, which is not read: save it with compress=('zlib', 3)."),
+    b"version https://git-lfs": ("Git LFS pointer", "it is a pointer of Git LFS: run `git lfs pull` first."),
 }
 _OLD_PICKLE = re.compile(rb"c[A-Za-z_][\w.]*\n[A-Za-z_]\w*\n|\((?:dp|lp|i|c[A-Za-z_])|[\]}]q\x00")
 _JSON = re.compile(rb'\{\s*"')
@@ -75,9 +77,8 @@ def recognise(head: bytes) -> Format:
         return Format(XGBOOST_UBJ)
     if _ONNX.match(head):
         return Format(ONNX)
-    for magic, reason in REFUSED.items():
-        if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(magic):
-            raise CompileError(f"this file cannot be compiled: {reason}")
+    if refused := _refused(head):
+        raise CompileError(f"this file cannot be compiled: {refused[1]}")
     if _OLD_PICKLE.match(head):
         raise CompileError(
             "this file cannot be compiled: it looks like a pickle of protocol 0 or 1, which has no mark to know it by. "
@@ -87,6 +88,17 @@ def recognise(head: bytes) -> Format:
         "this file is no trained object: its first bytes are of no known format. Known are joblib, pickle, skops, ONNX, "
         "XGBoost's .json and .ubj, LightGBM's .txt, CatBoost's .cbm, and a model directory of MLflow."
     )
+
+
+def name_of_refused(head: bytes) -> str:
+    """Return what a file is that begins with `head` and is known but not read; empty for one that is not known."""
+    refused = _refused(head)
+    return refused[0] if refused else ""
+
+
+def _refused(head: bytes) -> tuple[str, str] | tuple[()]:
+    begins = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return next((told for magic, told in REFUSED.items() if begins.startswith(magic)), ())
 
 
 def _is_zlib(head: bytes) -> bool:
