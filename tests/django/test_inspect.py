@@ -77,6 +77,20 @@ def test_it_reads_then_opens_then_matches_and_writes_what_runs(trained, tmp_path
     assert "not overwritten" in capsys.readouterr().err
 
 
+def test_a_model_directory_is_inspected_as_the_file_in_it_is(trained, tmp_path, capsys):
+    folder = tmp_path / "usage"
+    folder.mkdir()
+    (folder / "MLmodel").write_text("flavors: {sklearn: {pickled_model: model.pkl}}")
+    (folder / "model.pkl").write_bytes((trained / "usage.joblib").read_bytes())
+    assert trivet("inspect", folder, "--sample", trained / "rows.csv", "--vouch") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("usage   MLflow model, ")
+    assert "  codename         BYTES  add, view" in said
+    (folder / "MLmodel").unlink()
+    assert trivet("inspect", folder) == 3
+    assert "a folder without MLmodel" in capsys.readouterr().out
+
+
 def test_a_file_that_asks_to_run_something_is_refused_by_name_and_nothing_ran(tmp_path, capsys):
     canary = tmp_path / "canary"
 

@@ -88,7 +88,7 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="a trained file")
+    parser.add_argument("file", type=Path, metavar="FILE", help="a trained file, or a model directory of MLflow")
     parser.add_argument("--sample", type=Path, metavar="CSV", help="rows as the model was trained on")
     parser.add_argument("--labels", metavar="COLUMN", help="the column of the sample that is no input, but the truth")
     parser.add_argument("--model", metavar="app.Model", help="the table whose rows the model is about")

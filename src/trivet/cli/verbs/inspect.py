@@ -25,7 +25,10 @@ def inspect(options: argparse.Namespace, out: Out) -> int:
     if problem := _wrong_usage(options):
         out.problem(f"trivet inspect: {problem}")
         return USAGE
-    listing = list_file(options.file)
+    try:
+        listing = list_file(options.file)
+    except CompileError as error:
+        return _end({"file": options.file.name, "verdict": f"refused: {error.message}"}, out, REFUSED)
     facts: dict[str, Any] = {"file": options.file.name, **_listed(listing)}
     for line in _listing_lines(options.file.name, listing):
         out.say(line)
@@ -54,9 +57,10 @@ def inspect(options: argparse.Namespace, out: Out) -> int:
 
 
 def _wrong_usage(options: argparse.Namespace) -> str:
-    for path in (options.file, options.sample):
-        if path is not None and not path.is_file():
-            return f"there is no file {path}."
+    if not (options.file.is_file() or options.file.is_dir()):
+        return f"there is no file {options.file}."
+    if options.sample is not None and not options.sample.is_file():
+        return f"there is no file {options.sample}."
     if options.write and not options.model:
         return "--write needs --model app.Model: the table whose rows the model is about."
     if options.write and options.write.exists():

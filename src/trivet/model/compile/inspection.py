@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from trivet.core.errors import CompileError
+from trivet.model.compile.directory import packed
 from trivet.model.compile.disposable import Deadline, answer_of
 from trivet.model.compile.lister import Order
 from trivet.model.compile.listing import Listing
@@ -16,13 +17,13 @@ DEFAULT_SECONDS = 30.0
 
 
 def list_file(path: Path, *, timeout: float = DEFAULT_SECONDS) -> Listing:
-    """Return what is in the file at `path` without loading it; takes half a second, and reads the whole file.
+    """Return what is in the file, or the model directory, at `path` without loading it; takes half a second, and reads all.
 
     Blocks; thread-safe. Raises `CompileError` where it cannot be read, or takes longer than `timeout` seconds.
     """
     deadline = Deadline.after(timeout)
     try:
-        file = path.open("rb")
+        file = packed(path) if path.is_dir() else path.open("rb")
     except OSError as error:
         raise CompileError(f"the trained file {path.name!r} cannot be read: {error.strerror}.") from None
     with file:
