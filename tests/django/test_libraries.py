@@ -9,7 +9,7 @@ from django.core import checks as django_checks
 
 from tests.django.worlds import CHURN
 from trivet.checks import check_libraries
-from trivet.console.words import trained_with
+from trivet.console.words import opened, trained_with
 from trivet.control.registry import actions
 from trivet.control.registry.models import ModelVersion
 from trivet.model.bundle.bundle import make_bundle
@@ -28,7 +28,7 @@ SAME = {"opened_with": {"python": "3.13", "numpy": "2.4.0", "scikit-learn": HERE
 def live(model: str, *, runtime: str, source: dict[str, object]) -> ModelVersion:
     manifest = Manifest(format=1, runtime=runtime, signature=CHURN, files=(), source=source)
     bundle = make_bundle(manifest, {"model.onnx": model.encode(), "sample.jsonl": b"{}\n"})
-    version = actions.register_version(name=model, bundle=bundle, actor="cli:ana")
+    version = actions.register_version(name=model, bundle=bundle, actor="cli:ana", sandbox="L2")
     actions.mark_ready(model=model, version=version.number, actor="process:probe")
     actions.promote(model=model, version=version.number, actor="user:ana")
     return version
@@ -73,8 +73,23 @@ def test_the_page_says_both_versions_and_whether_it_matters(runtime, matters, cl
     page = client.get("/models/churn/").content.decode()
     assert f"Trained with scikit-learn 1.2.7, running {HERE}." in page
     assert matters in page
+    assert "Its file was opened in a sandbox of level L2." in page
     assert "age=30, plan=&#x27;pro&#x27;: between 0 and 1" in page
     assert "&lt;b&gt;her&lt;/b&gt;" in page
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "names", "said"),
+    [
+        ("", ["os.system"], ""),
+        ("L2", [], "Its file was opened in a sandbox of level L2."),
+        ("L3", ["sklearn.svm._classes.SVC", "numpy.dtype"], "All that it asks for is of libraries for models."),
+        ("L3", ["posix.system", "acme.Own"], "posix.system. It asks for names of no known library: acme.Own."),
+        ("L1, vouched for", [f"acme.C{n}" for n in range(8)], "acme.C5 and 2 more."),
+    ],
+)
+def test_how_a_file_was_opened_and_what_it_asked_for_is_said(sandbox, names, said):
+    assert opened(sandbox, names).endswith(said)
 
 
 def test_a_patch_release_warns_nobody_and_a_library_that_is_missing_does():

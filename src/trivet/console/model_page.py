@@ -26,6 +26,7 @@ from trivet.console.words import (
     decides,
     enumerated,
     event,
+    opened,
     output_value,
     parity,
     threshold,
@@ -199,7 +200,7 @@ class ModelPage:
     traffic: Bars
     requests: str
     signature: SignatureView | None
-    libraries: str
+    origin: tuple[str, ...]
     golden_cases: tuple[GoldenRow, ...]
     snippets: tuple[snippets.Snippet, ...]
     try_it: TryIt | None
@@ -271,7 +272,7 @@ def model_page(shown: Subject, try_it: TryIt | None, *, now: datetime, base_url:
         traffic=bars(traffic, **TRAFFIC_CHART),
         requests=count(sum(traffic)),
         signature=_signature(signature) if signature else None,
-        libraries=_libraries(shown.version),
+        origin=_origin(shown.version),
         golden_cases=_golden_cases(model),
         snippets=_snippets(shown, base_url),
         try_it=try_it,
@@ -377,12 +378,13 @@ def _signature(signature: Signature) -> SignatureView:
     )
 
 
-def _libraries(version: ModelVersion | None) -> str:
-    """Return what the version was trained with, what is here, and whether that matters."""
+def _origin(version: ModelVersion | None) -> tuple[str, ...]:
+    """Return what the version was trained with and whether that matters, and how its file was opened."""
     if version is None:
-        return ""
-    source = ModelVersion.objects.filter(pk=version.pk).values_list("manifest__source", flat=True).first()
-    return trained_with(libraries_of(source or {}), is_compiled=version.is_compiled)
+        return ()
+    source = ModelVersion.objects.filter(pk=version.pk).values_list("manifest__source", flat=True).first() or {}
+    libraries = trained_with(libraries_of(source), is_compiled=version.is_compiled)
+    return tuple(sentence for sentence in (libraries, opened(version.sandbox, source.get("globals", ()))) if sentence)
 
 
 def _golden_cases(model: RegisteredModel) -> tuple[GoldenRow, ...]:

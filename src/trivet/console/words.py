@@ -12,9 +12,11 @@ from trivet.console.figures import count, number, percent
 from trivet.core.decisions import LABEL, LABEL_OF_A_TARGET, PROBABILITIES, SCORES
 from trivet.core.signature import Signature
 from trivet.model.bundle.libraries import Library
+from trivet.model.compile.asked_names import dangerous_among, unknown_among
 
 NAMED_INPUTS = 4
 NAMED_CLASSES = 6
+NAMED_GLOBALS = 6
 
 Text = str | Promise
 
@@ -101,6 +103,22 @@ def parity(found: Mapping[str, Any], *, has_decisions: bool) -> str:
             ngettext("%(count)s decision differs", "%(count)s decisions differ", differ) % {"count": count(differ)}
         )
     return ", ".join(parts)
+
+
+def opened(sandbox: str, names: Sequence[str]) -> str:
+    """Return how a version's file was opened, and what it asked for by name; nothing where nothing was opened."""
+    if not sandbox:
+        return ""
+    sentences = [_("Its file was opened in a sandbox of level %(level)s.") % {"level": sandbox}]
+    for told, found in (
+        (gettext_lazy("It asks for what no model needs: %(names)s."), dangerous_among(names)),
+        (gettext_lazy("It asks for names of no known library: %(names)s."), unknown_among(names)),
+    ):
+        if found:
+            sentences.append(str(told) % {"names": enumerated(found, NAMED_GLOBALS)})
+    if names and len(sentences) == 1:
+        sentences.append(_("All that it asks for is of libraries for models."))
+    return " ".join(sentences)
 
 
 def trained_with(libraries: Sequence[Library], *, is_compiled: bool) -> str:

@@ -16,44 +16,13 @@ from typing import IO, Any
 import msgspec
 
 from trivet.core.errors import CompileError
+from trivet.model.compile.asked_names import dangerous_among, unknown_among
 from trivet.model.compile.doors import formats
 from trivet.model.compile.doors.unpacked import Unpacked
 from trivet.model.compile.pickle_names import MOST_NAMES, TEXT_KEPT, BoundedStream, PickleNames, UnreadablePickle
 
 MOST_SCHEMA_BYTES = 64 * 1024**2
 
-# fmt: off
-KNOWN = frozenset({
-        "_codecs", "array", "builtins", "catboost", "collections", "copyreg", "datetime", "decimal", "fractions",
-        "joblib", "lightgbm", "numbers", "numpy", "pandas", "scipy", "sklearn", "skops", "uuid", "xgboost"
-})
-HARMLESS_BUILTINS = frozenset({
-        "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range",
-        "set", "slice", "str", "tuple", "type"
-})
-DANGEROUS = frozenset({
-        "asyncio", "bdb", "code", "codeop", "commands", "concurrent", "ctypes", "distutils", "http", "imaplib",
-        "importlib", "inspect", "io", "marshal", "multiprocessing", "nt", "ntpath", "os", "pathlib", "pdb",
-        "pickle", "pip", "pkgutil", "platform", "posix", "posixpath", "pty", "pydoc", "requests", "runpy",
-        "shelve", "shutil", "signal", "site", "smtplib", "socket", "ssl", "subprocess", "sys", "tempfile",
-        "threading", "timeit", "trace", "types", "urllib", "venv", "webbrowser", "zipimport", "_io", "_pickle",
-        "_posixsubprocess"
-})
-# fmt: on
-DANGEROUS_NAMES = frozenset(
-    {
-        "joblib.numpy_pickle.load",
-        "joblib.load",
-        "numpy.load",
-        "numpy.f2py.compile",
-        "numpy.testing._private.utils.runstring",
-        "operator.attrgetter",
-        "operator.methodcaller",
-        "pandas.eval",
-        "pandas.read_pickle",
-        "pandas.io.pickle.read_pickle",
-    }
-)
 _PROTOCOL_0 = re.compile(rb"c[\w.]+\n[\w.]+\n|\(i?[cldtSVIN]")
 IN_ZIP: tuple[tuple[str, str], ...] = (
     ("schema.json", "skops"),
@@ -76,12 +45,12 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def dangerous(self) -> tuple[str, ...]:
         """Names that reach beyond a model: programs, files, the network, code."""
-        return tuple(name for name in self.names if _is_dangerous(name))
+        return dangerous_among(self.names)
 
     @property
     def unknown(self) -> tuple[str, ...]:
         """Names of modules that no trained model of a known library needs: the author's own, or worse."""
-        return tuple(name for name in self.names if name.partition(".")[0] not in KNOWN and not _is_dangerous(name))
+        return unknown_among(self.names)
 
     @property
     def kind(self) -> str:
@@ -115,13 +84,6 @@ def list_trained(file: IO[bytes]) -> Listing:
     return Listing(
         format=_WORDS.get(found.name, found.name), bytes=size, libraries=versions(file, head, size) if versions else {}
     )
-
-
-def _is_dangerous(name: str) -> bool:
-    module, _, attribute = name.rpartition(".")
-    if module == "builtins":
-        return attribute not in HARMLESS_BUILTINS
-    return name in DANGEROUS_NAMES or name.partition(".")[0] in DANGEROUS
 
 
 def _lightgbm_versions(_: IO[bytes], head: bytes, __: int) -> dict[str, str]:
