@@ -221,10 +221,36 @@ BOMBS = ["ConstantOfShape", "Expand", "Tile", "Range", "Pad", "Resize", "OneHot"
 @pytest.mark.parametrize("operator", BOMBS)
 def test_A36_a_memory_bomb_is_refused_before_anybody_else_runs_the_graph(operator):
     whole = trial.ROOM_BYTES // 8
-    assert isinstance(judged(bomb(operator, 1000)), GraphFacts)
+    harmless = judged(bomb(operator, 1000))
+    assert isinstance(harmless, GraphFacts)
+    assert not harmless.may_run_inline, "another row may ask for more, of a web worker that has no bound"
     for times in (1, 2, 1000):
         message = refusal(bomb(operator, whole * times))
         assert "needs more than" in message or "would require more than" in message, message
+
+
+def sized_by(operator, size):
+    """Return a graph that makes as much as the shape of its input says, or a number that is in it."""
+    if size == "shape":
+        wanted = [node("Shape", "x", to="both"), node("Gather", "both", "axis0", to="wanted", axis=0)]
+    else:
+        wanted = [cast("x", "whole", TensorProto.INT64), node("Reshape", "whole", "flat", to="wanted")]
+    makes = {
+        "Expand": [node("Expand", "one", "wanted", to="big")],
+        "Tile": [node("Tile", "one", "wanted", to="big")],
+        "ConstantOfShape": [node("ConstantOfShape", "wanted", to="some"), cast("some", "big", TensorProto.DOUBLE)],
+    }
+    end = [node("ReduceMax", "big", "axis0", to="most", keepdims=1), node("Add", "x", "most")]
+    constants = [constant("axis0", [0]), constant("flat", [-1]), constant("one", [1.0], np.float64)]
+    return graph([*wanted, *makes[operator], *end], constants)
+
+
+@pytest.mark.parametrize("operator", ["Expand", "Tile", "ConstantOfShape"])
+def test_A36_what_is_sized_by_how_many_rows_there_are_runs_inline_and_by_what_they_say_does_not(operator):
+    by_shape, by_value = judged(sized_by(operator, "shape")), judged(sized_by(operator, "value"))
+    assert isinstance(by_shape, GraphFacts)
+    assert isinstance(by_value, GraphFacts)
+    assert (by_shape.may_run_inline, by_value.may_run_inline) == (True, False)
 
 
 def test_A37_an_endless_loop_never_runs_inline_and_is_ended_at_the_deadline():

@@ -28,6 +28,14 @@ _INLINE = """
     Transpose Unsqueeze Where Xor
 """
 INLINE_OPERATORS = frozenset(_INLINE.split())
+_SIZES = {  # the inputs by which an operator is told how much to make; no other of the list makes more than it is given
+    "ConstantOfShape": (0,),
+    "Expand": (1,),
+    "OneHot": (1,),
+    "Pad": (1,),
+    "Range": (0, 1, 2),
+    "Tile": (1,),
+}
 
 
 def check_graph(data: bytes, signature: Signature, packs: Sequence[Pack] = ()) -> GraphFacts:
@@ -48,7 +56,8 @@ def check_graph(data: bytes, signature: Signature, packs: Sequence[Pack] = ()) -
     operators: set[str] = set()
     nesting = _walk(model.graph, operators, 1)
     _check_signature(model.graph, signature, packs)
-    inline = nesting == 1 and all(name.startswith(f"{ML}.") or name in INLINE_OPERATORS for name in operators)
+    is_listed = all(name.startswith(f"{ML}.") or name in INLINE_OPERATORS for name in operators)
+    inline = nesting == 1 and is_listed and not _is_sized_by_values(model.graph)
     return GraphFacts(len(data), len(model.graph.node), tuple(sorted(operators)), nesting, inline)
 
 
@@ -103,6 +112,21 @@ def _walk(graph: onnx.GraphProto, operators: set[str], depth: int) -> int:
             for nested in inner:
                 deepest = max(deepest, _walk(nested, operators, depth + 1))
     return deepest
+
+
+def _is_sized_by_values(graph: onnx.GraphProto) -> bool:
+    """Tell whether how much a graph allocates follows from the numbers it is asked about, rather than from their shapes.
+
+    One row could then fill the memory of a web worker, which has no bound of its own; a model worker has.
+    """
+    asked = {value.name for value in graph.input} - {tensor.name for tensor in graph.initializer}
+    for node in graph.node:  # sorted: the checker refuses a graph whose nodes come before what they need
+        sizes = {node.input[place] for place in _SIZES.get(node.op_type, ()) if place < len(node.input)}
+        if sizes & asked:
+            return True
+        if node.op_type != "Shape" and asked.intersection(node.input):
+            asked.update(name for name in node.output if name)
+    return False
 
 
 def _check_tensor(tensor: onnx.TensorProto) -> None:
