@@ -239,6 +239,36 @@ def test_A07_a_bomb_of_many_pieces_is_refused_when_its_bound_or_the_memory_is_us
     assert "memory" in message.lower() or "unpacks to more than" in message or "cannot be opened" in message
 
 
+ANSWERS = """
+import os, stat
+from trivet.model.compile.wire import Success, encode_framed
+answer = memoryview({answer})
+for descriptor in range(3, 4096):
+    try:
+        is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    except OSError:
+        continue
+    try:
+        while is_pipe and answer: answer = answer[os.write(descriptor, answer):]
+    except OSError:
+        pass
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ("(512 * 2**20).to_bytes(8, 'big') + bytes(2**26)", "are read"),
+        ("(2**25).to_bytes(8, 'big') + bytes(2**25)", "no answer"),
+        ("encode_framed(Success(b'{}', {'model.onnx': bytes(2**25 - 99)}, 1.0, 1.0))", "no sound bundle"),
+    ],
+    ids=["512 MiB", "all that is read", "a bundle of that size"],
+)
+def test_A08_C6_what_a_small_file_answers_costs_its_reader_little(answer, says, tmp_path):
+    assert says in refusal(write(tmp_path, ANSWERS.format(answer=answer)))
+
+
 def test_A10_nothing_that_a_file_left_running_survives(tmp_path, workplace):
     statement = (
         "import os, threading, time\n"

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import IO, NamedTuple, Protocol
 
 from trivet.core.errors import CompileError
-from trivet.model.compile.wire import LENGTH_BYTES, MOST_ANSWER_BYTES, MOST_CONFINEMENT_BYTES, decode_confinement
+from trivet.model.compile.wire import LENGTH_BYTES, MOST_CONFINEMENT_BYTES, MOST_WORDS_BYTES, decode_confinement
 from trivet.model.sandbox.confinement import Confinement
 from trivet.model.sandbox.warm import NotWarm, WarmStart, own_zygote, zygote_command
 
@@ -107,9 +107,15 @@ def zygote_of(parent: int, listening: int) -> list[str]:
 
 
 def answer_of(
-    module: str, message: bytes, deadline: Deadline, *, called: str, descriptors: Collection[int] = ()
+    module: str,
+    message: bytes,
+    deadline: Deadline,
+    *,
+    called: str,
+    descriptors: Collection[int] = (),
+    most_bytes: int = MOST_WORDS_BYTES,
 ) -> Answered:
-    """Run `module` with `message` on its standard input; return what it wrote.
+    """Run `module` with `message` on its standard input; return what it wrote, up to `most_bytes`.
 
     The module gets the number of the pipe to answer on as its argument, and inherits `descriptors`. Whatever it started
     in its session is killed when this returns. Raises `CompileError`, which names it as `called`.
@@ -129,7 +135,7 @@ def answer_of(
         stack.callback(started.end)
         source = _Source(pipe.fileno(), deadline, called, lambda: _last_words(started, words))
         confinement = decode_confinement(source.message(MOST_CONFINEMENT_BYTES))
-        body = source.message(MOST_ANSWER_BYTES)
+        body = source.message(most_bytes)
         source.expect_end()
         return Answered(confinement, body)
 
@@ -216,7 +222,10 @@ class _Source:
         """Return the next message; raises `CompileError` for none, and for one of more than `most_bytes`."""
         announced = int.from_bytes(self._exactly(LENGTH_BYTES), "big")
         if announced > most_bytes:
-            raise CompileError(f"{self._called} announced {announced} bytes; {most_bytes} are read.")
+            raise CompileError(
+                f"{self._called} announced {announced} bytes; for what it was given, {most_bytes} are read. Where that was "
+                "compressed, push it uncompressed."
+            )
         return self._exactly(announced)
 
     def expect_end(self) -> None:

@@ -42,6 +42,7 @@ from trivet.model.compile.wire import (
     Task,
     decode_answer,
     decode_verdict,
+    most_answer_bytes,
 )
 from trivet.model.runtimes.onnx import MODEL_FILE, OnnxRuntime
 from trivet.model.sandbox.confinement import Confinement
@@ -139,7 +140,14 @@ def compile_file(
 
 def _compiled(task: Task, deadline: Deadline) -> tuple[Answer, Confinement]:
     descriptors = [d for d in (task.model_descriptor, task.sample_descriptor) if d is not None]
-    answered = answer_of(CHILD, msgspec.msgpack.encode(task), deadline, called=COMPILER, descriptors=descriptors)
+    answered = answer_of(
+        CHILD,
+        msgspec.msgpack.encode(task),
+        deadline,
+        called=COMPILER,
+        descriptors=descriptors,
+        most_bytes=most_answer_bytes(sum(os.fstat(descriptor).st_size for descriptor in descriptors)),
+    )
     try:
         return decode_answer(answered.body), answered.confinement
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

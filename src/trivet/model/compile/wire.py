@@ -16,7 +16,15 @@ from trivet.model.sandbox.confinement import Confinement
 
 LENGTH_BYTES = 8
 MOST_CONFINEMENT_BYTES = 4096
+MOST_WORDS_BYTES = 16 * 1024**2  # of an answer that holds no model
 MOST_ANSWER_BYTES = 512 * 1024**2
+# Chosen: a small hostile file costs whoever reads the answer little, and no model grows as much by being compiled.
+ANSWER_BYTES, ANSWER_TIMES = 32 * 1024**2, 16
+
+
+def most_answer_bytes(given_bytes: int) -> int:
+    """Return how large a bundle may be that was made of files of `given_bytes` together."""
+    return min(MOST_ANSWER_BYTES, ANSWER_BYTES + ANSWER_TIMES * given_bytes)
 
 
 class Task(msgspec.Struct, frozen=True):
