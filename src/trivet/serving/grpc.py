@@ -26,9 +26,14 @@ def run_grpc_worker(bind: str, *, on_ready: Callable[[int], None] = lambda _port
     each other on it. Raises `OSError` when it cannot listen.
     """
     allow_descriptors()
-    plane = this_process(WorkerKind.GRPC, ships=is_alone).plane  # what is live is loaded before the first call
+    process = this_process(WorkerKind.GRPC, ships=is_alone)  # what is live is loaded before the first call
+
+    def ready(port: int) -> None:
+        process.arm()  # all of it: no site is in this process
+        on_ready(port)
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(plane, bind, on_ready, shares_port=not is_alone))
+        runner.run(_serve(process.plane, bind, ready, shares_port=not is_alone))
     return 0
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from django.db import Error as DatabaseFailure, connections
 
@@ -20,6 +21,7 @@ from trivet.core.errors import TrivetError
 from trivet.core.ids import new_prediction_id
 from trivet.dataplane.lease import SECOND_NS, now_ns
 from trivet.dataplane.plane import Plane
+from trivet.model.sandbox import tripwire
 from trivet.serving.keeper import Keeper, spool_root
 from trivet.serving.wiring import build_plane
 
@@ -30,6 +32,16 @@ BEAT_SECONDS = 1
 RETRY_LOADING_SECONDS = 5.0
 RESTORED_SECONDS = 5.0
 STOP_SECONDS = 5.0
+# Where nothing may unpickle or start a program, in a process that a site shares: what answers, loads, follows and ships.
+WATCHED = tripwire.Rooms(
+    ("trivet.dataplane", "trivet.serving.process", "trivet.serving.keeper"),
+    others=(
+        "django.core.files.storage",  # behind it may be a site's own
+        "django.dispatch",  # and here its receivers
+        "trivet.dataplane.engines.worker.owner",  # no web worker, and there to start others
+        "trivet.serving.loading",  # a person's wish, which the registry carries out
+    ),
+)
 
 
 class Process:
@@ -55,6 +67,7 @@ class Process:
 
         The lease is taken, then the registry looked at again: whoever moves traffic from then on waits for this process.
         """
+        self.arm(WATCHED)
         self.step()
         self.step()
         self._thread = threading.Thread(target=self._follow, name="trivet-follow", daemon=True)
@@ -62,6 +75,12 @@ class Process:
         if ships:
             self._keeper = Keeper(spool_root(), hurry_bytes=conf.SPOOL_MB() * conf.MIB // 4)
             self._keeper.start()
+
+    def arm(self, rooms: tripwire.Rooms | None = None) -> None:
+        """End this process, and count that, when something in it (of `rooms`, where any are named) unpickles."""
+        tell = partial(self.plane.meter.count, "trivet_tripwire_total", self.kind.value)
+        tell(by=0)  # so that the slot is there, and counting takes no lock
+        tripwire.arm(rooms, tell)
 
     def stop(self) -> None:
         """Stop following, ship what is left, give the lease back. In a forked child, whose they are not, do nothing."""

@@ -85,6 +85,12 @@ FAMILIES: tuple[Family, ...] = (
         ("model", "reason"),
         "Model workers that ended and were replaced: crash, hang, memory, tripwire or drain.",
     ),
+    Family(
+        "trivet_tripwire_total",
+        "counter",
+        ("process",),
+        "Processes that answer (web, grpc or process) and ended because something in them unpickled or started a program.",
+    ),
     Family("trivet_model_worker_rss_bytes", "gauge", ("model",), "Memory of the model workers of this host."),
     Family(
         "trivet_cache_lookups_total",
