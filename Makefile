@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 LOCKS := requirements/dev.txt requirements/uv.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint bench docs lock clean
+.PHONY: help venv demo test faults lint bench docs lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,9 @@ demo: $(INSTALLED) ## train two models on the flights of 2013 and serve them (--
 
 test: $(INSTALLED) ## run every test; what was skipped is named with its reason
 	@$(BIN)/python -m pytest $(TEST_ARGS)
+
+faults: $(INSTALLED) ## run the tests of faults (F13 and so on) with their full counts: 20 rolls, 200 moves, 100 races
+	@ROLLS=20 MOVES=200 RACES=100 $(BIN)/python -m pytest --timeout 1200 $$(grep -rlE '^def test_F[0-9]{2}_' tests) $(TEST_ARGS)
 
 lint: $(INSTALLED) ## judge format, style, import rules, types and lock files; all of them, then fail if one did
 	@failed=0; \

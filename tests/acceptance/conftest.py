@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.redis_server import BINARY, RedisServer
+from tests.acceptance.redis_server import RedisServer, redis_of_ones_own
 from tests.acceptance.servers import Server, copy_project, serving, trivet
 
 
@@ -128,14 +127,8 @@ def _train(folder: Path) -> None:
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis of the test's own."""
-    if BINARY is None:
-        if os.environ.get("TRIVET_TEST_REDIS") == "1":
-            pytest.fail("TRIVET_TEST_REDIS is 1, but there is no redis-server to start and kill")
-        pytest.skip("no redis-server")
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.stop()
+    with redis_of_ones_own(tmp_path) as server:
+        yield server
 
 
 __all__ = ["Server"]

@@ -90,6 +90,11 @@ class Asking:
         """Return the version that each worker answers with."""
         return {str(worker): self._version(connection) for worker, connection in self._to.items()}
 
+    def close(self) -> None:
+        """Close the connections."""
+        for connection in self._to.values():
+            connection.close()
+
     def _version(self, connection: http.client.HTTPConnection) -> str:
         connection.request("POST", PATH, self._body, self._headers)
         return str(json.loads(connection.getresponse().read())["model_version"])

@@ -1,12 +1,19 @@
-"""A Redis of a test's own: a real process on a free port, to be stopped, starved and killed."""
+"""A Redis of a test's own: a real process on a free port, to be stopped, starved and killed; and a proxy before it."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+import socket
+import socketserver
 import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pytest
 import redis
 
 from tests.acceptance.servers import free_port, wait_for
@@ -55,3 +62,61 @@ class RedisServer:
             self.process.kill()
             self.process.wait(START_SECONDS)
             self.process = None
+
+
+@contextmanager
+def redis_of_ones_own(folder: Path) -> Iterator[RedisServer]:
+    """Run a Redis for as long as the block; skip the test where there is none to run."""
+    if BINARY is None:
+        if os.environ.get("TRIVET_TEST_REDIS") == "1":
+            pytest.fail("TRIVET_TEST_REDIS is 1, but there is no redis-server to start and kill")
+        pytest.skip("no redis-server")
+    server = RedisServer(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+class RedisProxy(socketserver.ThreadingTCPServer):
+    """What clients take for the Redis: each piece of a reply goes through `weather` on its way to them."""
+
+    daemon_threads = True
+    block_on_close = False  # a client may keep its connection
+
+    def __init__(self, behind: RedisServer) -> None:
+        super().__init__(("127.0.0.1", 0), _Connection)
+        self.behind = behind
+        self.weather: Callable[[bytes], bytes] = bytes
+        self.replies = 0
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.server_address[1]}/0"
+
+
+class _Connection(socketserver.BaseRequestHandler):
+    server: RedisProxy
+
+    def handle(self) -> None:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.server.behind.port)) as there:
+            threading.Thread(target=self._ask, args=[there], daemon=True).start()
+            while reply := there.recv(1 << 16):
+                self.server.replies += 1
+                self.request.sendall(self.server.weather(reply))
+
+    def _ask(self, there: socket.socket) -> None:
+        with suppress(OSError):
+            while asked := self.request.recv(1 << 16):
+                there.sendall(asked)
+            there.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def proxy_before(server: RedisServer) -> Iterator[RedisProxy]:
+    """Put a proxy before a Redis for as long as the block runs."""
+    with RedisProxy(server) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        yield proxy
+        proxy.shutdown()

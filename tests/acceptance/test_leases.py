@@ -19,11 +19,12 @@ from tests.acceptance.servers import Load, Server, drained, serving, wait_for
 from tests.acceptance.test_kill import assert_every_answer_is_logged_once
 
 LEASE_SECONDS = 3
+WORKERS = 4
 
 
 @pytest.fixture
 def served(churn: Churn) -> Iterator[Server]:
-    with serving(churn.project, workers=4, TRIVET_LEASE_SECONDS=str(LEASE_SECONDS)) as server:
+    with serving(churn.project, workers=WORKERS, TRIVET_LEASE_SECONDS=str(LEASE_SECONDS)) as server:
         yield server
 
 

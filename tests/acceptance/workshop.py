@@ -30,6 +30,8 @@ SIGNATURE = Signature(
     ),
 )
 
+_ENTRY_POINTS = "[trivet.runtimes]\nby-wish = trivet_by_wish:ByWish\nparrot = trivet_by_wish:Parrot\n"
+
 
 def by_wish_bundle(**source: Any) -> Bundle:
     """Return a bundle of the runtime that does as it is told."""
@@ -38,14 +40,20 @@ def by_wish_bundle(**source: Any) -> Bundle:
 
 
 def install_by_wish(folder: Path) -> str:
-    """Install the runtime into `folder` as a distribution with an entry point; return the folder for PYTHONPATH."""
+    """Install the runtimes into `folder` as a distribution with entry points; return the folder for PYTHONPATH."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "trivet_by_wish.py").write_text(Path(by_wish.__file__).read_text())
     metadata = folder / "trivet_by_wish-1.dist-info"
     metadata.mkdir(exist_ok=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: trivet-by-wish\nVersion: 1\n")
-    (metadata / "entry_points.txt").write_text("[trivet.runtimes]\nby-wish = trivet_by_wish:ByWish\n")
+    (metadata / "entry_points.txt").write_text(_ENTRY_POINTS)
     return str(folder)
+
+
+def parrot_bundle(signature: Signature) -> Bundle:
+    """Return a bundle of the runtime that tells what it was asked, in an output of one text a row."""
+    manifest = Manifest(format=1, runtime="parrot", signature=signature, files=())
+    return make_bundle(manifest, {"model.json": b"{}"})
 
 
 class Workshop:
