@@ -52,6 +52,14 @@ def test_the_test_above_would_notice_django():
         loaded_by(WITHOUT_DJANGO + "import trivet.control.registry.models")
 
 
+def test_what_runs_unchanged_is_opened_proved_and_served_without_onnx():
+    compiling = [f"{COMPILE}.{name}" for name in ("child", "opening", "native", "judge")]
+    names = [*compiling, "trivet.model.probe", "trivet.dataplane.engines.worker.instance", f"{NATIVE}.skops"]
+    loaded = loaded_by(f"import importlib\nfor name in {names!r}: importlib.import_module(name)")
+    assert set(names) <= loaded
+    assert not loaded & {"django", "onnx", "onnxruntime", "skl2onnx"}
+
+
 def test_importing_trivet_loads_nothing_heavy():
     loaded = loaded_by("import trivet")
     assert not loaded & {"asyncio", "django", "msgspec", "numpy", "onnxruntime", *TRAINING_LIBRARIES}

@@ -17,8 +17,9 @@ from trivet.core.errors import CompileError, ParityFailed
 from trivet.model.bundle.sample import decode_sample
 from trivet.model.compile import compiler
 from trivet.model.compile.columns import matrix
-from trivet.model.compile.compiler import Answer, compile_model, prepare
+from trivet.model.compile.compiler import Answer, compile_model
 from trivet.model.compile.original import as_answers, as_tensors
+from trivet.model.compile.preparing import prepare
 from trivet.model.compile.signature import outputs_of
 from trivet.model.runtimes.onnx import OnnxRuntime
 

@@ -22,8 +22,9 @@ from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, RobustScale
 from sklearn.semi_supervised import SelfTrainingClassifier
 
 from trivet.core.errors import CompileError, ParityFailed
-from trivet.model.compile.compiler import compile_model, prepare
+from trivet.model.compile.compiler import compile_model
 from trivet.model.compile.graph import Graph
+from trivet.model.compile.preparing import prepare
 from trivet.model.runtimes.onnx import OnnxRuntime
 
 X = np.random.default_rng(23).uniform(0.5, 4.0, size=(160, 2))

@@ -20,8 +20,8 @@ from trivet.model.compile.wire import Answer, Failure, Success, Task, write_fram
 from trivet.model.sandbox.confinement import Confinement, confine
 
 if TYPE_CHECKING:
-    from trivet.model.compile.compiler import Compiled
     from trivet.model.compile.opening import Opened
+    from trivet.model.compile.preparing import Compiled
 
 TASK_LIMIT = 64 * 1024
 WORST_ROWS_SENT = 20

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trivet.core.errors import CompileError
-from trivet.model.compile.graph import Graph
+
+if TYPE_CHECKING:  # it imports onnx, which what runs unchanged does not need
+    from trivet.model.compile.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,11 @@ class Table:
             blocks.append(replace(block, names=tuple(left[: block.width])))
             del left[: block.width]
         return replace(self, blocks=tuple(blocks))
+
+
+def is_missing(value: Any) -> bool:
+    """True for None and NaN: what stands for a missing value in a DataFrame."""
+    return value is None or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
 
 
 def side_by_side(tables: Sequence[Table], *, is_sparse: bool = False) -> Table:

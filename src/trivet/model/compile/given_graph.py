@@ -19,9 +19,10 @@ from trivet.model.bundle.bundle import make_bundle
 from trivet.model.bundle.manifest import Manifest
 from trivet.model.bundle.sample import SAMPLE_NAME, SAMPLE_ROWS, encode_sample
 from trivet.model.compile.checks import MOST_BYTES, check_graph
-from trivet.model.compile.compiler import OLDEST_RUNTIME, Compiled, environment
+from trivet.model.compile.compiler import OLDEST_RUNTIME
 from trivet.model.compile.graph import ELEMENT_TYPES
 from trivet.model.compile.parcel import Parcel, arrays_of
+from trivet.model.compile.preparing import Compiled, environment
 from trivet.model.compile.report import DEFAULT_TOLERANCE, ParityReport, Speed
 from trivet.model.runtimes.onnx import MODEL_FILE, OnnxRuntime
 

@@ -34,6 +34,23 @@ def final_estimator(model: Any) -> Any:
     return model
 
 
+def positive_place(model: Any) -> int:
+    """Return the place among the classes of the one that a threshold classifier decides on: 1, or 0 where it was told so."""
+    positive = getattr(model, "pos_label", None)
+    return 0 if positive is not None and positive == model.classes_[0] else 1
+
+
+def decision_threshold(model: Any) -> tuple[float, bool]:
+    """Return the threshold of a threshold classifier, and whether it is on the decision function."""
+    by_score = model.response_method == "decision_function" or (
+        model.response_method == "auto" and not hasattr(model.estimator_, "predict_proba")
+    )
+    chosen = getattr(model, "best_threshold_", None)
+    if chosen is None:
+        chosen = model.threshold if model.threshold != "auto" else (0.0 if by_score else 0.5)
+    return float(chosen), by_score
+
+
 def check_functions(model: Any) -> None:
     """Raise `CompileError` where `model` calls a function that only the process it was trained in knows.
 

@@ -19,10 +19,10 @@ from trivet.model.bundle.bundle import make_bundle
 from trivet.model.bundle.manifest import Manifest
 from trivet.model.bundle.native import Asked, Column, Method, Native
 from trivet.model.bundle.sample import SAMPLE_NAME, SAMPLE_ROWS, encode_sample
-from trivet.model.compile.compiler import Compiled, environment, prepare, source_of
 from trivet.model.compile.fields import Layout
 from trivet.model.compile.original import LABEL, METHODS, PROBABILITIES, Answers, Target, as_answers
 from trivet.model.compile.parity import run_gate
+from trivet.model.compile.preparing import Compiled, environment, prepare, source_of
 from trivet.model.compile.report import EXACT
 from trivet.model.compile.rows import GateRows, gate_rows
 from trivet.model.compile.saving import saved

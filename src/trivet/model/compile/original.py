@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import is_clusterer, is_outlier_detector, is_regressor
+from sklearn.base import ClusterMixin, is_outlier_detector, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from trivet.core.errors import CompileError
 from trivet.core.signature import Output, Task
 from trivet.model.compile.converters.answers import class_labels, class_names
-from trivet.model.compile.converters.ensembles import decision_threshold, positive_place
-from trivet.model.compile.lowering import final_estimator
+from trivet.model.compile.lowering import decision_threshold, final_estimator, positive_place
 
 THRESHOLD_CLASSIFIERS = ("FixedThresholdClassifier", "TunedThresholdClassifierCV")
 LABEL, PREDICTION, PROBABILITIES, SCORES, DISTANCES = "label", "prediction", "probabilities", "scores", "distances"
@@ -208,7 +207,7 @@ def _task_of(model: Any, final: Any) -> Task:
         return "classification"
     if is_regressor(model) or type(final).__name__.endswith("Ranker"):
         return "regression"
-    if is_clusterer(model) or (hasattr(model, "predict_proba") and hasattr(final, "weights_")):
+    if isinstance(final, ClusterMixin) or (hasattr(model, "predict_proba") and hasattr(final, "weights_")):
         return "cluster"  # a mixture assigns rows to its components
     raise CompileError(
         f"{type(model).__name__} is no classifier, regressor, outlier detector or cluster model: "

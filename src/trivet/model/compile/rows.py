@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from trivet.model.compile.fields import WORDS, Field, Layout
-from trivet.model.compile.graph import Split
+
+if TYPE_CHECKING:
+    from trivet.model.compile.graph import Split
 
 MOST_ROWS = 20_000
 MOST_CELLS = 20_000_000  # so that wide models take 160 MB, not 650

@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn import compose, impute, pipeline, preprocessing
 
 from trivet.core.errors import CompileError
-from trivet.model.compile.converters.steps import is_missing
+from trivet.model.compile.columns import is_missing
 from trivet.model.compile.fields import fitted_names, fitted_width
 from trivet.model.compile.lowering import unwrapped
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trivet.core.errors import CompileError
-from trivet.model.compile.graph import Graph
+
+if TYPE_CHECKING:  # it imports onnx, which what runs unchanged does not need
+    from trivet.model.compile.graph import Graph
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from trivet.model.compile.converters.isotonic import isotonic_curve
 from trivet.model.compile.converters.sklearn_trees import emit_gradient_boosting
 from trivet.model.compile.converters.stock import unsupported
 from trivet.model.compile.graph import Graph
+from trivet.model.compile.lowering import decision_threshold, positive_place
 
 Emit = Callable[[Graph, Any, Table], Answer]
 
@@ -313,23 +314,6 @@ def emit_threshold(graph: Graph, model: Any, table: Table, emit: Emit) -> Answer
     labels = class_labels(model.classes_)
     label = graph.add("Gather", graph.constant(labels if positive else labels[::-1]), is_positive, axis=0)
     return Answer(probabilities=answer.probabilities, scores=answer.scores, label=label)
-
-
-def positive_place(model: Any) -> int:
-    """Return the place among the classes of the one that a threshold classifier decides on: 1, or 0 where it was told so."""
-    positive = getattr(model, "pos_label", None)
-    return 0 if positive is not None and positive == model.classes_[0] else 1
-
-
-def decision_threshold(model: Any) -> tuple[float, bool]:
-    """Return the threshold of a threshold classifier, and whether it is on the decision function."""
-    by_score = model.response_method == "decision_function" or (
-        model.response_method == "auto" and not hasattr(model.estimator_, "predict_proba")
-    )
-    chosen = getattr(model, "best_threshold_", None)
-    if chosen is None:
-        chosen = model.threshold if model.threshold != "auto" else (0.0 if by_score else 0.5)
-    return float(chosen), by_score
 
 
 def emit_transformed_target(graph: Graph, model: Any, table: Table, emit: Emit) -> Answer:

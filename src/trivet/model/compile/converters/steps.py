@@ -17,6 +17,7 @@ from trivet.model.compile.columns import (
     Table,
     as_datatype,
     derived,
+    is_missing,
     matrix,
     select,
     side_by_side,
@@ -27,11 +28,6 @@ from trivet.model.compile.converters.stock import transform_stock, unsupported
 from trivet.model.compile.graph import ML, Graph
 
 ABSENT = -1  # the place of a category that lights no column
-
-
-def is_missing(value: Any) -> bool:
-    """True for None and NaN: what stands for a missing value in a DataFrame."""
-    return value is None or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
 
 
 def simple_imputer(graph: Graph, step: Any, table: Table) -> Table:
