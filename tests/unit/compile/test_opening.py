@@ -10,6 +10,7 @@ import tracemalloc
 import zipfile
 import zlib
 
+import catboost
 import joblib
 import lightgbm
 import numpy as np
@@ -24,8 +25,10 @@ from trivet.core.errors import CompileError
 from trivet.model.compile.compiler import compile_model
 from trivet.model.compile.doors import unpacked
 from trivet.model.compile.doors.pickles import strange
+from trivet.model.compile.native import native_bundle
 from trivet.model.compile.opening import open_file
 from trivet.model.compile.process import compile_file
+from trivet.model.compile.synthetic import synthetic_sample
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +202,6 @@ def test_a_lightgbm_regression_is_read_and_a_polyglot_is_not(frame):
 
 
 def test_a_catboost_file_is_loaded_by_catboost(frame, tmp_path):
-    catboost = pytest.importorskip("catboost", reason="catboost is not installed: a hundred megabytes")
     model = catboost.CatBoostClassifier(iterations=5, verbose=0, allow_writing_files=False)
     model.fit(frame, np.where(frame["age"] > 40, "yes", "no"))
     model.save_model(tmp_path / "model")
@@ -207,6 +209,36 @@ def test_a_catboost_file_is_loaded_by_catboost(frame, tmp_path):
     assert found.kind == "catboost"
     assert (found.model.predict_proba(frame) == model.predict_proba(frame)).all()
     assert found.model.n_features_in_ == 3
+    assert native_bundle(found.model, why="a reason", sample=frame).signature.field_names == ("age", "income", "visits")
+
+
+def test_a_catboost_file_that_takes_words_answers_as_the_original_and_asks_for_rows(frame, tmp_path):
+    table = frame.assign(visits=range(200), plan=np.where(frame["visits"] > 0, "pro", "free"))
+    table.loc[::7, "age"] = np.nan
+    model = catboost.CatBoostClassifier(iterations=5, verbose=0, allow_writing_files=False, cat_features=["plan"])
+    model.fit(table, np.where(frame["age"] > 40, "old", "young"))
+    model.save_model(tmp_path / "model")
+    data = (tmp_path / "model").read_bytes()
+    compiled = native_bundle(opened(data).model, why="a reason", sample=table)
+    assert [spec.datatype for spec in compiled.signature.inputs] == ["FP64", "FP64", "INT64", "BYTES"]
+    kept = answers_of(compiled, "probabilities")
+    assert kept.tolist() == model.predict_proba(table.head(len(kept))).tolist()
+    with pytest.raises(
+        CompileError, match="takes words in 'plan', and its file does not hold them: push with a sample"
+    ):
+        native_bundle(opened(data).model, why="a reason")
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost"])
+def test_rows_for_a_file_without_a_sample_lie_where_its_trees_split(library, frame):
+    model = {
+        "xgboost": xgboost.XGBClassifier(n_estimators=5),
+        "lightgbm": lightgbm.LGBMClassifier(n_estimators=5, verbose=-1),
+        "catboost": catboost.CatBoostClassifier(iterations=5, verbose=0, allow_writing_files=False),
+    }[library].fit(frame, (frame["age"] > 40).astype(int))
+    rows = synthetic_sample(model)
+    assert 0.1 < model.predict(rows).mean() < 0.9
+    assert rows["age"].mean() == pytest.approx(40, abs=5)
 
 
 REFUSED = {

@@ -18,6 +18,7 @@ from trivet.model.compile.columns import Block, Origin, Table
 MATRIX = "X"
 MOST_INPUTS = 4096
 WORDS = "BYTES"
+_INVENTED = {"lightgbm": "Column_{}", "catboost": "{}"}  # names that a library gives to the columns of a matrix
 _DTYPES: dict[str, Any] = {"FP64": np.float64, "INT64": np.int64, "BOOL": np.bool_}
 
 
@@ -139,16 +140,16 @@ def layout_of(model: Any, sample: pd.DataFrame | np.ndarray) -> tuple[Layout, pd
 
 def fitted_names(model: Any) -> list[str] | None:
     """Return the names of the columns that `model` was fitted on, or None when it was fitted on a bare matrix."""
+    library = type(model).__module__.partition(".")[0]
     try:
-        names = getattr(model, "feature_names_in_", None)
+        names = getattr(model, "feature_names_" if library == "catboost" else "feature_names_in_", None)
     except AttributeError:
         return None
     if names is None:
         return None
     listed = [str(name) for name in np.asarray(names).tolist()]
-    if type(model).__module__.startswith("lightgbm") and listed == [f"Column_{i}" for i in range(len(listed))]:
-        return None  # the names LightGBM invents for a matrix
-    return listed
+    invented = _INVENTED.get(library)
+    return None if invented and listed == [invented.format(place) for place in range(len(listed))] else listed
 
 
 def fitted_width(model: Any) -> int | None:

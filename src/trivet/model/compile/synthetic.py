@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn import compose, impute, pipeline, preprocessing
 
-from trivet.core.errors import CompileError
+from trivet.core.errors import CompileError, quoted
 from trivet.model.compile.columns import is_missing
 from trivet.model.compile.fields import fitted_names, fitted_width
 from trivet.model.compile.lowering import unwrapped
@@ -19,9 +19,9 @@ SEED = 7
 
 
 def synthetic_sample(model: Any) -> pd.DataFrame | np.ndarray:
-    """Return 500 rows with the columns `model` was fitted on: known categories, numbers around the fitted centres.
+    """Return 500 rows with the columns `model` was fitted on: known categories, numbers around fitted centres or thresholds.
 
-    Raises `CompileError` when the object does not say how many columns it takes.
+    Raises `CompileError` when the object does not say how many columns it takes, or which words.
     """
     rng = np.random.default_rng(SEED)
     names = fitted_names(model)
@@ -36,6 +36,9 @@ def synthetic_sample(model: Any) -> pd.DataFrame | np.ndarray:
             values[column] = rng.normal(centre, spread, size=ROWS)
         else:
             values[column] = rng.choice(found, size=ROWS)
+    for column, thresholds in _thresholds(unwrapped(model), columns).items():
+        spread = float(np.std(thresholds)) or abs(float(thresholds[0])) or 1.0
+        values[column] = rng.choice(thresholds, size=ROWS) + rng.normal(0, spread, size=ROWS)
     frame = pd.DataFrame(values)
     return frame if names is not None else frame.to_numpy(np.float64)
 
@@ -56,6 +59,41 @@ def _revealed(step: Any, columns: list[str]) -> Iterator[tuple[str, Any]]:
         for kind, reader in _READERS.items():
             if isinstance(step, kind):
                 yield from reader(step, columns)
+
+
+def _thresholds(model: Any, columns: list[str]) -> Mapping[str, np.ndarray]:
+    """Return where the trees of `model` split each column that they split by a number; nothing for other models."""
+    reader = _TREES.get(type(model).__module__.partition(".")[0])
+    found = reader(model, columns) if reader is not None else ()
+    splits = pd.DataFrame(found, columns=["column", "threshold"]).dropna()
+    return {column: group.to_numpy(np.float64) for column, group in splits.groupby("column")["threshold"]}
+
+
+def _of_xgboost(model: Any, columns: list[str]) -> Iterator[tuple[str, float]]:
+    booster = model.get_booster()
+    try:
+        nodes = booster.trees_to_dataframe()
+    except ValueError:  # a linear booster has none
+        return
+    names = booster.feature_names or [f"f{place}" for place in range(len(columns))]
+    yield from zip(nodes["Feature"].map(dict(zip(names, columns, strict=True))), nodes["Split"], strict=True)
+
+
+def _of_lightgbm(model: Any, columns: list[str]) -> Iterator[tuple[str, float]]:
+    nodes = model.booster_.trees_to_dataframe()
+    numeric = nodes[nodes["decision_type"] == "<="]
+    places = dict(zip(model.booster_.feature_name(), columns, strict=True))
+    yield from zip(numeric["split_feature"].map(places), numeric["threshold"].astype(np.float64), strict=True)
+
+
+def _of_catboost(model: Any, columns: list[str]) -> Iterator[tuple[str, float]]:
+    if words := model.get_cat_feature_indices() + model.get_text_feature_indices():
+        raise CompileError(
+            f"the model takes words in {quoted(columns[words[0]])}, and its file does not hold them: "
+            "push with a sample of its rows."
+        )
+    for place, borders in model.get_borders().items():
+        yield from ((columns[place], border) for border in borders)
 
 
 def _known_categories(step: Any, columns: list[str]) -> Iterator[tuple[str, Any]]:
@@ -85,3 +123,4 @@ _READERS = {
     preprocessing.StandardScaler: _scaled,
     impute.SimpleImputer: _imputed,
 }
+_TREES = {"xgboost": _of_xgboost, "lightgbm": _of_lightgbm, "catboost": _of_catboost}
