@@ -28,10 +28,11 @@ def exported(model: Any, sample: Any) -> Parcel | None:
     dimension is free. Raises `CompileError` without a sample or where the library cannot export it, and `ParityFailed`
     where the graph answers otherwise than the model does here.
     """
-    if _is_of(model, "torch.nn", "Module"):
-        return _parcel(model, sample, "torch", _from_torch)
-    if _is_of(model, "keras", "Model"):
+    if _is_of(model, "keras", "Model"):  # before torch, as whose module it may run
         return _parcel(model, sample, "keras", _from_keras)
+    if _is_of(model, "torch.nn", "Module"):
+        is_double = any(str(weights.dtype) == "torch.float64" for weights in model.parameters())
+        return _parcel(model, sample, "torch", _from_torch, np.float64 if is_double else np.float32)
     return None
 
 
@@ -41,16 +42,14 @@ def _is_of(model: Any, module: str, name: str) -> bool:
     return isinstance(found, type) and isinstance(model, found)
 
 
-def _parcel(model: Any, sample: Any, library: str, export: Any) -> Parcel:
-    rows, columns = _rows(sample, library)
+def _parcel(model: Any, sample: Any, library: str, export: Any, floats: type[np.floating] = np.float32) -> Parcel:
+    rows, columns = _rows(sample, library, floats)
     try:
         graph, answers = export(model, rows)
     except CompileError:
         raise
     except Exception as error:
-        raise CompileError(
-            f"{library} cannot export this {type(model).__name__} to ONNX: {str(error).strip() or type(error).__name__}"
-        ) from error
+        raise CompileError(f"{library} cannot export this {type(model).__name__} to ONNX: {_reason(error)}") from error
     _compare(graph, rows, answers)
     kind = type(model)
     source = {
@@ -63,8 +62,15 @@ def _parcel(model: Any, sample: Any, library: str, export: Any) -> Parcel:
     )
 
 
-def _rows(sample: Any, library: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """Return the rows as the model takes them, numbers in float32 and whole numbers in int64, and their columns' names."""
+def _reason(error: BaseException) -> str:
+    """Return the first line of what went wrong at the bottom: exporters wrap it in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _rows(sample: Any, library: str, floats: type[np.floating]) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Return the rows as the model takes them, numbers in `floats` and whole numbers in int64, and their columns' names."""
     if sample is None or len(sample) == 0:
         raise CompileError(f"a model of {library} does not say what it takes: give a sample of its rows.")
     columns = tuple(str(name) for name in sample.columns) if hasattr(sample, "columns") else None
@@ -73,9 +79,7 @@ def _rows(sample: Any, library: str) -> tuple[np.ndarray, tuple[str, ...] | None
     array = np.asarray(sample)[:MOST_ROWS]
     if array.dtype.kind not in "fiub":
         raise CompileError(f"a model of {library} takes numbers; the sample holds {array.dtype}.")
-    return np.ascontiguousarray(
-        array, np.int64 if array.dtype.kind in "iu" and columns is None else np.float32
-    ), columns
+    return np.ascontiguousarray(array, np.int64 if array.dtype.kind in "iu" and columns is None else floats), columns
 
 
 def _from_torch(model: Any, rows: np.ndarray) -> tuple[bytes, dict[str, np.ndarray]]:
@@ -86,54 +90,54 @@ def _from_torch(model: Any, rows: np.ndarray) -> tuple[bytes, dict[str, np.ndarr
     try:
         tensor = torch.from_numpy(rows).to(next((p.device for p in model.parameters()), torch.device("cpu")))
         with torch.no_grad():
-            answered = model(tensor)
-        outputs = list(answered) if isinstance(answered, tuple | list) else [answered]
-        names = [OUTPUT] if len(outputs) == 1 else [f"{OUTPUT}_{place}" for place in range(len(outputs))]
+            outputs = _named(model(tensor))
         program = torch.onnx.export(
             model,
             (tensor[: max(2, min(len(rows), 8))],),
             input_names=[INPUT],
-            output_names=names,
+            output_names=list(outputs),
             dynamic_shapes=({0: torch.export.Dim("rows")},),
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
             verbose=False,
         )
-        answers = {name: output.detach().cpu().numpy() for name, output in zip(names, outputs, strict=True)}
+        answers = {name: output.detach().cpu().numpy() for name, output in outputs.items()}
         return program.model_proto.SerializeToString(), answers
     finally:
         model.train(was_training)
 
 
-def _from_keras(model: Any, rows: np.ndarray) -> tuple[bytes, dict[str, np.ndarray]]:
-    answered = model.predict(rows, verbose=0)
+def _named(answered: Any) -> dict[str, Any]:
+    """Return a model's outputs by name: its own where it answers with a mapping."""
+    if isinstance(answered, Mapping):
+        return dict(answered)
     outputs = list(answered) if isinstance(answered, tuple | list) else [answered]
+    return {OUTPUT if len(outputs) == 1 else f"{OUTPUT}_{place}": output for place, output in enumerate(outputs)}
+
+
+def _from_keras(model: Any, rows: np.ndarray) -> tuple[bytes, dict[str, np.ndarray]]:
+    answers = {name: np.asarray(output) for name, output in _named(model.predict(rows, verbose=0)).items()}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         model.export(str(path), format="onnx", verbose=False)
         graph = path.read_bytes()
     session = open_session(graph)
-    [entry] = session.get_inputs()
-    if entry.name != INPUT:
-        graph = _with_input(graph, entry.name)
-    names = [output.name for output in session.get_outputs()]
-    return graph, {name: np.asarray(output) for name, output in zip(names, outputs, strict=True)}
+    given = [entry.name for entry in session.get_inputs()] + [output.name for output in session.get_outputs()]
+    return _renamed(graph, dict(zip(given, [INPUT, *answers], strict=True))), answers
 
 
-def _with_input(graph: bytes, name: str) -> bytes:
-    """Return `graph` with its input called as ours; done with onnx, which an exporter has brought."""
+def _renamed(graph: bytes, names: Mapping[str, str]) -> bytes:
+    """Return `graph` with its inputs and outputs called as ours; done with onnx, which an exporter has brought."""
     from importlib import import_module
 
     onnx = import_module("onnx")
     model = onnx.load_from_string(graph)
-    for value in model.graph.input:
-        if value.name == name:
-            value.name = INPUT
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = names.get(value.name, value.name)
     for node in model.graph.node:
-        for place, used in enumerate(node.input):
-            if used == name:
-                node.input[place] = INPUT
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
     data: bytes = model.SerializeToString()
     return data
 
