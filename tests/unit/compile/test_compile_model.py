@@ -280,6 +280,9 @@ def test_a_sample_that_does_not_fit_is_refused_by_name(people):
     model = churn_model(people)
     with pytest.raises(CompileError, match="lacks the column 'city'"):
         compile_model(model, sample=frame.drop(columns="city"))
+    wide = np.random.default_rng(0).normal(size=(8, 4_097))
+    with pytest.raises(CompileError, match="4097 inputs; a version takes 1 to 4096"):
+        compile_model(LinearRegression().fit(wide, wide[:, 0]), sample=wide)
     with pytest.raises(CompileError, match="no rows"):
         compile_model(model, sample=frame.head(0))
     with pytest.raises(CompileError, match="named columns"):

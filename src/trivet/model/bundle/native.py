@@ -39,8 +39,9 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 class Native(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What a native runtime must know besides the file: the table or matrix it makes of tensors, and what it asks then.
 
-    Without `columns` the object takes a matrix: the one input of the signature, as FP64. `kind` is for formats that do
-    not say whether they classify. `accepted_types` are types of a skops file on no list of ours that a person accepted.
+    Without `columns` the object takes the one input of the signature as it is: a matrix of FP64, or texts. `kind` is
+    for formats that do not say whether they classify. `accepted_types` are types of a skops file on no list of ours
+    that a person accepted.
     """
 
     answers: tuple[Asked, ...]
@@ -54,7 +55,7 @@ def check_native(native: Native, signature: Signature) -> None:
     if [asked.output for asked in native.answers] != [output.name for output in signature.outputs]:
         raise BundleError("the manifest says of other outputs how they are asked for than its signature has.")
     if not native.columns:
-        fits = len(signature.inputs) == 1 and _is_matrix(signature.inputs[0].datatype, signature.inputs[0].shape)
+        fits = len(signature.inputs) == 1 and _stands_alone(signature.inputs[0].datatype, signature.inputs[0].shape)
     else:
         taken = [(column.name, column.datatype) for column in native.columns]
         fits = taken == [(spec.name, spec.datatype) for spec in signature.inputs]
@@ -63,5 +64,6 @@ def check_native(native: Native, signature: Signature) -> None:
         raise BundleError("the manifest makes a table of other inputs than its signature has.")
 
 
-def _is_matrix(datatype: str, shape: Sequence[int]) -> bool:
-    return datatype == "FP64" and len(shape) == 2
+def _stands_alone(datatype: str, shape: Sequence[int]) -> bool:
+    """Tell whether it is a matrix, or a text a row."""
+    return (datatype, len(shape)) in (("FP64", 2), ("BYTES", 1))

@@ -41,7 +41,7 @@ OLDEST_RUNTIME = ">=1.20"  # ONNX Runtime that knows opset 21
 def compile_model(
     model: Any,
     *,
-    sample: pd.DataFrame | np.ndarray | None = None,
+    sample: pd.DataFrame | pd.Series | np.ndarray | list[str] | None = None,
     labels: Any = None,
     tolerance: float = DEFAULT_TOLERANCE,
     source: Mapping[str, Any] | None = None,
@@ -49,11 +49,11 @@ def compile_model(
 ) -> Compiled:
     """Return `model`, a fitted scikit-learn, XGBoost or LightGBM estimator or pipeline, as a bundle.
 
-    `sample` has rows like those it was trained on, without the label: a DataFrame with the same columns, or an array
-    (rows, features). Without one, rows are made up from what the fitted steps reveal and the report says so. `labels`,
-    one per sample row, must be classes the model knows. `tolerance` is the largest allowed difference of an answer,
-    relative to 1 + its size; at most 1e-3. `source` is added to what the manifest says of the origin. `is_synthetic`: the
-    sample's rows were made up too.
+    `sample` has rows like those it was trained on, without the label: a DataFrame with the same columns, an array (rows,
+    features), or texts for a model that takes nothing else. Without one, rows are made up from what the fitted steps reveal
+    and the report says so. `labels`, one per sample row, must be classes the model knows. `tolerance` is the largest allowed
+    difference of an answer, relative to 1 + its size; at most 1e-3. `source` is added to what the manifest says of the
+    origin. `is_synthetic`: the sample's rows were made up too.
 
     The same object and sample give the same digest. Takes 0.1 to some 60 seconds and one core. Raises `CompileError`
     when it cannot be compiled, `ParityFailed`, with the worst rows, when the compiled answers differ, and

@@ -14,8 +14,10 @@ from trivet.core.datatypes import MISSING_TEXT
 from trivet.core.errors import CompileError, quoted
 from trivet.model.bundle.packing import PACKED_DATATYPES, Pack, pack_columns
 from trivet.model.compile.columns import Block, Origin, Table
+from trivet.model.compile.lowering import takes_texts
 
 MATRIX = "X"
+TEXT = "text"  # what a row that is a text is called where the sample has no name for it
 MOST_INPUTS = 4096
 WORDS = "BYTES"
 _INVENTED = {"lightgbm": "Column_{}", "catboost": "{}"}  # names that a library gives to the columns of a matrix
@@ -42,23 +44,28 @@ class Field:
 
 @dataclass(frozen=True)
 class Layout:
-    """All fields in the model's order, and whether they travel as one matrix `X` or as a tensor each."""
+    """All fields in the model's order, and whether they travel as one matrix `X`, as a tensor each, or as one text a row."""
 
     fields: tuple[Field, ...]
     is_matrix: bool
     has_names: bool = True
+    is_text: bool = False
 
     @property
     def names(self) -> list[str]:
         return [field.name for field in self.fields]
 
-    def graph_inputs(self) -> dict[str, tuple[str, tuple[int, int]]]:
+    def graph_inputs(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Return datatype and shape of every input tensor, by name."""
+        if self.is_text:
+            return {self.fields[0].name: (WORDS, (-1,))}
         if self.is_matrix:
             return {MATRIX: ("FP64", (-1, len(self.fields)))}
         packed = {name for pack in self.packs() for name in pack.columns}
         datatypes = {field.name: field.datatype for field in self.fields}
-        inputs = {name: (datatype, (-1, 1)) for name, datatype in datatypes.items() if name not in packed}
+        inputs: dict[str, tuple[str, tuple[int, ...]]] = {
+            name: (datatype, (-1, 1)) for name, datatype in datatypes.items() if name not in packed
+        }
         return inputs | {p.name: (datatypes[p.columns[0]], (-1, len(p.columns))) for p in self.packs()}
 
     def packs(self) -> tuple[Pack, ...]:
@@ -92,7 +99,8 @@ class Layout:
         """Return the rows of `frame` as the tensors of the signature; `feed` makes them the graph's."""
         if self.is_matrix:
             return {MATRIX: np.ascontiguousarray(frame.to_numpy(np.float64))}
-        return {f.name: _tensor(f, frame[f.name]) for f in self.fields}
+        tensors = {f.name: _tensor(f, frame[f.name]) for f in self.fields}
+        return {name: tensor.reshape(-1) for name, tensor in tensors.items()} if self.is_text else tensors
 
     def feed(self, frame: pd.DataFrame) -> dict[str, np.ndarray]:
         """Return the rows of `frame` as the graph takes them."""
@@ -114,16 +122,20 @@ def _pack_name(run: list[str], taken: set[str]) -> str:
     return name
 
 
-def layout_of(model: Any, sample: pd.DataFrame | np.ndarray) -> tuple[Layout, pd.DataFrame]:
+def layout_of(model: Any, sample: Any) -> tuple[Layout, pd.DataFrame]:
     """Return the layout that `model` takes, with datatypes from `sample`, and the sample in that layout.
 
+    `sample` is a DataFrame, an array (rows, features), or, for a model of texts, texts: a list, an array or a Series.
     Raises `CompileError` when the sample lacks a column, is too narrow, or holds what cannot travel.
     """
     names = fitted_names(model)
     width = fitted_width(model)
     if len(sample) == 0:
         raise CompileError("the sample has no rows.")
-    if names is None:
+    if takes_texts(model):
+        frame = _text_frame(sample)
+        layout = Layout((Field(str(frame.columns[0]), WORDS),), is_matrix=False, is_text=True)
+    elif names is None:
         frame = _matrix_frame(sample, width)
         layout = Layout(tuple(Field(str(c), "FP64") for c in frame.columns), True, isinstance(sample, pd.DataFrame))
     else:
@@ -145,6 +157,9 @@ def fitted_names(model: Any) -> list[str] | None:
         names = getattr(model, "feature_names_" if library == "catboost" else "feature_names_in_", None)
     except AttributeError:
         return None
+    if names is None and type(model).__module__.startswith("catboost"):
+        named = list(model.feature_names_)
+        return None if named == [str(i) for i in range(len(named))] else named  # places, where it saw a matrix
     if names is None:
         return None
     listed = [str(name) for name in np.asarray(names).tolist()]
@@ -175,6 +190,20 @@ def _matrix_frame(sample: pd.DataFrame | np.ndarray, width: int | None) -> pd.Da
         return frame.astype(np.float64)
     except (TypeError, ValueError):
         raise CompileError("the model was trained on a matrix, but the sample holds more than numbers.") from None
+
+
+def _text_frame(sample: Any) -> pd.DataFrame:
+    """Return a sample of texts as a table of one column, with the name it came with."""
+    if isinstance(sample, pd.DataFrame):
+        if sample.shape[1] != 1:
+            raise CompileError(f"the model takes one text a row, the sample has {sample.shape[1]} columns.")
+        name, values = str(sample.columns[0]), sample.iloc[:, 0].tolist()
+    else:
+        name, values = str(getattr(sample, "name", None) or TEXT), np.asarray(sample, object).tolist()
+    strange = [value for value in values if not isinstance(value, str)]
+    if strange:
+        raise CompileError(f"the model takes one text a row, the sample holds {quoted(str(strange[0]))}.")
+    return pd.DataFrame({name: np.array([*values, None], dtype=object)[:-1]}, dtype=object)
 
 
 def _field(name: str, series: pd.Series) -> Field:

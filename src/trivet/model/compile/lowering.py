@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from sklearn import model_selection, pipeline, semi_supervised
+from sklearn.feature_extraction import text
 
 from trivet.core.errors import CompileError
 
@@ -15,6 +16,13 @@ _FITTED_INSIDE: dict[type, str] = {
     model_selection.RandomizedSearchCV: "best_estimator_",
     semi_supervised.SelfTrainingClassifier: "estimator_",
 }
+
+_MEMBERS = (
+    "calibrated_classifiers_",
+    "estimator_",
+    "estimators_",
+    "estimator",
+)  # what wrappers hand a row to, as it is
 
 
 def unwrapped(model: Any) -> Any:
@@ -49,6 +57,20 @@ def decision_threshold(model: Any) -> tuple[float, bool]:
     if chosen is None:
         chosen = model.threshold if model.threshold != "auto" else (0.0 if by_score else 0.5)
     return float(chosen), by_score
+
+
+def takes_texts(model: Any) -> bool:
+    """Tell whether the first step that sees a row is a vectoriser of texts: then a row is a text, without columns."""
+    model = unwrapped(model)
+    if isinstance(model, pipeline.Pipeline):
+        first = next((step for _, step in model.steps if step not in (None, "passthrough")), None)
+        return takes_texts(first)
+    if isinstance(model, pipeline.FeatureUnion):
+        return any(takes_texts(inner) for _, inner in model.transformer_list)
+    if isinstance(model, text.CountVectorizer | text.HashingVectorizer):
+        return True
+    inside = next((found for name in _MEMBERS if (found := getattr(model, name, None)) is not None), None)
+    return inside is not None and takes_texts(inside[0] if isinstance(inside, list) and inside else inside)
 
 
 def check_functions(model: Any) -> None:

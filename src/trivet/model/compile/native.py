@@ -38,7 +38,7 @@ def native_bundle(
     model: Any,
     *,
     why: str,
-    sample: pd.DataFrame | np.ndarray | None = None,
+    sample: pd.DataFrame | pd.Series | np.ndarray | list[str] | None = None,
     source: Mapping[str, Any] | None = None,
     rejected: str = "conversion",
     accepted_types: Collection[str] = (),
@@ -123,7 +123,7 @@ def _numbers(target: Target, place: int | None, *, is_listed: bool) -> Asked:
 
 
 def _columns(layout: Layout) -> tuple[Column, ...]:
-    if layout.is_matrix:
+    if layout.is_matrix or layout.is_text:
         return ()
     return tuple(
         Column(field.name, field.datatype, "none" if field.gap is None else "nan")  # type: ignore[arg-type]

@@ -91,9 +91,10 @@ class Target:
 class Original:
     """A fitted estimator. `answers` takes a DataFrame with the signature's fields and gives what the estimator says."""
 
-    def __init__(self, model: Any, *, takes_matrix: bool) -> None:
+    def __init__(self, model: Any, *, takes_matrix: bool, takes_texts: bool = False) -> None:
         self.model = model
         self._takes_matrix = takes_matrix
+        self._takes_texts = takes_texts
         self._final = final_estimator(model)
         self.task: Task = _task_of(model, self._final)
         classes = model.classes_ if self.task == "classification" else None
@@ -128,6 +129,8 @@ class Original:
             return isinstance(getattr(self.model, METHODS[self.numbers])(self._rows(frame)), list)
 
     def _rows(self, frame: pd.DataFrame) -> Any:  # as the estimator takes them
+        if self._takes_texts:
+            return frame.iloc[:, 0].to_numpy(object)
         return frame.to_numpy(np.float64) if self._takes_matrix else frame
 
     def targets(self, answers: Answers) -> tuple[Target, ...]:

@@ -56,7 +56,7 @@ class Prepared:
 def prepare(
     model: Any,
     *,
-    sample: pd.DataFrame | np.ndarray | None = None,
+    sample: pd.DataFrame | pd.Series | np.ndarray | list[str] | None = None,
     labels: Any = None,
     tolerance: float = DEFAULT_TOLERANCE,
     is_synthetic: bool = False,
@@ -69,7 +69,7 @@ def prepare(
     check_fitted(model)
     check_functions(model)
     layout, frame = layout_of(model, synthetic_sample(model) if sample is None else sample)
-    original = Original(model, takes_matrix=layout.is_matrix)
+    original = Original(model, takes_matrix=layout.is_matrix, takes_texts=layout.is_text)
     _check_labels(original, labels)
     return Prepared(original, layout, frame, is_synthetic or sample is None, first_answers(original, frame))
 

@@ -78,7 +78,7 @@ def _distinct(changes: Iterator[Change]) -> list[Change]:
 def _changes(layout: Layout, sample: pd.DataFrame) -> Iterator[Change]:
     for field in layout.fields:
         if field.datatype == WORDS:
-            yield from _word_changes(field)
+            yield from _word_changes(field, sample[field.name])
         elif field.datatype == "BOOL":
             yield from (("categorical", field.name, value) for value in (False, True))
         else:
@@ -109,13 +109,13 @@ def extremes(field: Field, values: pd.Series) -> list[float]:
     return [*map(float, inside), 0.0, -0.0, ABOVE_FLOAT32_INTEGERS, EXTREME, -EXTREME]
 
 
-def _word_changes(field: Field) -> Iterator[Change]:
+def _word_changes(field: Field, values: pd.Series) -> Iterator[Change]:
     for word in (field.categories or ())[:MOST_CATEGORY_ROWS]:
         yield "categorical", field.name, word
     if field.nullable:
         yield "missing", field.name, field.gap
     if not field.rejects_unknown:
-        first = field.categories[0] if field.categories else "a"
+        first = next(iter(field.categories or values.dropna()), "a")
         for word in (*HARD_WORDS, *TEXTS, first.swapcase(), first + " "):
             yield "unseen", field.name, word
 

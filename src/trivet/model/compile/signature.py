@@ -38,6 +38,8 @@ def observe(original: Original, layout: Layout, sample: pd.DataFrame, known: Map
 def _with_words(
     original: Original, layout: Layout, sample: pd.DataFrame, field: Field, known: Mapping[str, tuple[str, ...]]
 ) -> Field:
+    if layout.is_text:
+        return field  # no two texts need be alike: there is nothing to know beforehand
     words = replace(field, categories=_categories(sample[field.name], known.get(field.name)))
     return replace(words, rejects_unknown=not _is_accepted(original, layout, sample, words, UNSEEN))
 
@@ -76,6 +78,8 @@ def _inputs(layout: Layout, sample: pd.DataFrame) -> tuple[Input, ...]:
                 columns=tuple(layout.names) if layout.has_names else None,
             ),
         )
+    if layout.is_text:
+        return (Input(name=layout.fields[0].name, datatype=WORDS, shape=(-1,), nullable=layout.fields[0].nullable),)
     return tuple(_input(field, sample[field.name]) for field in layout.fields)
 
 

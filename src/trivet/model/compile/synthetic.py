@@ -12,18 +12,22 @@ from sklearn import compose, impute, pipeline, preprocessing
 from trivet.core.errors import CompileError, quoted
 from trivet.model.compile.columns import is_missing
 from trivet.model.compile.fields import fitted_names, fitted_width
-from trivet.model.compile.lowering import unwrapped
+from trivet.model.compile.lowering import takes_texts, unwrapped
 
 ROWS = 500
+MOST_WORDS = 12  # of a made-up text
 SEED = 7
 
 
 def synthetic_sample(model: Any) -> pd.DataFrame | np.ndarray:
     """Return 500 rows with the columns `model` was fitted on: known categories, numbers around fitted centres or thresholds.
 
-    Raises `CompileError` when the object does not say how many columns it takes, or which words.
+    Where a row is a text, it is made of words of the vocabulary. Raises `CompileError` when the object does not say how many
+    columns, or which words, it takes.
     """
     rng = np.random.default_rng(SEED)
+    if takes_texts(model):
+        return _texts(model, rng)
     names = fitted_names(model)
     width = fitted_width(model)
     if names is None and width is None:
@@ -41,6 +45,16 @@ def synthetic_sample(model: Any) -> pd.DataFrame | np.ndarray:
         values[column] = rng.choice(thresholds, size=ROWS) + rng.normal(0, spread, size=ROWS)
     frame = pd.DataFrame(values)
     return frame if names is not None else frame.to_numpy(np.float64)
+
+
+def _texts(model: Any, rng: np.random.Generator) -> np.ndarray:
+    first = unwrapped(model)
+    while isinstance(first, pipeline.Pipeline):
+        first = first.steps[0][1]
+    words = sorted(getattr(first, "vocabulary_", ()))
+    if not words:
+        raise CompileError("the model does not say which words it knows: push with a sample of its texts.")
+    return np.array([" ".join(rng.choice(words, rng.integers(1, MOST_WORDS + 1))) for _ in range(ROWS)], object)
 
 
 def _revealed(step: Any, columns: list[str]) -> Iterator[tuple[str, Any]]:

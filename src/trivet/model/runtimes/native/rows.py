@@ -1,4 +1,4 @@
-"""Tensors become the table or the matrix that a trained object takes, as its manifest says."""
+"""Tensors become the table, the matrix or the texts that a trained object takes, as its manifest says."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _GAPS: dict[str, Any] = {"nan": np.nan, "none": None}
 
 
 def rows_of(native: Native, tensors: Mapping[str, np.ndarray]) -> Any:
-    """Return a DataFrame of `native.columns`, in their order, or the one matrix there is without any. Nothing is copied."""
+    """Return a DataFrame of `native.columns`, in their order, or without any the one matrix or texts. Nothing is copied."""
     if not native.columns:
-        (matrix,) = tensors.values()
-        return matrix
+        (alone,) = tensors.values()
+        return alone
     return pd.DataFrame({column.name: _values(column, tensors[column.name]) for column in native.columns}, copy=False)
 
 
