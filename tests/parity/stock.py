@@ -18,7 +18,7 @@ from trivet.model.compile.graph import OPSETS, Graph
 from trivet.model.compile.original import Answers, Original
 from trivet.model.compile.parity import run_gate
 from trivet.model.compile.recipe import emit
-from trivet.model.compile.rows import gate_rows
+from trivet.model.compile.rows import GateRows, gate_rows
 from trivet.model.compile.signature import observe
 from trivet.model.runtimes.onnx import MODEL_FILE
 
@@ -54,9 +54,14 @@ def gate(model, sample, graph_of, *, with_hard_rows=True, tolerance=1e-5):
         answers = session.run(None, feed)
         if original.task == "regression":
             return Answers(answers[0].reshape(len(rows), -1).astype(float))
+        if isinstance(answers[1], list):  # several targets
+            widths = tuple(each.shape[1] for each in answers[1])
+            return Answers(np.concatenate(answers[1], axis=1).astype(float), answers[0].astype(object), widths)
         return Answers(answers[1].reshape(len(rows), -1).astype(float), answers[0].astype(original.label_dtype))
 
-    rows = gate_rows(layout, frame, ours.splits if with_hard_rows else [])
+    rows = gate_rows(layout, frame, ours.splits)
+    if not with_hard_rows:
+        rows = GateRows(frame, np.array(["sample"] * len(frame), object), len(frame))
     return run_gate(original, shipped, layout, rows, tolerance=tolerance, synthetic=False)
 
 

@@ -69,7 +69,7 @@ def fitted(training_rows):
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_compiled_pipeline_answers_rows_it_never_saw_as_the_original_does(name, fitted, flights):
+def test_C1_compiled_pipeline_answers_rows_it_never_saw_as_the_original_does(name, fitted, flights):
     train, later = flights
     model = fitted(name)
     compiled = compile_model(model, sample=sample_of(train)[list(FEATURES)])
@@ -93,7 +93,7 @@ def test_compiled_pipeline_answers_rows_it_never_saw_as_the_original_does(name, 
         ("indicator, logistic", stock_graph),
     ],
 )
-def test_gate_rejects_what_the_stock_converter_makes_of_the_same_pipeline(name, graph_of, fitted, flights):
+def test_C1_C2_10_the_gate_rejects_what_the_stock_converter_makes_of_the_same_pipeline(name, graph_of, fitted, flights):
     train, _ = flights
     with pytest.raises(ParityFailed) as failed:
         gate(fitted(name), sample_of(train)[list(FEATURES)], graph_of)

@@ -26,12 +26,12 @@ def outcomes(tmp_path_factory):
 
 
 @pytest.mark.timeout(600)
-def test_no_case_is_silently_wrong(outcomes):
+def test_C9_no_case_is_silently_wrong(outcomes):
     assert [(outcome.case.name, outcome.wrong) for outcome in outcomes if outcome.wrong] == []
 
 
 @pytest.mark.timeout(600)
-def test_every_case_ends_in_the_state_written_for_it_and_says_why(outcomes):
+def test_C9_every_case_ends_in_the_state_written_for_it_and_says_why(outcomes):
     assert {o.state for o in outcomes} == set(STATES)
     assert [(o.case.name, o.state, o.reason) for o in outcomes if o.state != o.case.state] == []
     assert [o.case.name for o in outcomes if o.state != COMPILED and not o.reason] == []

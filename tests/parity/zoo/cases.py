@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from catboost import CatBoostClassifier, CatBoostRegressor
 from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn import (
     calibration,
@@ -191,6 +192,10 @@ def _trees() -> Iterator[tuple[Any, ...]]:
     yield "ExtraTreesClassifier", "cancer words", e.ExtraTreesClassifier(**small)
     yield "ExtraTreesClassifier, missing values", "cancer gaps", e.ExtraTreesClassifier(**small)
     yield "ExtraTreesRegressor", "diabetes", e.ExtraTreesRegressor(**small)
+    full = {"n_estimators": 100, "random_state": 0}
+    yield "RandomForestClassifier, 100 trees", "cancer", e.RandomForestClassifier(**full)
+    yield "RandomForestRegressor, 100 trees", "diabetes", e.RandomForestRegressor(**full)
+    yield "ExtraTreesClassifier, 100 trees", "wine", e.ExtraTreesClassifier(**full)
     yield (
         "RandomForestRegressor, absolute error",
         "diabetes",
@@ -262,6 +267,7 @@ def _libraries() -> Iterator[tuple[Any, ...]]:
     yield "XGBRegressor, absolute error", "diabetes", XGBRegressor(**x, objective="reg:absoluteerror")
     yield "XGBRegressor, dropout", "diabetes", XGBRegressor(**x, booster="dart", rate_drop=0.3)
     yield "XGBRegressor, linear", "diabetes", XGBRegressor(n_estimators=12, booster="gblinear", n_jobs=1)
+    yield "XGBClassifier, pandas categories", "people categories", XGBClassifier(**x, enable_categorical=True), REFUSED
     yield "XGBRFClassifier", "cancer", XGBRFClassifier(**x)
     yield "XGBRFRegressor", "diabetes", XGBRFRegressor(**x)
     yield "XGBClassifier, parallel trees", "cancer", XGBClassifier(**x, num_parallel_tree=3)
@@ -283,6 +289,24 @@ def _libraries() -> Iterator[tuple[Any, ...]]:
     yield "LGBMRegressor, quantile", "diabetes", LGBMRegressor(**light, objective="quantile", alpha=0.8)
     yield "LGBMRegressor, root of the target", "diabetes", LGBMRegressor(**light, reg_sqrt=True)
     yield "LGBMRegressor, linear trees", "diabetes", LGBMRegressor(**light, linear_tree=True), NATIVE
+    cat = {
+        "iterations": 12,
+        "depth": 4,
+        "thread_count": 1,
+        "random_seed": 0,
+        "allow_writing_files": False,
+        "silent": True,
+    }
+    yield "CatBoostClassifier", "cancer", CatBoostClassifier(**cat), NATIVE
+    yield "CatBoostClassifier, missing values", "cancer gaps", CatBoostClassifier(**cat), NATIVE
+    yield "CatBoostClassifier, three classes", "iris", CatBoostClassifier(**cat), NATIVE
+    yield (
+        "CatBoostClassifier, categories",
+        "people without gaps",
+        CatBoostClassifier(**cat, cat_features=["city", "plan"]),
+        NATIVE,
+    )
+    yield "CatBoostRegressor", "diabetes", CatBoostRegressor(**cat), NATIVE
 
 
 def _wrappers() -> Iterator[tuple[Any, ...]]:
@@ -740,6 +764,26 @@ def _texts() -> Iterator[tuple[Any, ...]]:
         _chain(_text_columns(t.TfidfVectorizer()), logistic),
         NATIVE,
     )
+    small_forest = ensemble.RandomForestClassifier(6, max_depth=6, random_state=0)
+    calibrated = calibration.CalibratedClassifierCV(_chain(t.TfidfVectorizer(), svm.LinearSVC(random_state=0)), cv=3)
+    for name, model in (
+        ("Tfidf → logistic", _chain(t.TfidfVectorizer(), logistic)),
+        ("Count → naive Bayes", _chain(t.CountVectorizer(), naive_bayes.MultinomialNB())),
+        ("Tfidf → forest", _chain(t.TfidfVectorizer(), small_forest)),
+        ("Tfidf → linear SVM, calibrated", calibrated),
+        (
+            "Tfidf beside counts → logistic",
+            _chain(pipeline.make_union(t.TfidfVectorizer(), t.CountVectorizer()), logistic),
+        ),
+    ):
+        yield f"texts alone, {name}", "texts", model
+    for name, data, vectoriser in (
+        ("Tfidf, bigrams", "texts", t.TfidfVectorizer(ngram_range=(1, 2))),
+        ("Count, characters", "texts", t.CountVectorizer(analyzer="char_wb", ngram_range=(2, 3))),
+        ("HashingVectorizer", "texts", t.HashingVectorizer(n_features=64)),
+        ("Tfidf, words beyond ASCII", "texts in French", t.TfidfVectorizer()),
+    ):
+        yield f"texts alone, {name} → logistic", data, _chain(vectoriser, logistic), NATIVE
 
 
 def _text_columns(vectoriser: Any) -> Any:
@@ -805,7 +849,7 @@ FAMILIES = {
     "other regressors": _regressors,
     "trees and forests": _trees,
     "gradient boosting": _boosting,
-    "XGBoost and LightGBM": _libraries,
+    "XGBoost, LightGBM and CatBoost": _libraries,
     "ensembles and wrappers": _wrappers,
     "several outputs": _several,
     "outliers and clusters": _unlabelled,

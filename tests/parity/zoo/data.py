@@ -19,7 +19,7 @@ HELD_ROWS = 120
 class Data:
     """Rows to train on, of which the first are the sample of the push, their target, and rows held back."""
 
-    x: Any  # array (rows, features) or DataFrame
+    x: Any  # array (rows, features), DataFrame, or array (rows,) of texts
     y: Any
     held: Any
 
@@ -152,10 +152,18 @@ _SETS = {
     "counts": lambda: _shuffled(*_counts()),
     "people": lambda: _shuffled(_people(), _stays(_people())),
     "people numbers": lambda: _shuffled(_people(), (_stays(_people()) == "stays").astype(int)),
+    "people categories": lambda: _shuffled(
+        _people().astype({"city": "category", "plan": "category"}), (_stays(_people()) == "stays").astype(int)
+    ),
+    "people without gaps": lambda: _shuffled(_people().dropna(), _stays(_people().dropna())),
     "people spend": lambda: _shuffled(_people(), _spends(_people())),
     "reviews": lambda: _shuffled(*_reviews()),
     "reviews in French": lambda: _shuffled(
         _reviews()[0].assign(text=_reviews()[0]["text"].str.replace("great", "très")), _reviews()[1]
+    ),
+    "texts": lambda: _shuffled(_reviews()[0]["text"].to_numpy(object), _reviews()[1]),
+    "texts in French": lambda: _shuffled(
+        _reviews()[0]["text"].str.replace("great", "très").to_numpy(object), _reviews()[1]
     ),
     "flights": _flights,
     "flights numbers": lambda: Data(data("flights").x, (data("flights").y == "late").astype(int), data("flights").held),

@@ -10,6 +10,7 @@ from tests.parity.zoo.data import SEED
 
 THRESHOLD_ROWS = 200
 ROWS_EACH = 10
+STRANGE = ("Zürich", "NICE", "nice ", "  ", "漢字", "y" * 300, "great very", "0", "Nice\n", "late")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class Rows:
 def hard_rows(model: Any, held: Any) -> list[Rows]:
     """Return the rows held back, and copies of them with one thing changed."""
     found = [Rows("held", held)]
-    if isinstance(held, np.ndarray):
+    if held.ndim == 1:
+        found.append(Rows("unseen", np.array([*STRANGE, held[0].upper(), held[1] + "," + held[2], "", "the"], object)))
+    elif isinstance(held, np.ndarray):
         found += _of_a_matrix(held, list(_thresholds(model)))
     else:
         found += _of_a_frame(held)
@@ -60,8 +63,7 @@ def _of_a_frame(held: pd.DataFrame) -> Iterator[Rows]:
         rows = held.head(ROWS_EACH)
         if held[column].dtype == object:
             yield Rows("missing", rows.assign(**{column: pd.Series([np.nan] * len(rows), dtype=object)}), column)
-            strange = ["Zürich", "NICE", "nice ", "  ", "漢字", "y" * 300, "great very", "0", "Nice\n", "late"]
-            yield Rows("unseen", rows.assign(**{column: pd.Series(strange[: len(rows)], dtype=object)}), column)
+            yield Rows("unseen", rows.assign(**{column: pd.Series(STRANGE[: len(rows)], dtype=object)}), column)
         elif held[column].dtype.kind == "f":
             yield Rows("missing", rows.assign(**{column: np.nan}), column)
             yield Rows("large", rows.assign(**{column: held[column].fillna(1.0) * 1e6}), column)

@@ -61,7 +61,7 @@ def judged(signature: Signature, groups: Sequence[tuple[Rows, Any]], said: Seque
 def _theirs(base: str, words: dict[str, Any], target: int | None) -> np.ndarray:
     found = words[METHODS[base]]
     if target is None:
-        return found
+        return found.reshape(-1) if base == "label" else found  # CatBoost's labels of three classes are a column
     if base == "probabilities":
         return found[target] if found.ndim == 3 else np.column_stack([1 - found[:, target], found[:, target]])
     return found[:, target]

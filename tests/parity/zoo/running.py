@@ -1,5 +1,6 @@
 """Runs the zoo: fit, compile as a push does, answer rows that no gate saw, and have the oracle judge the answers."""
 
+import copy
 import pickle
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
 from tests.parity.zoo.cases import COMPILED, NATIVE, REFUSED, Case
 from tests.parity.zoo.data import data
 from tests.parity.zoo.hard import Rows, hard_rows
@@ -76,7 +76,7 @@ def _pushed(case: Case, question: Path) -> tuple[Outcome, Any]:
     rows = data(case.data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # not converged, unseen categories: the zoo is small on purpose
-        model = clone(case.model).fit(rows.x, rows.y)
+        model = copy.deepcopy(case.model).fit(rows.x, rows.y)  # scikit-learn's clone refuses CatBoost's categories
         written = _pickled(model)
         try:
             made, state, reason = compile_model(model, sample=rows.sample), COMPILED, ""
@@ -130,7 +130,9 @@ def _pickled(model: Any) -> bytes | None:
 def _accepted(signature: Signature, rows: Any) -> np.ndarray:
     """Return which rows a server would take: it refuses a gap, or a new word, where the signature says so."""
     if isinstance(rows, np.ndarray):
-        return np.full(len(rows), True) if signature.inputs[0].nullable else ~np.isnan(rows).any(axis=1)
+        if signature.inputs[0].nullable or rows.ndim == 1:
+            return np.full(len(rows), True)
+        return ~np.isnan(rows).any(axis=1)
     taken = np.full(len(rows), True)
     for one in signature.inputs:
         gaps = rows[one.name].isna().to_numpy()
