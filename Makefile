@@ -48,7 +48,7 @@ docs: $(INSTALLED) ## run every snippet of the documentation
 	@if [ -d tests/docs ]; then $(BIN)/python -m pytest tests/docs; else echo "no page has snippets yet: nothing was run"; fi
 
 lock: $(INSTALLED) ## resolve the lock files anew (LOCK_ARGS=--upgrade takes newer releases)
-	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --extra demo --extra otel --extra postgres --extra grpc --extra redis --group test --group lint --group bench --group build -o requirements/dev.txt --quiet $(LOCK_ARGS)
+	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --extra demo --extra otel --extra postgres --extra grpc --extra redis --extra signing --group test --group lint --group bench --group build -o requirements/dev.txt --quiet $(LOCK_ARGS)
 	@$(BIN)/uv pip compile requirements/uv.in --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header -o requirements/uv.txt --quiet $(LOCK_ARGS)
 	@scripts/check-locks $(LOCKS)
 
