@@ -14,6 +14,7 @@ from django.db import connections, router
 from django.db.models import Model, Q
 
 from trivet import conf
+from trivet.control.registry.trusted_keys import trusted_keys
 from trivet.core.errors import did_you_mean
 from trivet.model.bundle.libraries import COMPILED_RUNTIME, libraries_of
 
@@ -93,6 +94,26 @@ def _has_table(model: type[Model], database: str) -> bool:
     return model._meta.db_table in connections[database].introspection.table_names()
 
 
+def check_trusted_keys(**_: Any) -> list[CheckMessage]:
+    """E005: a signature is required, and a key that may give it is missing, unreadable or no such key."""
+    try:
+        if not conf.TRUSTED_KEYS() and not conf.REQUIRE_SIGNATURE():
+            return []
+    except ImproperlyConfigured:
+        return []  # E002 tells
+    try:
+        trusted_keys()
+    except ImproperlyConfigured as problem:
+        return [Error(str(problem), hint=conf.TRUSTED_KEYS.doc, id="trivet.E005")]
+    return []
+
+
 Check = Callable[..., list[CheckMessage]]
 DATABASE_CHECKS: tuple[Check, ...] = (check_libraries,)
-ALL_CHECKS: tuple[Check, ...] = (check_setting_values, check_setting_names, check_bundle_storage, *DATABASE_CHECKS)
+ALL_CHECKS: tuple[Check, ...] = (
+    check_setting_values,
+    check_setting_names,
+    check_bundle_storage,
+    check_trusted_keys,
+    *DATABASE_CHECKS,
+)

@@ -158,6 +158,13 @@ def secrets(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def file_paths(value: Any) -> tuple[Path, ...]:
+    """Accept a list of paths as texts or `Path`s, made absolute."""
+    if not isinstance(value, list | tuple) or not all(isinstance(path, str | Path) and str(path) for path in value):
+        raise ValueError("a list of paths of files")
+    return tuple(Path(path).absolute() for path in value)
+
+
 def _location(alias: str) -> str:
     """Return where a cache is: the first of several places, which Django writes to."""
     location = settings.CACHES.get(alias, {}).get("LOCATION", "")
@@ -209,6 +216,15 @@ REQUIRE_KEY = Setting("TRIVET_REQUIRE_KEY", lambda: True, boolean, "False lets m
 KEY_PEPPER = Setting("TRIVET_KEY_PEPPER", _default_pepper, secret, "Keys the hash of API keys; default `SECRET_KEY`.")
 KEY_PEPPER_FALLBACKS = Setting(
     "TRIVET_KEY_PEPPER_FALLBACKS", _default_pepper_fallbacks, secrets, "Earlier peppers that still open their keys."
+)
+REQUIRE_SIGNATURE = Setting(
+    "TRIVET_REQUIRE_SIGNATURE",
+    lambda: False,
+    boolean,
+    "True refuses versions that no key of `TRIVET_TRUSTED_KEYS` signed: to push, to give traffic, to load.",
+)
+TRUSTED_KEYS = Setting[tuple[Path, ...]](
+    "TRIVET_TRUSTED_KEYS", tuple, file_paths, "Files of the public keys, in PEM, whose signatures of bundles count."
 )
 SPOOL_MB = Setting("TRIVET_SPOOL_MB", lambda: 2048, integer(64, 10_000_000), "Bound of the spool on disk, in MiB.")
 MODELS_MEMORY_MB = Setting(
@@ -288,6 +304,8 @@ SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     REQUIRE_KEY,
     KEY_PEPPER,
     KEY_PEPPER_FALLBACKS,
+    REQUIRE_SIGNATURE,
+    TRUSTED_KEYS,
     SPOOL_MB,
     DURABILITY,
     MODELS_MEMORY_MB,

@@ -128,7 +128,25 @@ def _push_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TYPE",
         help="types on no list that the model may hold where it runs unchanged; the history records it",
     )
+    parser.add_argument("--sign", type=Path, metavar="KEY.pem", help="sign the version with this private key")
     parser.add_argument("-m", "--message", default="", help="what is new, for the history")
+
+
+def _sign_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", metavar="MODEL[@V]", help="a version; a model means those of its versions with traffic or an alias"
+    )
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument(
+        "--key",
+        type=Path,
+        metavar="KEY.pem",
+        help="a private key of P-256, P-384 or P-521; its passphrase is asked for, or in TRIVET_SIGNING_PASSPHRASE",
+    )
+    way.add_argument(
+        "--signature", type=Path, metavar="FILE", help="made elsewhere, by OpenSSF's model_signing with a trusted key"
+    )
+    parser.add_argument("-m", "--message", default="", help="why, for the Event")
 
 
 def _keys_arguments(parser: argparse.ArgumentParser) -> None:
@@ -288,6 +306,7 @@ VERBS = (
         find_project_of_table,
     ),
     Verb("push", "compile a trained file, prove it, register it", "push:push", _push_arguments, find_project),
+    Verb("sign", "say with a key that a version is to be trusted", "sign:sign", _sign_arguments, find_project),
     Verb(
         "list",
         "list the models: champion, traffic, last prediction",

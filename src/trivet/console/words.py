@@ -172,6 +172,7 @@ def event(action: str, version: int | None, after: Mapping[str, Any]) -> str:
         "mark_ready": _("let version %(version)s take traffic: it passed its probe"),
         "reject_version": _("rejected version %(version)s"),
         "promote": _("promoted version %(version)s"),
+        "sign_version": _("signed version %(version)s"),
         "refuse_promotion": _("wanted to promote version %(version)s and was refused"),
         "roll_back": _("rolled back to version %(version)s"),
         "set_routes": _("shared the traffic: %(shares)s"),

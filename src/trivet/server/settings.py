@@ -96,6 +96,8 @@ globals().update(
             "TRIVET_REQUIRE_KEY": bool,
             "TRIVET_KEY_PEPPER": str,
             "TRIVET_KEY_PEPPER_FALLBACKS": tuple,
+            "TRIVET_REQUIRE_SIGNATURE": bool,
+            "TRIVET_TRUSTED_KEYS": tuple,
             "TRIVET_SPOOL_MB": int,
             "TRIVET_DURABILITY": str,
             "TRIVET_MODELS_MEMORY_MB": int,

@@ -15,7 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from trivet import conf
-from trivet.control.registry.storage import fetch_bundle, make_private
+from trivet.control.registry.signing import fetch_to_serve
+from trivet.control.registry.storage import make_private
 from trivet.core.environment import lean_environment
 from trivet.dataplane.engines.base import Engine
 from trivet.dataplane.engines.worker.control import Options
@@ -63,7 +64,7 @@ def worker_engine(
         max_batch_size=max_batch_size,
         max_batch_delay_ms=max_batch_delay_ms,
     )
-    return WorkerEngine(run_folder(), fetch_bundle, options)
+    return WorkerEngine(run_folder(), fetch_to_serve(), options)
 
 
 def queue_share() -> int:

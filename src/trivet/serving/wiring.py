@@ -13,7 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 import trivet
 from trivet import conf
-from trivet.control.registry.storage import fetch_bundle, make_private
+from trivet.control.registry.signing import fetch_to_serve
+from trivet.control.registry.storage import make_private
 from trivet.dataplane.access_log import AccessLog
 from trivet.dataplane.cache.key import keyed_hash
 from trivet.dataplane.cache.prediction_cache import PredictionCache
@@ -41,7 +42,7 @@ def build_plane(worker_id: str) -> Plane:
     return Plane(
         reconciler=Reconciler(
             [InlineEngine(), engine_from_settings()],
-            fetch_bundle,
+            fetch_to_serve(),
             max_rows,
             build_cache(),
             conf.MODELS_MEMORY_MB() * conf.MIB,

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from trivet import conf
+from trivet.cli.signing_key import read_key
 from trivet.cli.verb import DONE, USAGE, WRONG, Out, actor_of
 from trivet.control.registry.pushing import Pushed, push_file
 from trivet.core.errors import CompileError, ParityFailed
@@ -37,6 +38,7 @@ def _push(options: argparse.Namespace, out: Out) -> int:
         if not is_there:
             out.problem(f"trivet push: there is no file {path}.")
             return USAGE
+    signer = None if options.sign is None else read_key(options.sign, out)
     try:
         pushed = push_file(
             options.file,
@@ -49,6 +51,7 @@ def _push(options: argparse.Namespace, out: Out) -> int:
             promote=options.promote,
             is_vouched_for=options.vouch,
             accepted_types=options.accept_types,
+            signer=signer,
         )
     except CompileError as error:
         out.document({"state": "refused", "reason": error.message})

@@ -15,6 +15,7 @@ from trivet.cli.verb import DONE, WRONG, Out, actor_of, split_version
 from trivet.control.predictions.models import Prediction
 from trivet.control.registry import actions
 from trivet.control.registry.models import CHAMPION, Event, ModelVersion, RegisteredModel
+from trivet.control.registry.signing import signatures_of
 from trivet.core.errors import InvalidRequest, NotFound, Refused, did_you_mean, quoted
 from trivet.serving.acknowledgement import wait_for_workers
 
@@ -110,6 +111,7 @@ def _version(version: ModelVersion, *, traffic: bool = False) -> dict[str, Any]:
     if traffic:
         facts["traffic_percent"] = sum(version.routes.values_list("weight", flat=True))
         facts["aliases"] = sorted(version.aliases.values_list("name", flat=True))
+        facts["signed_by"] = ", ".join(map(str, signatures_of(version)))
         facts["signature"] = version.signature
     return facts
 

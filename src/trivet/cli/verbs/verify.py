@@ -37,8 +37,12 @@ def _line(verified: Verified) -> str:
     head = f"{version.model.name} {version.number} · digest {version.digest[:12]}"
     if verified.is_sound:
         cases = f" · {verified.golden_cases} golden cases hold" if verified.golden_cases else ""
-        return f"{head} · unchanged · {verified.rows} rows answered as recorded{cases}"
+        return f"{head} · unchanged · {verified.rows} rows answered as recorded{cases}{_signed(verified)}"
     return "\n".join([f"{head} · NOT as it was", *(f"  {problem}" for problem in verified.problems)])
+
+
+def _signed(verified: Verified) -> str:
+    return "".join(f" · signed by {one}" for one in verified.signatures)
 
 
 def _facts(verified: Verified) -> dict[str, object]:
@@ -48,6 +52,9 @@ def _facts(verified: Verified) -> dict[str, object]:
         "digest": verified.version.digest,
         "rows": verified.rows,
         "golden_cases": verified.golden_cases,
+        "signatures": [
+            {"key": one.fingerprint, "trusted": bool(one.place), "good": one.is_good} for one in verified.signatures
+        ],
         "problems": list(verified.problems),
         "sound": verified.is_sound,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from django.db import router
@@ -12,11 +13,15 @@ from django.db import router
 from trivet.control.registry import actions
 from trivet.control.registry.golden import cases_of
 from trivet.control.registry.models import CHALLENGER, CHAMPION, Alias, Event, ModelVersion, RegisteredModel
+from trivet.control.registry.signing import check_signer
 from trivet.core.errors import Conflict, Refused
 from trivet.model.bundle.bundle import Bundle, make_bundle
 from trivet.model.bundle.golden import GOLDEN_NAME, GoldenCase, encode_cases
 from trivet.model.compile.process import LEVEL_OF_STRANGERS, CompiledFile, compile_file
 from trivet.model.probe import ProbeResult, probe_in_fresh_process
+
+if TYPE_CHECKING:
+    from trivet.model.signing.keys import Signer
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ def push_file(
     is_vouched_for: bool = False,
     accepted_types: Collection[str] = (),
     source: str = "",
+    signer: Signer | None = None,
 ) -> Pushed:
     """Compile the trained file at `path`, register it, probe it in a fresh process, and give it its place.
 
@@ -52,10 +58,11 @@ def push_file(
     The first version of a model becomes champion with all the traffic; a later one becomes `challenger` and takes
     none, unless `promote` says so. `is_vouched_for`: the actor made this file, so a weak sandbox is enough; the Event says
     so, and which `accepted_types`, on no list, the actor lets it hold. `source` is what its row says it was made from; the
-    file's name where it is empty. Raises `CompileError`, `ParityFailed`, or `Refused` for a sandbox that is too weak,
-    before anything is registered; and `Refused` when the probe fails: then the version is there, rejected, and can take no
-    traffic.
+    file's name where it is empty. `signer` signs the bundle as it is registered. Raises `CompileError`, `ParityFailed`, or
+    `Refused` for a sandbox that is too weak or a signature that is required, before anything is registered; and `Refused`
+    when the probe fails: then the version is there, rejected, and can take no traffic.
     """
+    check_signer(signer)  # before a minute is spent on what would be refused
     options = {} if tolerance is None else {"tolerance": tolerance}
     compiled = compile_file(
         path,
@@ -68,7 +75,13 @@ def push_file(
     level = compiled.confinement.level
     sandbox = f"L{level}" if level >= LEVEL_OF_STRANGERS else f"L{level}, vouched for"
     version = register_and_probe(
-        compiled.bundle, name=name, actor=actor, message=message, source=source or path.name, sandbox=sandbox
+        compiled.bundle,
+        name=name,
+        actor=actor,
+        message=message,
+        source=source or path.name,
+        sandbox=sandbox,
+        signer=signer,
     )
     return _placed(version, compiled, actor=actor, promote=promote)
 
@@ -83,7 +96,14 @@ class Probed:
 
 
 def register_and_probe(
-    bundle: Bundle, *, name: str, actor: str, message: str = "", source: str = "", sandbox: str = ""
+    bundle: Bundle,
+    *,
+    name: str,
+    actor: str,
+    message: str = "",
+    source: str = "",
+    sandbox: str = "",
+    signer: Signer | None = None,
 ) -> Probed:
     """Register `bundle` under `name` and make it ready; `sandbox` says how its trained file was opened.
 
@@ -94,7 +114,7 @@ def register_and_probe(
     bundle = _with_passed(bundle, cases)
     is_new = not ModelVersion.objects.of_model(name).filter(digest=bundle.digest).exists()
     version = actions.register_version(
-        name=name, bundle=bundle, actor=actor, message=message, source=source, sandbox=sandbox
+        name=name, bundle=bundle, actor=actor, message=message, source=source, sandbox=sandbox, signer=signer
     )
     found = probe_in_fresh_process(bundle, cases)
     if not found.passed:

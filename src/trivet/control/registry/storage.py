@@ -16,9 +16,11 @@ from trivet import conf
 from trivet.core.errors import BundleError, Unavailable, quoted
 from trivet.model.bundle.bundle import Bundle, verify_bundle
 from trivet.model.bundle.manifest import MANIFEST_LIMIT, MANIFEST_NAME, decode_manifest
+from trivet.model.signing.envelope import SIGNATURE_LIMIT
 
 STORAGE_ALIAS = "trivet"
 DEFAULT_FOLDER = "bundles"
+SIGNATURE_SUFFIX = ".sig"
 SCRATCH = "."  # begins the name of a file that is being written
 STORE_ATTEMPTS = 2  # a second one heals what another process, storing the same bundle, was in the middle of
 NO_PLAIN_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # a link, a folder, a socket
@@ -59,6 +61,36 @@ def audit_bundle(digest: str) -> Bundle:
     Raises `BundleError` for a file that is missing, extra, linked or changed, and `Unavailable`.
     """
     return _verified(digest, _found(bundle_storage(), digest))
+
+
+def store_signature(digest: str, fingerprint: str, signature: bytes) -> None:
+    """Keep a key's signature beside the bundle of `digest`: outside of it, so signing changes no digest."""
+    _write_file(bundle_storage(), signature_name(digest, fingerprint), signature)
+
+
+def read_signature(digest: str, fingerprint: str) -> bytes | None:
+    """Return what lies where that key's signature of the bundle of `digest` belongs; None where nothing does."""
+    try:
+        return _content(signature_name(digest, fingerprint), SIGNATURE_LIMIT)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in NO_PLAIN_FILE:
+            raise BundleError(f"bundle {digest[:12]}…: its signature is not a plain file.") from None
+        raise _away("read", error) from error
+
+
+def fingerprints_beside(digest: str) -> list[str]:
+    """Return whose signatures of the bundle of `digest` there seem to be; none where the storage cannot list."""
+    folder, _, start = stored_name(digest, "").rstrip("/").rpartition("/")
+    try:
+        _, files = bundle_storage().listdir(folder)
+    except (FileNotFoundError, NotImplementedError):
+        return []
+    except OSError as error:
+        raise _away("read", error) from error
+    middles = (name.removeprefix(f"{start}.").removesuffix(SIGNATURE_SUFFIX) for name in sorted(files))
+    return [middle for middle in middles if _DIGEST.fullmatch(middle)]
 
 
 def _verified(digest: str, found: set[str] | None) -> Bundle:
@@ -128,6 +160,13 @@ def stored_name(digest: str, file: str) -> str:
     return f"sha256/{digest[:2]}/{digest[2:4]}/{digest}/{file}"
 
 
+def signature_name(digest: str, fingerprint: str) -> str:
+    """Return the name of a key's signature of a bundle in the storage: beside the bundle's folder."""
+    if not _DIGEST.fullmatch(fingerprint):
+        raise BundleError(f"{quoted(fingerprint)} is not the fingerprint of a key.")
+    return f"{stored_name(digest, '').rstrip('/')}.{fingerprint}{SIGNATURE_SUFFIX}"
+
+
 def _is_stored(bundle: Bundle) -> bool:
     try:
         fetch_bundle(bundle.digest)
@@ -170,14 +209,18 @@ def _holds(storage: Storage, name: str, data: bytes) -> bool:
 
 def _read(digest: str, file: str, limit: int) -> bytes:
     try:
-        with bundle_storage().open(stored_name(digest, file)) as stored:
-            return bytes(stored.read(limit + 1))
+        return _content(stored_name(digest, file), limit)
     except FileNotFoundError:
         raise BundleError(f"bundle {digest[:12]}…: file {file!r} is missing from the storage.") from None
     except OSError as error:
         if error.errno in NO_PLAIN_FILE:
             raise BundleError(f"bundle {digest[:12]}…: {file} is not a plain file.") from None
         raise _away("read", error) from error
+
+
+def _content(name: str, limit: int) -> bytes:
+    with bundle_storage().open(name) as stored:
+        return bytes(stored.read(limit + 1))
 
 
 def _away(verb: str, error: OSError) -> Unavailable:

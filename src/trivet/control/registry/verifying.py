@@ -9,8 +9,9 @@ from django.db.models import Q
 
 from trivet.control.registry.golden import cases_of
 from trivet.control.registry.models import ModelVersion, VersionStatus
+from trivet.control.registry.signing import Found, check_version, signatures_of
 from trivet.control.registry.storage import audit_bundle
-from trivet.core.errors import TrivetError
+from trivet.core.errors import Refused, TrivetError
 from trivet.model.bundle.golden import GoldenCase
 from trivet.model.probe import probe_in_fresh_process
 
@@ -23,6 +24,7 @@ class Verified:
     rows: int = 0
     golden_cases: int = 0
     problems: tuple[str, ...] = ()
+    signatures: tuple[Found, ...] = ()
 
     @property
     def is_sound(self) -> bool:
@@ -52,13 +54,22 @@ def versions_to_verify(model: str | None, *, everything: bool) -> list[ModelVers
 def _verified(version: ModelVersion, cases: Collection[GoldenCase]) -> Verified:
     try:
         bundle = audit_bundle(version.digest)
+        signatures = tuple(signatures_of(version))
     except TrivetError as error:
         return Verified(version, problems=(error.message,))
-    problems = []
+    problems = [one.problem for one in signatures if one.problem] or _unsigned(version)
     if bundle.signature != version.read_signature() or bundle.manifest.runtime != version.runtime:
         problems.append("the registry's row says another signature or runtime than the bundle's manifest")
     found = probe_in_fresh_process(bundle, cases)
     if not found.passed:
         problems.append(found.reason)
     problems += [f"golden case {failure}" for failure in found.golden_failures]
-    return Verified(version, found.rows, len(found.golden), tuple(problems))
+    return Verified(version, found.rows, len(found.golden), tuple(problems), signatures)
+
+
+def _unsigned(version: ModelVersion) -> list[str]:
+    try:
+        check_version(version)
+    except Refused as refusal:
+        return [refusal.message]
+    return []

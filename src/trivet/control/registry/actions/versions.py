@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from trivet import signals
 from trivet.control.registry.actions.change import Change, changing
 from trivet.control.registry.actions.finding import check_model_name, find_model, find_version
+from trivet.control.registry.actions.signing import record_signature
 from trivet.control.registry.models import ModelVersion, RegisteredModel, VersionStatus
+from trivet.control.registry.signing import add_signature, check_signer
 from trivet.control.registry.storage import store_bundle
 from trivet.core.errors import Refused
 from trivet.model.bundle.bundle import Bundle
+from trivet.model.signing.statement import files_of
+
+if TYPE_CHECKING:
+    from trivet.model.signing.keys import Signer
 
 
 def register_version(
@@ -26,18 +32,25 @@ def register_version(
     sandbox: str = "",
     parity: Mapping[str, Any] | None = None,
     cost_us_per_row: float | None = None,
+    signer: Signer | None = None,
 ) -> ModelVersion:
     """Store `bundle` and register it as the next version of the model `name`, which is made on first use.
 
     The version takes no traffic and is not in the Snapshot until `mark_ready`. A bundle that the model has already
-    is returned as the version it is; then nothing is written. Sends `version_registered`.
+    is returned as the version it is; then nothing is written but the signature of a `signer`, where it is new. Sends
+    `version_registered`. Raises `Refused` where a signature is required and no trusted key signs.
     """
     check_model_name(name)
+    check_signer(signer)
     store_bundle(bundle)
+    signed_by = "" if signer is None else signer.key.fingerprint
+    is_signed_now = signer is not None and add_signature(files_of(bundle), signer.sign(files_of(bundle)), signer.key)
     with changing() as change:
         model, _ = change.rows(RegisteredModel).get_or_create(name=name)
         versions = change.rows(ModelVersion).filter(model=model)
         if known := versions.select_related("model").filter(digest=bundle.digest).first():
+            if is_signed_now:
+                record_signature(change, known, signed_by, actor=actor, reason=message)
             return known
         last = versions.order_by("-number").values_list("number", flat=True).first()
         version = change.rows(ModelVersion).create(
@@ -57,6 +70,8 @@ def register_version(
         after: dict[str, Any] = {"digest": version.digest, "status": version.status, "sandbox": version.sandbox}
         if bundle.manifest.native is not None and bundle.manifest.native.accepted_types:
             after["accepted_types"] = list(bundle.manifest.native.accepted_types)
+        if signed_by:
+            after["signed_by"] = signed_by
         change.record("register_version", actor=actor, model=name, version=version.number, after=after, reason=message)
         change.announce(signals.version_registered, ModelVersion, version=version, actor=actor, reason=message)
         return version

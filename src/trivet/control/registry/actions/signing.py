@@ -1,0 +1,50 @@
+"""Signatures: who vouches for a version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trivet.control.registry.actions.change import Change, changing
+from trivet.control.registry.actions.finding import find_model, find_version
+from trivet.control.registry.models import ModelVersion
+from trivet.control.registry.signing import add_signature, check_signer, key_of
+from trivet.control.registry.storage import fetch_bundle
+from trivet.model.signing.statement import files_of
+
+if TYPE_CHECKING:
+    from trivet.model.signing.keys import Signer
+
+
+def sign_version(
+    *, model: str, version: int, actor: str, by: Signer | bytes, reason: str = ""
+) -> tuple[ModelVersion, str]:
+    """Put a signature beside a version's bundle: made `by` a key now, or elsewhere by a trusted key, as a file's bytes.
+
+    The bundle is read and verified first, so nothing is signed unseen. Returns the version and the key's fingerprint;
+    a good signature by the same key is kept, and then nothing is written. Raises `BundleError` for a bundle that is
+    damaged or a signature that is not over it, and `Refused` for a key that is not trusted where that is required.
+    """
+    with changing() as change:
+        found = find_version(change, find_model(change, model), version)
+    files = files_of(fetch_bundle(found.digest))  # without the lock: a bundle may be large, and never changes
+    if isinstance(by, bytes):
+        signature, key = by, key_of(by, files)
+    else:
+        check_signer(by)
+        signature, key = by.sign(files), by.key
+    if add_signature(files, signature, key):
+        with changing() as change:
+            record_signature(change, found, key.fingerprint, actor=actor, reason=reason)
+    return found, key.fingerprint
+
+
+def record_signature(change: Change, version: ModelVersion, fingerprint: str, *, actor: str, reason: str = "") -> None:
+    """Write the Event of a new signature; workers that refused the version try again at its generation."""
+    change.record(
+        "sign_version",
+        actor=actor,
+        model=version.model.name,
+        version=version.number,
+        after={"signed_by": fingerprint},
+        reason=reason,
+    )
