@@ -16,7 +16,7 @@ from django.db.models import Model, Q
 from trivet import conf
 from trivet.control.registry.trusted_keys import trusted_keys
 from trivet.core.errors import did_you_mean
-from trivet.model.bundle.libraries import COMPILED_RUNTIME, libraries_of
+from trivet.model.bundle.libraries import COMPILED_RUNTIME, has_requirements, libraries_of
 
 
 def check_setting_values(**_: Any) -> list[CheckMessage]:
@@ -75,15 +75,18 @@ def check_libraries(databases: Collection[str] | None = None, **_: Any) -> list[
         return []
     in_use = Q(routes__isnull=False) | Q(shadows__isnull=False) | Q(aliases__isnull=False)
     native = versions._default_manager.using(database).exclude(runtime=COMPILED_RUNTIME).filter(in_use).distinct()
-    rows = native.order_by("model__name", "number").values_list("model__name", "number", "manifest__source")
+    rows = native.order_by("model__name", "number").values_list(
+        "model__name", "number", "manifest__source", "manifest__files"
+    )
     return [
         Warning(
             f"{model} {number} was {library.in_words()}: it runs in that library, which may answer otherwise.",
-            hint=f"`trivet verify {model}@{number}` says whether it does; push it again, or install {library.name}"
-            f" {library.trained} where model workers run.",
+            hint=f"`trivet verify {model}@{number}` says whether it does; push it again, with --requirements where it has to"
+            f" stay as it is, or install {library.name} {library.trained} where model workers run.",
             id="trivet.W023",
         )
-        for model, number, source in rows
+        for model, number, source, files in rows
+        if not has_requirements(files)
         for library in libraries_of(source or {})
         if library.differs
     ]

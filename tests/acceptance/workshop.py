@@ -21,6 +21,7 @@ from trivet.dataplane.engines.worker.sockets import listen_on
 from trivet.model.bundle.bundle import Bundle, make_bundle
 from trivet.model.bundle.manifest import Manifest
 
+OWNER = "trivet.dataplane.engines.worker.owner"
 SIGNATURE = Signature(
     inputs=(Input(name="x", datatype="FP64", shape=(-1, 1)),),
     outputs=(
@@ -62,6 +63,7 @@ class Workshop:
     def __init__(self, folder: Path, **options: Any) -> None:
         self.folder = folder / "run"
         self.folder.mkdir(mode=0o700, parents=True)
+        self.environments = folder / "environments"
         self.options = Options(**options)
         self.bundles: dict[str, Bundle] = {}
         self._path = install_by_wish(folder / "installed")
@@ -74,7 +76,7 @@ class Workshop:
         """Start the owner, again where it ended."""
         descriptor = self._listening.fileno()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "trivet.dataplane.engines.worker.owner", str(self.folder), str(descriptor)],
+            [sys.executable, "-m", OWNER, str(self.folder), str(self.environments), str(descriptor)],
             pass_fds=(descriptor,),
             env={**os.environ, "PYTHONPATH": self._path, "SECRET": "of the owner"},
         )

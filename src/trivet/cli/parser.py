@@ -128,6 +128,13 @@ def _push_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TYPE",
         help="types on no list that the model may hold where it runs unchanged; the history records it",
     )
+    parser.add_argument(
+        "--requirements",
+        type=Path,
+        metavar="FILE",
+        help="exact versions of libraries, NAME==VERSION a line: it is opened and runs unchanged in their environment,"
+        " which `trivet environments make` made",
+    )
     parser.add_argument("--sign", type=Path, metavar="KEY.pem", help="sign the version with this private key")
     parser.add_argument("-m", "--message", default="", help="what is new, for the history")
 
@@ -169,6 +176,26 @@ def _keys_arguments(parser: argparse.ArgumentParser) -> None:
     revoke = steps.add_parser("revoke", help="refuse a key from now on")
     revoke.add_argument("id", metavar="ID", help="the eight characters after trivet_")
     for step in (create, listing, revoke):
+        add_common_options(step, is_step=True)
+
+
+def _environments_arguments(parser: argparse.ArgumentParser) -> None:
+    steps = parser.add_subparsers(dest="step", metavar="make|list|remove", required=True)
+    make = steps.add_parser("make", help="install what is missing on this machine; wheels only")
+    make.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        metavar="FILE",
+        help="a requirements file to push with; none: what versions with traffic or an alias need",
+    )
+    make.add_argument(
+        "--python", type=Path, metavar="PATH", help="the interpreter; default this one, or one of the right version"
+    )
+    listing = steps.add_parser("list", help="list those of this machine, and which versions need them")
+    remove = steps.add_parser("remove", help="remove one that no version with traffic or an alias needs")
+    remove.add_argument("key", metavar="KEY", help="the first characters of its key, enough to tell it")
+    for step in (make, listing, remove):
         add_common_options(step, is_step=True)
 
 
@@ -307,6 +334,13 @@ VERBS = (
     ),
     Verb("push", "compile a trained file, prove it, register it", "push:push", _push_arguments, find_project),
     Verb("sign", "say with a key that a version is to be trusted", "sign:sign", _sign_arguments, find_project),
+    Verb(
+        "environments",
+        "make, list and remove environments for models that need other versions of libraries",
+        "environments:environments",
+        _environments_arguments,
+        find_project,
+    ),
     Verb(
         "list",
         "list the models: champion, traffic, last prediction",

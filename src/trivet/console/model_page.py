@@ -29,6 +29,7 @@ from trivet.console.words import (
     opened,
     output_value,
     parity,
+    runs_with,
     threshold,
     trained_with,
 )
@@ -39,7 +40,7 @@ from trivet.core.decisions import PROBABILITIES
 from trivet.core.examples import made_up_row
 from trivet.core.names import MODEL_NAME, VERSION_NUMBER
 from trivet.core.signature import Input, Output, Signature
-from trivet.model.bundle.libraries import libraries_of
+from trivet.model.bundle.libraries import has_requirements, libraries_of
 
 VERSIONS_SHOWN = 50
 PREDICTIONS_SHOWN = 20
@@ -382,9 +383,12 @@ def _origin(version: ModelVersion | None) -> tuple[str, ...]:
     """Return what the version was trained with and whether that matters, and how its file was opened."""
     if version is None:
         return ()
-    source = ModelVersion.objects.filter(pk=version.pk).values_list("manifest__source", flat=True).first() or {}
-    libraries = trained_with(libraries_of(source), is_compiled=version.is_compiled)
-    return tuple(sentence for sentence in (libraries, opened(version.sandbox, source.get("globals", ()))) if sentence)
+    found = ModelVersion.objects.filter(pk=version.pk).values_list("manifest__source", "manifest__files").first()
+    source, files = found or ({}, ())
+    source = source or {}
+    libraries = libraries_of(source)
+    ran = runs_with(libraries) if has_requirements(files) else trained_with(libraries, is_compiled=version.is_compiled)
+    return tuple(sentence for sentence in (ran, opened(version.sandbox, source.get("globals", ()))) if sentence)
 
 
 def _golden_cases(model: RegisteredModel) -> tuple[GoldenRow, ...]:

@@ -146,6 +146,14 @@ def trained_with(libraries: Sequence[Library], *, is_compiled: bool) -> str:
     return " ".join([*sentences, matters])
 
 
+def runs_with(libraries: Sequence[Library]) -> str:
+    """Return what a model was trained with that runs in an environment of its own; nothing where nothing is known."""
+    if not libraries:
+        return ""
+    told = _("Trained with %(names)s, and runs in an environment of its own that has it.")
+    return told % {"names": ", ".join(f"{library.name} {library.trained}" for library in libraries)}
+
+
 def actor(named: str) -> str:
     """Return who `user:ana`, `cli:ana`, `key:abcd` or `process:probe` is."""
     kind, colon, name = named.partition(":")

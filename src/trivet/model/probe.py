@@ -27,6 +27,7 @@ from trivet.core.errors import BundleError, TrivetError
 from trivet.model.bundle.bundle import Bundle, read_bundle, write_bundle
 from trivet.model.bundle.golden import GOLDEN_NAME, GoldenCase, Run, decode_cases, encode_cases, failure_of
 from trivet.model.bundle.sample import SAMPLE_NAME, decode_sample
+from trivet.model.environments.environment import command_for
 from trivet.model.runtimes.base import Runtime, runtime_class
 from trivet.model.sandbox.confinement import confine
 
@@ -55,18 +56,26 @@ class ProbeResult(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(filter(None, self.golden))
 
 
-def probe_in_fresh_process(bundle: Bundle, cases: Collection[GoldenCase] = ()) -> ProbeResult:
-    """Return what a fresh process finds of `bundle` and says to `cases`. One that hangs, crashes or is silent fails."""
+def probe_in_fresh_process(
+    bundle: Bundle, cases: Collection[GoldenCase] = (), *, environments: Path | None = None
+) -> ProbeResult:
+    """Return what a fresh process finds of `bundle` and says to `cases`. One that hangs, crashes or is silent fails.
+
+    A bundle that needs an environment of its own is probed in that one, of those in the folder `environments`.
+    """
     with TemporaryDirectory(prefix="trivet-probe-") as folder:
         place = Path(folder) / "bundle"
         write_bundle(bundle, place)
         asked = Path(folder) / GOLDEN_NAME
         asked.write_bytes(encode_cases(cases))
-        command = [sys.executable, "-m", "trivet.model.probe", str(place), bundle.digest, str(asked)]
         try:
-            done = subprocess.run(  # noqa: S603  (our own interpreter and module)
+            arguments = (str(place), bundle.digest, str(asked))
+            command = command_for(bundle, environments, "trivet.model.probe", arguments)
+            done = subprocess.run(  # noqa: S603  (an interpreter of ours, and our own module)
                 command, capture_output=True, timeout=TIMEOUT_SECONDS, check=False, env=lean_environment(), cwd="/"
             )
+        except BundleError as error:
+            return ProbeResult(passed=False, reason=error.message.rstrip("."))
         except subprocess.TimeoutExpired:
             return ProbeResult(passed=False, reason=f"no answer within {TIMEOUT_SECONDS} s")
     try:

@@ -16,7 +16,7 @@ from django.utils.module_loading import import_string
 
 from trivet import conf
 from trivet.control.registry.signing import fetch_to_serve
-from trivet.control.registry.storage import make_private
+from trivet.control.registry.storage import environments_folder, make_private
 from trivet.core.environment import lean_environment
 from trivet.dataplane.engines.base import Engine
 from trivet.dataplane.engines.worker.control import Options
@@ -163,7 +163,14 @@ def run_owner(control: Control) -> NoReturn:
 
 def _command(control: Control) -> list[str]:
     module = "trivet.dataplane.engines.worker.owner"
-    return [sys.executable, "-m", module, str(run_folder()), str(control.socket.fileno())]
+    return [
+        sys.executable,
+        "-m",
+        module,
+        str(run_folder()),
+        str(environments_folder()),
+        str(control.socket.fileno()),
+    ]
 
 
 def _environment() -> dict[str, str]:

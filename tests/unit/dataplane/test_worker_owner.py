@@ -32,7 +32,7 @@ def no_process(*_: object, **__: object) -> None:
 @pytest.fixture
 def owner(tmp_path: Path) -> Iterator[Owner]:
     listening = listen_on(tmp_path / "control.sock")
-    yield Owner(tmp_path, listening)
+    yield Owner(tmp_path, tmp_path / "environments", listening)
     listening.close()
 
 

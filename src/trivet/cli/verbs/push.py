@@ -20,6 +20,7 @@ from trivet.core.signature import Input, Signature
 from trivet.model.bundle.bundle import Bundle
 from trivet.model.bundle.sample import SAMPLE_NAME
 from trivet.model.compile.disposable import warm
+from trivet.model.environments.environment import needs_of
 from trivet.serving.acknowledgement import Acknowledgement, wait_for_workers
 from trivet.serving.zygote import zygote_nearby
 
@@ -34,7 +35,9 @@ def push(options: argparse.Namespace, out: Out) -> int:
 
 
 def _push(options: argparse.Namespace, out: Out) -> int:
-    for path, is_there in ((options.file, options.file.exists()), (options.sample, _is_file_or_none(options.sample))):
+    given = [(options.file, options.file.exists())]
+    given += [(path, _is_file_or_none(path)) for path in (options.sample, options.requirements)]
+    for path, is_there in given:
         if not is_there:
             out.problem(f"trivet push: there is no file {path}.")
             return USAGE
@@ -51,6 +54,7 @@ def _push(options: argparse.Namespace, out: Out) -> int:
             promote=options.promote,
             is_vouched_for=options.vouch,
             accepted_types=options.accept_types,
+            requirements=options.requirements.read_bytes() if options.requirements is not None else None,
             signer=signer,
         )
     except CompileError as error:
@@ -96,7 +100,9 @@ def _report(pushed: Pushed, acknowledged: Acknowledgement | None) -> str:
     if not pushed.is_new:
         headline += " · it was registered already"
     lines = [headline]
-    if compiled.is_native:
+    if (needs := needs_of(bundle)) is not None:
+        lines.append(f"it runs unchanged, in model workers with Python {needs.python}, {', '.join(needs.libraries)}.")
+    elif compiled.is_native:
         lines.append(f"it runs unchanged, in model workers, because it was not compiled: {compiled.why}")
     lines += ["", *_signature_lines(bundle.signature), ""]
     if acknowledged is not None:
@@ -167,6 +173,8 @@ def _facts(pushed: Pushed, acknowledged: Acknowledgement | None) -> dict[str, An
         "golden_failures": list(pushed.probe.golden_failures),
         "curl": call_command(version.model.name, pushed.compiled.bundle),
     }
+    if (needs := needs_of(pushed.compiled.bundle)) is not None:
+        facts["environment"] = {"key": needs.key, "python": needs.python, "libraries": list(needs.libraries)}
     if acknowledged is not None:
         facts |= {
             "generation": acknowledged.generation,

@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy as _
 from trivet.core.errors import NotFound, did_you_mean, quoted
 from trivet.core.names import ALIAS_NAME, MODEL_NAME, RESERVED_ALIASES, RESERVED_MODEL_NAMES, VERSION_NUMBER
 from trivet.core.signature import Signature
-from trivet.model.bundle.libraries import COMPILED_RUNTIME
+from trivet.model.bundle.libraries import COMPILED_RUNTIME, has_requirements
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -201,6 +201,11 @@ class ModelVersion(models.Model):
     def is_native(self) -> bool:
         """True for an object that runs unchanged, False for a graph."""
         return self.runtime != COMPILED_RUNTIME
+
+    @property
+    def has_own_environment(self) -> bool:
+        """True where it brings requirements of its own, and runs in their environment."""
+        return has_requirements(self.manifest.get("files"))
 
     def read_signature(self) -> Signature:
         """Return what it takes and gives."""

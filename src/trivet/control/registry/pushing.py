@@ -14,10 +14,12 @@ from trivet.control.registry import actions
 from trivet.control.registry.golden import cases_of
 from trivet.control.registry.models import CHALLENGER, CHAMPION, Alias, Event, ModelVersion, RegisteredModel
 from trivet.control.registry.signing import check_signer
+from trivet.control.registry.storage import environments_folder
 from trivet.core.errors import Conflict, Refused
 from trivet.model.bundle.bundle import Bundle, make_bundle
 from trivet.model.bundle.golden import GOLDEN_NAME, GoldenCase, encode_cases
 from trivet.model.compile.process import LEVEL_OF_STRANGERS, CompiledFile, compile_file
+from trivet.model.environments.environment import own_environment
 from trivet.model.probe import ProbeResult, probe_in_fresh_process
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ def push_file(
     promote: bool = False,
     is_vouched_for: bool = False,
     accepted_types: Collection[str] = (),
+    requirements: bytes | None = None,
     source: str = "",
     signer: Signer | None = None,
 ) -> Pushed:
@@ -57,10 +60,11 @@ def push_file(
 
     The first version of a model becomes champion with all the traffic; a later one becomes `challenger` and takes
     none, unless `promote` says so. `is_vouched_for`: the actor made this file, so a weak sandbox is enough; the Event says
-    so, and which `accepted_types`, on no list, the actor lets it hold. `source` is what its row says it was made from; the
-    file's name where it is empty. `signer` signs the bundle as it is registered. Raises `CompileError`, `ParityFailed`, or
-    `Refused` for a sandbox that is too weak or a signature that is required, before anything is registered; and `Refused`
-    when the probe fails: then the version is there, rejected, and can take no traffic.
+    so, and which `accepted_types`, on no list, the actor lets it hold. With `requirements`, a file of exact versions, it is
+    opened, proved and run in their environment, which was made on this machine before. `source` is what its row says it
+    was made from; the file's name where it is empty. `signer` signs the bundle as it is registered. Raises `CompileError`,
+    `ParityFailed`, or `Refused` for a sandbox that is too weak or a signature that is required, before anything is
+    registered; and `Refused` when the probe fails: then the version is there, rejected, and can take no traffic.
     """
     check_signer(signer)  # before a minute is spent on what would be refused
     options = {} if tolerance is None else {"tolerance": tolerance}
@@ -70,6 +74,7 @@ def push_file(
         label_column=label_column,
         is_vouched_for=is_vouched_for,
         accepted_types=accepted_types,
+        own=own_environment(environments_folder(), requirements) if requirements is not None else None,
         **options,
     )
     level = compiled.confinement.level
@@ -116,7 +121,7 @@ def register_and_probe(
     version = actions.register_version(
         name=name, bundle=bundle, actor=actor, message=message, source=source, sandbox=sandbox, signer=signer
     )
-    found = probe_in_fresh_process(bundle, cases)
+    found = probe_in_fresh_process(bundle, cases, environments=environments_folder())
     if not found.passed:
         if not version.is_ready:
             actions.reject_version(model=name, version=version.number, actor=actor, reason=found.reason)
@@ -127,7 +132,7 @@ def register_and_probe(
 
 def _with_passed(bundle: Bundle, cases: list[GoldenCase]) -> Bundle:
     """Return `bundle` with the cases that it passes in it, as a fresh process finds them."""
-    found = probe_in_fresh_process(bundle, cases).golden if cases else ()
+    found = probe_in_fresh_process(bundle, cases, environments=environments_folder()).golden if cases else ()
     passed = [case for case, wrong in zip(cases, found, strict=False) if not wrong]  # none where the probe failed
     if not passed:
         return bundle

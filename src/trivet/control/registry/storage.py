@@ -16,6 +16,7 @@ from trivet import conf
 from trivet.core.errors import BundleError, Unavailable, quoted
 from trivet.model.bundle.bundle import Bundle, verify_bundle
 from trivet.model.bundle.manifest import MANIFEST_LIMIT, MANIFEST_NAME, decode_manifest
+from trivet.model.environments.environment import FOLDER_NAME as ENVIRONMENTS
 from trivet.model.signing.envelope import SIGNATURE_LIMIT
 
 STORAGE_ALIAS = "trivet"
@@ -25,6 +26,11 @@ SCRATCH = "."  # begins the name of a file that is being written
 STORE_ATTEMPTS = 2  # a second one heals what another process, storing the same bundle, was in the middle of
 NO_PLAIN_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # a link, a folder, a socket
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def environments_folder() -> Path:
+    """Return the folder of the environments that versions have of their own, on this machine."""
+    return conf.HOME() / ENVIRONMENTS
 
 
 def store_bundle(bundle: Bundle) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
+REQUIREMENTS_NAME = "requirements.txt"
 COMPILED_RUNTIME = "onnx"  # what it runs needs no training library; what any other runtime runs, runs in its own
 DISTRIBUTIONS = {  # what a library may be installed as
     "scikit-learn": ("scikit-learn",),
@@ -43,6 +44,11 @@ def libraries_of(source: Mapping[str, Any]) -> tuple[Library, ...]:
         if said is not None:
             found.append(Library(name, str(said), here(name)))
     return tuple(found)
+
+
+def has_requirements(files: Any) -> bool:
+    """True where `files`, of a manifest, has a requirements.txt: it runs with those libraries, whatever is installed here."""
+    return any(entry.get("path") == REQUIREMENTS_NAME for entry in files or () if isinstance(entry, dict))
 
 
 def here(library: str) -> str | None:

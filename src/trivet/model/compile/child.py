@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from trivet.model.compile.opening import Opened
     from trivet.model.compile.preparing import Compiled
 
-TASK_LIMIT = 64 * 1024
+TASK_LIMIT = 1024**2
 WORST_ROWS_SENT = 20
 MOST_WORDS = 1_000  # characters of a reason that the manifest keeps
+IN_ITS_OWN = "it was pushed with requirements of its own, and runs in their environment."
 SLOWER = "compiled, it answers a row later than the original does in a model worker."  # no figure reaches a manifest
 
 
@@ -52,7 +53,6 @@ def _too_weak(reached: Confinement, task: Task) -> Failure:
 def answer_to(task: Task) -> Answer:
     """Return the compiled bundle, or why there is none. Imports the training libraries on the way."""
     from trivet.core.errors import ParityFailed, TrivetError
-    from trivet.model.compile.given_graph import bundle_given_graph
     from trivet.model.compile.opening import open_file
     from trivet.model.compile.saving import UnlistedTypes
 
@@ -63,7 +63,11 @@ def answer_to(task: Task) -> Answer:
         if sample is None:
             sample, labels = opened.sample, opened.labels
         source = origin_of(opened, task.sha256)
+        if task.requirements:
+            return _unchanged(task, opened, sample, source)
         if opened.given_graph is not None:
+            from trivet.model.compile.given_graph import bundle_given_graph
+
             return _success(
                 bundle_given_graph(
                     opened.given_graph, sample=sample, parcel=opened.parcel, tolerance=task.tolerance, source=source
@@ -79,6 +83,26 @@ def answer_to(task: Task) -> Answer:
         return Failure(error.message)
     except MemoryError:
         return Failure(f"compiling took more than {MEMORY_BYTES // 1024**3} GiB of memory.")
+
+
+def _unchanged(task: Task, opened: Opened, sample: Any, source: dict[str, object]) -> Success:
+    """Return the object as it is, to run in the environment that it was opened in; nothing here can compile it."""
+    from trivet.core.errors import CompileError
+    from trivet.model.compile.native import native_bundle
+
+    if opened.given_graph is not None:
+        raise CompileError("it is an ONNX graph, which needs no environment of its own: push it without requirements.")
+    done = native_bundle(
+        opened.model,
+        why=IN_ITS_OWN,
+        rejected="environment",
+        sample=sample,
+        source=source,
+        accepted_types=task.accepted_types,
+        is_synthetic=opened.is_synthetic and sample is opened.sample,
+        requirements=task.requirements,
+    )
+    return _success(done)
 
 
 def _compiled_or_native(

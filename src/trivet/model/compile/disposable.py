@@ -22,6 +22,7 @@ from typing import IO, NamedTuple, Protocol
 
 from trivet.core.errors import CompileError
 from trivet.model.compile.wire import LENGTH_BYTES, MOST_CONFINEMENT_BYTES, MOST_WORDS_BYTES, decode_confinement
+from trivet.model.environments.environment import Environment
 from trivet.model.sandbox.confinement import Confinement
 from trivet.model.sandbox.warm import NotWarm, WarmStart, own_zygote, zygote_command
 
@@ -114,11 +115,13 @@ def answer_of(
     called: str,
     descriptors: Collection[int] = (),
     most_bytes: int = MOST_WORDS_BYTES,
+    environment: Environment | None = None,
 ) -> Answered:
     """Run `module` with `message` on its standard input; return what it wrote, up to `most_bytes`.
 
-    The module gets the number of the pipe to answer on as its argument, and inherits `descriptors`. Whatever it started
-    in its session is killed when this returns. Raises `CompileError`, which names it as `called`.
+    With `environment` it runs in that one's interpreter, with its libraries. The module gets the number of the pipe to
+    answer on as its argument, and inherits `descriptors`. Whatever it started in its session is killed when this returns.
+    Raises `CompileError`, which names it as `called`.
     """
     read_end, write_end = os.pipe()
     with contextlib.ExitStack() as stack:
@@ -129,7 +132,10 @@ def answer_of(
             question = stack.enter_context(tempfile.TemporaryFile())  # not a pipe: writing it never waits for a reader
             question.write(message)
             question.seek(0)
-            started = _start(module, _Given(folder, question, words, write_end, tuple(descriptors)), deadline)
+            given = _Given(folder, question, words, write_end, tuple(descriptors))
+            started = (
+                _start(module, given, deadline) if environment is None else _Interpreter(module, given, environment)
+            )
         finally:
             os.close(write_end)
         stack.callback(started.end)
@@ -180,11 +186,12 @@ def _forked(zygote: WarmStart, module: str, given: _Given, deadline: Deadline) -
 class _Interpreter:
     """A disposable process that began as an interpreter of its own."""
 
-    def __init__(self, module: str, given: _Given) -> None:
+    def __init__(self, module: str, given: _Given, environment: Environment | None = None) -> None:
         kept = (given.pipe, *given.descriptors)
-        numbers = ",".join(map(str, kept))
-        self._child = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
-            [sys.executable, "-I", "-m", ENTERING, str(os.getpid()), module, numbers, str(given.pipe)],
+        entering = (ENTERING, str(os.getpid()), module, ",".join(map(str, kept)), str(given.pipe))
+        command = [sys.executable, "-I", "-m", *entering] if environment is None else environment.command(*entering)
+        self._child = subprocess.Popen(  # noqa: S603  (an interpreter of ours, and our own module)
+            command,
             stdin=given.question,
             stdout=subprocess.DEVNULL,
             stderr=given.words,

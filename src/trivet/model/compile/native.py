@@ -16,6 +16,7 @@ import pandas as pd
 
 from trivet.core.errors import BundleError, CompileError, ParityFailed
 from trivet.model.bundle.bundle import make_bundle
+from trivet.model.bundle.libraries import REQUIREMENTS_NAME
 from trivet.model.bundle.manifest import Manifest
 from trivet.model.bundle.native import Asked, Column, Method, Native
 from trivet.model.bundle.sample import SAMPLE_NAME, SAMPLE_ROWS, encode_sample
@@ -43,11 +44,13 @@ def native_bundle(
     rejected: str = "conversion",
     accepted_types: Collection[str] = (),
     is_synthetic: bool = False,
+    requirements: bytes = b"",
 ) -> Compiled:
     """Return `model`, a fitted estimator or pipeline, as a bundle of a native runtime.
 
     `why` it was not compiled and the gate that `rejected` it (conversion, parity or speed) go into the manifest;
-    `accepted_types` are types on no list that a person accepted. `sample`, `source` and `is_synthetic` are as in
+    `accepted_types` are types on no list that a person accepted; `requirements` of this environment, canonical, where the
+    bundle is to run in one like it. `sample`, `source` and `is_synthetic` are as in
     `compile_model`. Raises `UnlistedTypes` for others, and `CompileError` for what cannot be saved or answers otherwise once
     it is read back.
     """
@@ -93,8 +96,10 @@ def native_bundle(
     tensors = layout.tensors(kept)
     answers = dict(zip(names, runtime.run(tensors, names), strict=True))
     manifest = msgspec.structs.replace(manifest, parity=parity.as_manifest(), sample_rows=len(kept))
-    bundle = make_bundle(manifest, {file.name: file.data, SAMPLE_NAME: encode_sample(signature, tensors, answers)})
-    return Compiled(bundle, parity, speed)
+    files = {file.name: file.data, SAMPLE_NAME: encode_sample(signature, tensors, answers)}
+    if requirements:
+        files[REQUIREMENTS_NAME] = requirements
+    return Compiled(make_bundle(manifest, files), parity, speed)
 
 
 def _answers(targets: Sequence[Target], *, is_listed: bool) -> tuple[Asked, ...]:

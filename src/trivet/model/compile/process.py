@@ -26,6 +26,7 @@ import numpy as np
 
 from trivet.core.errors import BundleError, CompileError, ParityFailed, Refused
 from trivet.model.bundle.bundle import Bundle, verify_bundle
+from trivet.model.bundle.libraries import REQUIREMENTS_NAME
 from trivet.model.bundle.manifest import MANIFEST_NAME
 from trivet.model.bundle.sample import SAMPLE_NAME, SAMPLE_ROWS, decode_sample
 from trivet.model.compile.directory import packed
@@ -44,6 +45,7 @@ from trivet.model.compile.wire import (
     decode_verdict,
     most_answer_bytes,
 )
+from trivet.model.environments.environment import Own, needs_of
 from trivet.model.runtimes.onnx import MODEL_FILE, OnnxRuntime
 from trivet.model.sandbox.confinement import Confinement
 
@@ -102,6 +104,7 @@ def compile_file(
     timeout: float = DEFAULT_SECONDS,
     is_vouched_for: bool = False,
     accepted_types: Collection[str] = (),
+    own: Own | None = None,
 ) -> CompiledFile:
     """Compile the trained file at `path` in a disposable, confined process; takes some seconds and one core.
 
@@ -111,9 +114,11 @@ def compile_file(
 
     `sample` is a CSV file with rows like those of the training, `label_column` the one of its columns that is not an
     input. `timeout` is in seconds, for everything. With `is_vouched_for` a sandbox of level L1 is enough: for files that
-    the person who asks made. `accepted_types` are names of types on no list that a native bundle may hold. Blocks;
-    thread-safe. Raises `CompileError` with what to do, `ParityFailed` with the worst
-    rows, and `Refused` where the sandbox is too weak: then the file was not opened.
+    the person who asks made. `accepted_types` are names of types on no list that a native bundle may hold.
+
+    With an environment of its `own` it is opened and proved there, and runs unchanged in one like it. Blocks; thread-safe.
+    Raises `CompileError` with what to do, `ParityFailed` with the worst rows, and `Refused` where the sandbox is too weak:
+    then the file was not opened.
     """
     deadline = Deadline.after(timeout)
     with contextlib.ExitStack() as stack:
@@ -129,16 +134,17 @@ def compile_file(
             seconds=deadline.whole_seconds_left,
             least_level=LEVEL_OF_VOUCHED if is_vouched_for else LEVEL_OF_STRANGERS,
             accepted_types=tuple(sorted(set(accepted_types))),
+            requirements=own.needs.requirements if own is not None else b"",
         )
-        answer, confinement = _compiled(task, deadline)
+        answer, confinement = _compiled(task, deadline, own)
     if isinstance(answer, Failure):
         if answer.is_refused and confinement.level < task.least_level:
             raise Refused(answer.message)
         raise ParityFailed(answer.message, answer.worst) if answer.is_parity else CompileError(answer.message)
-    return _judged(answer, task, deadline, confinement)
+    return _judged(answer, task, deadline, confinement, own)
 
 
-def _compiled(task: Task, deadline: Deadline) -> tuple[Answer, Confinement]:
+def _compiled(task: Task, deadline: Deadline, own: Own | None) -> tuple[Answer, Confinement]:
     descriptors = [d for d in (task.model_descriptor, task.sample_descriptor) if d is not None]
     answered = answer_of(
         CHILD,
@@ -147,6 +153,7 @@ def _compiled(task: Task, deadline: Deadline) -> tuple[Answer, Confinement]:
         called=COMPILER,
         descriptors=descriptors,
         most_bytes=most_answer_bytes(sum(os.fstat(descriptor).st_size for descriptor in descriptors)),
+        environment=own.environment if own is not None else None,
     )
     try:
         return decode_answer(answered.body), answered.confinement
@@ -154,13 +161,15 @@ def _compiled(task: Task, deadline: Deadline) -> tuple[Answer, Confinement]:
         raise CompileError(f"{COMPILER} wrote something that is no answer.") from None
 
 
-def _judged(answer: Success, task: Task, deadline: Deadline, confinement: Confinement) -> CompiledFile:
+def _judged(answer: Success, task: Task, deadline: Deadline, confinement: Confinement, own: Own | None) -> CompiledFile:
     """Return what came out after checking all of it: digests, sizes, the model file, then its own answers to the sample."""
     try:
         bundle = verify_bundle(
             answer.manifest, {MANIFEST_NAME, *answer.files}, lambda entry: answer.files.get(entry.path, b"")
         )
         _check_kind(bundle)
+        if needs_of(bundle) != (own.needs if own is not None else None):
+            raise CompileError(f"{COMPILER} returned a bundle for another environment than the one it ran in.")
         if bundle.manifest.source.get("sha256") != task.sha256:
             raise CompileError(f"{COMPILER} returned a bundle of another file.")
         report = _report(bundle)
@@ -168,7 +177,7 @@ def _judged(answer: Success, task: Task, deadline: Deadline, confinement: Confin
             _check_graph_elsewhere(bundle, deadline)
             _replay(bundle)
         else:
-            _check_native_elsewhere(bundle, task, deadline)
+            _check_native_elsewhere(bundle, task, deadline, own)
     except (BundleError, msgspec.ValidationError) as error:
         raise CompileError(f"what {COMPILER} returned is no sound bundle: {error}") from error
     speed = Speed(answer.compiled_microseconds, answer.native_microseconds)
@@ -180,12 +189,12 @@ def _check_kind(bundle: Bundle) -> None:
     manifest = bundle.manifest
     if manifest.runtime not in MODEL_FILES or (manifest.runtime == OnnxRuntime.name) is (manifest.native is not None):
         raise CompileError(f"{COMPILER} returned a bundle for {manifest.runtime!r}.")
-    files = set(bundle.files) - {SAMPLE_NAME}
+    files = set(bundle.files) - {SAMPLE_NAME, REQUIREMENTS_NAME}
     if SAMPLE_NAME not in bundle.files or len(files) != 1 or not files <= MODEL_FILES[manifest.runtime]:
         raise CompileError(f"{COMPILER} returned other files than a compiled model has.")
 
 
-def _check_native_elsewhere(bundle: Bundle, task: Task, deadline: Deadline) -> None:
+def _check_native_elsewhere(bundle: Bundle, task: Task, deadline: Deadline, own: Own | None) -> None:
     """Have a process that never saw the trained file load the object and replay the sample; nothing of it is loaded here."""
     manifest = bundle.manifest
     stated = manifest.compile
@@ -195,14 +204,17 @@ def _check_native_elsewhere(bundle: Bundle, task: Task, deadline: Deadline) -> N
         raise BundleError("its manifest accepts types that nobody accepted.")
     _check_sample_size(bundle, len(bundle.files[SAMPLE_NAME].splitlines()))
     question = NativeQuestion(bundle.manifest_bytes, dict(bundle.files), deadline.whole_seconds_left)
-    verdict = _verdict(question, deadline)
+    verdict = _verdict(question, deadline, own)
     if not isinstance(verdict, NativeFacts) or verdict.rows != manifest.sample_rows:
         raise BundleError("the process that judges it replayed another sample.")
 
 
-def _verdict(question: Question | NativeQuestion, deadline: Deadline) -> GraphFacts | NativeFacts:
-    """Return what the judge found; raises `BundleError` with why it refuses."""
-    answered = answer_of(JUDGE, msgspec.msgpack.encode(question), deadline, called=JUDGING)
+def _verdict(
+    question: Question | NativeQuestion, deadline: Deadline, own: Own | None = None
+) -> GraphFacts | NativeFacts:
+    """Return what the judge found, in an environment of its `own`; raises `BundleError` with why it refuses."""
+    environment = own.environment if own is not None else None
+    answered = answer_of(JUDGE, msgspec.msgpack.encode(question), deadline, called=JUDGING, environment=environment)
     try:
         verdict = decode_verdict(answered.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -38,6 +38,7 @@ class Task(msgspec.Struct, frozen=True):
     seconds: int
     least_level: int  # of the sandbox; below it, nothing is opened
     accepted_types: tuple[str, ...] = ()  # on no list, but a person knows what they do
+    requirements: bytes = b""  # of the environment that this process runs in: then the object stays as it is
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):

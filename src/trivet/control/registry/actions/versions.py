@@ -16,6 +16,7 @@ from trivet.control.registry.signing import add_signature, check_signer
 from trivet.control.registry.storage import store_bundle
 from trivet.core.errors import Refused
 from trivet.model.bundle.bundle import Bundle
+from trivet.model.environments.environment import needs_of
 from trivet.model.signing.statement import files_of
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def register_version(
             after["accepted_types"] = list(bundle.manifest.native.accepted_types)
         if signed_by:
             after["signed_by"] = signed_by
+        if (needs := needs_of(bundle)) is not None:
+            after["environment"] = {"python": needs.python, "requirements": needs.requirements.decode().splitlines()}
         change.record("register_version", actor=actor, model=name, version=version.number, after=after, reason=message)
         change.announce(signals.version_registered, ModelVersion, version=version, actor=actor, reason=message)
         return version

@@ -30,6 +30,7 @@ class Want(msgspec.Struct, frozen=True, tag="want"):
 
     digest: str
     options: Options
+    environment: str = ""  # the key of its own, where it needs one
 
 
 class Release(msgspec.Struct, frozen=True, tag="release"):

@@ -33,6 +33,7 @@ from trivet.dataplane.engines.worker.control import (
 from trivet.dataplane.engines.worker.frames import Ask, BadFrame, Contract, Part, Told, encode_frame
 from trivet.dataplane.engines.worker.sockets import connect_to
 from trivet.model.bundle.bundle import Bundle, write_bundle
+from trivet.model.environments.environment import needs_of
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,8 @@ class WorkerVersion(LoadedVersion):
         self.bundle: Bundle | None = bundle  # until an instance has loaded it
         self.digest = bundle.digest
         self.options = options
+        needs = needs_of(bundle)
+        self._environment = needs.key if needs is not None else ""
         self.restarts: dict[str, int] = {}  # of its instances, by reason
         self.rss_bytes = 0
         self.peers: Sequence[Peer] = ()  # the instances that answer: their processes, and how far each is confined
@@ -135,6 +138,11 @@ class WorkerVersion(LoadedVersion):
             return self._run(self._call(inputs, outputs, deadline))
         finally:
             self._leave()
+
+    @property
+    def want(self) -> Want:
+        """What the owner is told."""
+        return Want(self.digest, self.options, self._environment)
 
     @property
     def takes_questions(self) -> bool:
@@ -410,7 +418,7 @@ class _Link:
                 self._thread = threading.Thread(target=self._follow, name="trivet-model-workers", daemon=True)
                 self._thread.start()
             elif self._socket is not None:
-                self._send(Want(version.digest, version.options))
+                self._send(version.want)
 
     def remove(self, version: WorkerVersion) -> None:
         """Want it no more."""
@@ -440,7 +448,7 @@ class _Link:
             with self._lock:
                 self._socket = connected
                 for version in self._versions.values():
-                    self._send(Want(version.digest, version.options))
+                    self._send(version.want)
             try:
                 self._listen(connected)
             except (OSError, TrivetError) as error:
@@ -492,7 +500,7 @@ class _Link:
             self._provided.discard(version.digest)
             wanted = self._versions.get(version.digest)  # which may be another by now, of the same bundle
             if wanted is not None:
-                self._send(Want(wanted.digest, wanted.options))
+                self._send(wanted.want)
 
     def _write(self, version: WorkerVersion, folder: Path) -> None:
         """Write the bundle where the owner looks for it, whole or not at all."""

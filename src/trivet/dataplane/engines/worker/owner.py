@@ -1,8 +1,9 @@
 """The owner of this machine's model workers: starts them for whoever wants a version, watches them, replaces them.
 
-`python -m trivet.dataplane.engines.worker.owner FOLDER DESCRIPTOR [PID]`. It has no Django, no database and runs no model:
-a web worker names a digest and leaves the bundle in a private folder, and the model worker checks it when it reads it.
-A version runs for as long as a connection that wants it is open, and a few seconds longer.
+`python -m trivet.dataplane.engines.worker.owner FOLDER ENVIRONMENTS DESCRIPTOR [PID]`. It has no Django, no database and
+runs no model: a web worker names a digest and leaves the bundle in a private folder, and the model worker checks it when it
+reads it. A version that needs an environment of its own runs in that one, by its key: nobody names a path to a program. A
+version runs for as long as a connection that wants it is open, and a few seconds longer.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import msgspec
 
 from trivet.core.descriptors import allow_descriptors
 from trivet.core.environment import lean_environment
-from trivet.core.errors import TrivetError
+from trivet.core.errors import BundleError, TrivetError
 from trivet.core.parent import end_with
 from trivet.dataplane.engines.worker.control import (
     Message,
@@ -42,6 +43,7 @@ from trivet.dataplane.engines.worker.control import (
 from trivet.dataplane.engines.worker.instance import Order, Report
 from trivet.dataplane.engines.worker.runs import RunsRead
 from trivet.model.bundle.manifest import MANIFEST_NAME
+from trivet.model.environments.environment import KEY, find_environment
 from trivet.model.sandbox import tripwire
 
 logger = logging.getLogger(__name__)
@@ -88,6 +90,7 @@ class Group:
     digest: str
     folder: Path
     options: Options
+    environment: str = ""  # the key of its own
     wanted_by: set[Caller] = field(default_factory=set)
     instances: list[Instance] = field(default_factory=list)
     deaths: dict[int, deque[float]] = field(default_factory=dict)  # by place
@@ -122,8 +125,9 @@ class Caller:
 class Owner:
     """Everything the process holds. One thread; `run` returns when told to end."""
 
-    def __init__(self, folder: Path, listening: socket.socket) -> None:
-        """Work in `folder`, which is private, and serve callers on `listening`."""
+    def __init__(self, folder: Path, environments: Path, listening: socket.socket) -> None:
+        """Work in `folder`, which is private, and serve callers on `listening`; versions may have their `environments`."""
+        self._environments = environments
         self._folder = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
         self._folder.mkdir(mode=0o700)
         self._listening = listening
@@ -211,13 +215,14 @@ class Owner:
             self._forget(caller)
 
     def _want(self, caller: Caller, want: Want) -> None:
-        if len(want.digest) != 64 or not HEX.issuperset(want.digest):
+        is_key = not want.environment or KEY.fullmatch(want.environment)
+        if len(want.digest) != 64 or not HEX.issuperset(want.digest) or not is_key:
             self._forget(caller)
             return
         folder = self._folder / want.digest
         group = self._groups.get(want.digest)
         if group is None:
-            group = self._groups[want.digest] = Group(want.digest, folder, want.options)
+            group = self._groups[want.digest] = Group(want.digest, folder, want.options, want.environment)
         elif group.options != want.options:  # of a web worker that was started after the settings had changed
             group.options = want.options
             group.wear_out()
@@ -266,6 +271,10 @@ class Owner:
             if place not in serving and now >= self._due(group, place, now):
                 try:
                     self._start(group, place, now)
+                except BundleError as error:  # its environment is missing: somebody may make it
+                    group.deaths.setdefault(place, deque()).append(now)
+                    group.failure = error.message.rstrip(".")
+                    self._announce(group)
                 except OSError as error:  # no process, no memory or no descriptor left: that may pass
                     self._note_not_started(group, place, now, error)
 
@@ -306,7 +315,14 @@ class Owner:
                 one.process.terminate()
 
     def _start(self, group: Group, place: int, now: float) -> None:
-        """Start another instance; raises `OSError`, with nothing left behind, where there can be none now."""
+        """Start another instance; raises `OSError`, with nothing left behind, where there can be none now.
+
+        Raises `BundleError` where the environment it needs is missing.
+        """
+        module = "trivet.dataplane.engines.worker.instance"
+        command = [sys.executable, "-m", module]
+        if group.environment:
+            command = find_environment(self._environments, group.environment).command(module)
         self._serial += 1
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
@@ -319,16 +335,10 @@ class Owner:
             owner=os.getpid(),
             options=group.options,
         )
-        command = [
-            sys.executable,
-            "-m",
-            "trivet.dataplane.engines.worker.instance",
-            msgspec.json.encode(order).decode(),
-        ]
         process = None
         try:
             process = subprocess.Popen(  # noqa: S603  (our own module; nothing of a bundle is in the command)
-                command,
+                [*command, msgspec.json.encode(order).decode()],
                 pass_fds=(writing,),
                 env=lean_environment(),
                 cwd="/",
@@ -487,13 +497,13 @@ def clean(folder: Path) -> None:
             shutil.rmtree(entry, ignore_errors=True)
 
 
-def main(folder: str, descriptor: str, supervisor: str = "") -> int:
+def main(folder: str, environments: str, descriptor: str, supervisor: str = "") -> int:
     """Own the model workers of one folder until SIGTERM, or until the process `supervisor` ends; return the exit code."""
     allow_descriptors()
     listening = socket.socket(fileno=int(descriptor))
     listening.setblocking(False)
     clean(Path(folder))
-    owner = Owner(Path(folder), listening)
+    owner = Owner(Path(folder), Path(environments), listening)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: owner.end())
     signal.signal(signal.SIGHUP, lambda *_: owner.renew())
