@@ -15,6 +15,8 @@ from trivet.model.compile.rows import extremes
 
 MOST_CELLS = 4_000_000  # asked at once
 SIGN = np.int64(np.iinfo(np.int64).max)
+TOO_LARGE_FOR_A_FLOAT32 = (2 - 2**-24) * 2.0**127  # the first that is rounded to infinity
+USUAL_ENDS = (0.0, -1.0, 1.0, TOO_LARGE_FOR_A_FLOAT32, -TOO_LARGE_FOR_A_FLOAT32)  # of logarithms, roots, arcs; of trees
 
 Tried = tuple[int, float]  # a field's place, and what is put there
 
@@ -102,10 +104,12 @@ def _is_inside(seen: pd.Series, value: float) -> bool:
 
 
 def _halve(taken: float, refused: float, is_taken: Callable[[float], bool]) -> float:
-    """Return the last double from `taken` towards `refused` that is taken."""
+    """Return the last double from `taken` towards `refused` that is taken: a few questions at a usual end, else 60."""
     good, bad = _place(taken), _place(refused)
+    likely = [_place(end) + step for end in USUAL_ENDS for step in (0, -1, 1)]
     while abs(good - bad) > 1:
-        middle = (good + bad) // 2
+        first, last = min(good, bad), max(good, bad)
+        middle = next((place for place in likely if first < place < last), (good + bad) // 2)
         good, bad = (middle, bad) if is_taken(_double(middle)) else (good, middle)
     return _double(good)
 
