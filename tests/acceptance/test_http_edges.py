@@ -165,7 +165,7 @@ def test_a_body_over_the_bound_is_413_without_reading_it(served):
         assert wire.answer()[0] == 413
 
 
-def test_a_body_that_does_not_come_is_408_and_others_are_served_meanwhile(served):
+def test_41_a_body_that_does_not_come_is_408_and_others_are_served_meanwhile(served):
     server, churn = served
     with Wire(server) as slow:
         slow.send(request(churn)[:-10])
@@ -200,7 +200,7 @@ def test_the_site_behind_is_served_by_the_same_port(served):
         assert wire.answer()[0] == 200
 
 
-def test_a_head_that_never_ends_is_not_waited_for(served):
+def test_41_a_head_that_never_ends_is_not_waited_for(served):
     server, churn = served
     with Wire(server) as silent, Wire(server) as used:
         silent.send(b"POST /v2/models/churn/infer HTTP/1.1\r\nHost: 127")

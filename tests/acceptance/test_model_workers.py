@@ -286,7 +286,7 @@ def test_a_model_that_asks_for_too_much_memory_fails_that_request(place: Worksho
     version.unload()
 
 
-def test_a_model_worker_that_grows_is_replaced_without_a_failed_request(tmp_path: Path):
+def test_41_a_model_worker_that_grows_is_replaced_without_a_failed_request(tmp_path: Path):
     with workshop(tmp_path, memory_bytes=512 * 1024 * 1024) as place:
         version = place.load(name="leak")
         before = process_of(version)
@@ -315,7 +315,7 @@ def test_two_processes_share_the_instances(place: Workshop):
     other.unload()
 
 
-def test_a_full_queue_says_so_at_once(tmp_path: Path):
+def test_41_a_full_queue_says_so_at_once(tmp_path: Path):
     with workshop(tmp_path, queue_length=4) as place:
         version = place.load(seconds=0.3)
         started = time.monotonic()

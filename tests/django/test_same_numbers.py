@@ -124,7 +124,7 @@ def by_class(value: dict[str, float]) -> tuple[str, ...]:
     return tuple(value[name].hex() for name in CLASSES)
 
 
-def test_every_notation_at_every_mount_by_grpc_and_in_process_gives_the_same_numbers(asking: Asking):
+def test_63_every_notation_at_every_mount_by_grpc_and_in_process_gives_the_same_numbers(asking: Asking):
     told = {f"{notation} by {mount}": getattr(asking, notation)(mount) for mount in MOUNTS for notation in NOTATIONS}
     told |= {"typed gRPC": asking.grpc(is_raw=False), "raw gRPC": asking.grpc(is_raw=True)}
     told["in-process"] = [by_class(prediction.value) for prediction in trivet.predict_many("churn", ROWS)]

@@ -1,4 +1,4 @@
-"""The bounds of connections, calls and streams: what is within one is answered, what is beyond is refused or waits."""
+"""The bounds of heads, connections, calls and streams: what is within one is answered, what is beyond refused, or waits."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from tests.unit.dataplane.grpc_world import SECONDS, Door, request
+from tests.unit.dataplane.mounts import by_uvicorn
 from tests.unit.dataplane.world import World
 from trivet.dataplane.frontends import asgi, uvicorn as http
 from trivet.dataplane.frontends.grpc import server as grpc_server
@@ -63,7 +64,7 @@ def held_stream(door: Door, streams: ExitStack) -> None:
     assert not next(stream).error_message
 
 
-def test_one_call_more_than_may_be_under_way_is_refused(
+def test_41_one_call_more_than_may_be_under_way_is_refused(
     world: World, streams: ExitStack, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(grpc_server, "MAX_CALLS", 3)
@@ -78,7 +79,7 @@ def test_one_call_more_than_may_be_under_way_is_refused(
         streams.close()
 
 
-def test_one_call_more_than_a_connection_may_have_waits_and_others_have_their_own(
+def test_41_one_call_more_than_a_connection_may_have_waits_and_others_have_their_own(
     world: World, streams: ExitStack, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(grpc_server, "MAX_STREAMS", 2)
@@ -91,7 +92,7 @@ def test_one_call_more_than_a_connection_may_have_waits_and_others_have_their_ow
         streams.close()
 
 
-def test_one_grpc_connection_more_than_there_may_be_is_refused(
+def test_41_one_grpc_connection_more_than_there_may_be_is_refused(
     world: World, streams: ExitStack, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(grpc_server, "MAX_CONNECTIONS", 2)
@@ -103,7 +104,7 @@ def test_one_grpc_connection_more_than_there_may_be_is_refused(
         streams.close()
 
 
-def test_a_grpc_connection_without_a_call_is_closed(world: World, monkeypatch: pytest.MonkeyPatch):
+def test_41_a_grpc_connection_without_a_call_is_closed(world: World, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(grpc_server, "IDLE_MS", 100)
     is_closed, seen = threading.Event(), []
 
@@ -141,6 +142,11 @@ class Web:
         await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, theirs)
         return ours
 
+    async def send(self, connection: socket.socket, data: bytes) -> None:
+        """Send `data`, and let the worker read it."""
+        await asyncio.get_running_loop().sock_sendall(connection, data)
+        await asyncio.sleep(0)
+
     async def status(self, connection: socket.socket) -> int:
         """Return what the connection is answered; 0 where it is closed."""
         loop = asyncio.get_running_loop()
@@ -157,7 +163,7 @@ def asgi_of(world: World) -> Callable:
     return application
 
 
-def test_one_http_connection_more_than_there_may_be_is_told_so_and_closed(
+def test_41_one_http_connection_more_than_there_may_be_is_told_so_and_closed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(http, "MAX_CONNECTIONS", 2)
@@ -186,7 +192,9 @@ def test_one_http_connection_more_than_there_may_be_is_told_so_and_closed(
     assert b"QUEUE_FULL" in told
 
 
-def test_an_idle_http_connection_is_closed_after_its_time_and_not_before(world: World, monkeypatch: pytest.MonkeyPatch):
+def test_41_an_idle_http_connection_is_closed_after_its_time_and_not_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(http, "WATCH_SECONDS", 0.02)
 
     async def run() -> tuple[list[int], bytes, int]:
@@ -201,3 +209,88 @@ def test_an_idle_http_connection_is_closed_after_its_time_and_not_before(world: 
             return answered, end, again
 
     assert asyncio.run(run()) == ([200, 200], b"", 200)
+
+
+def head_of(**fields: bytes) -> dict[bytes, bytes]:
+    """Return the fields of a head that names no host but these."""
+    return {b"host": b"localhost"} | {name.encode(): value for name, value in fields.items()}
+
+
+def status_of(world: World, headers: dict[bytes, bytes], query: str = "") -> int:
+    return by_uvicorn(world.plane, "GET", f"/v2/health/live{query}", headers, b"").status
+
+
+SENT_TOO = len(b"connection" + b"close")  # by the client of `by_uvicorn`, as one field more
+
+
+def test_41_a_request_line_has_its_bound(world: World):
+    room = http.MAX_LINE - len("/v2/health/live?")
+    assert status_of(world, head_of(), "?" + "x" * room) == 200
+    assert status_of(world, head_of(), "?" + "x" * (room + 1)) == 414
+
+
+def test_41_a_field_of_the_head_has_its_bound(world: World):
+    assert status_of(world, head_of(x=b"y" * http.MAX_HEADER)) == 200
+    assert status_of(world, head_of(x=b"y" * (http.MAX_HEADER + 1))) == 431
+
+
+def test_41_the_fields_of_the_head_have_a_bound_for_their_number(world: World):
+    for more, status in ((http.MAX_FIELDS - 2, 200), (http.MAX_FIELDS - 1, 431)):
+        assert status_of(world, head_of(**{f"x{number}": b"" for number in range(more)})) == status
+
+
+def test_41_the_fields_of_the_head_have_a_bound_together(world: World):
+    headers = head_of(**{f"x{number}": b"y" * (http.MAX_HEADER - 2) for number in range(7)})
+    room = http.MAX_HEADERS - SENT_TOO - sum(map(len, [*headers, *headers.values()])) - len("last")
+    assert status_of(world, headers | {b"last": b"y" * room}) == 200
+    assert status_of(world, headers | {b"last": b"y" * (room + 1)}) == 431
+
+
+def answered_slowly(world: World, *pieces: bytes) -> bytes:
+    """Send these bytes and no more; return all that comes back until the connection is closed."""
+
+    async def run() -> bytes:
+        web, loop = Web(world), asyncio.get_running_loop()
+        async with asyncio.timeout(SECONDS):
+            connection = await web.connect()
+            for piece in pieces:
+                await web.send(connection, piece)
+            received = b""
+            while part := await loop.sock_recv(connection, 1 << 16):
+                received += part
+            connection.close()
+            return received
+
+    return asyncio.run(run())
+
+
+HEAD = b"POST /v2/models/churn/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000\r\nAuthorization: Bearer "
+
+
+@pytest.fixture
+def quick_watch(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Let the worker look after its connections often."""
+    monkeypatch.setattr(http, "WATCH_SECONDS", 0.02)
+    return monkeypatch
+
+
+def test_41_a_head_that_is_not_complete_in_its_time_is_closed(world: World, quick_watch: pytest.MonkeyPatch):
+    quick_watch.setattr(http, "HEAD_SECONDS", 0.05)
+    assert answered_slowly(world, HEAD[:40]) == b""
+
+
+@pytest.mark.parametrize(
+    ("grace", "bytes_a_second", "seconds"),
+    [(0.05, 1e9, 30.0), (0.0, 1e6, 30.0), (30.0, 1024, 0.05)],
+    ids=["that does not begin", "below the rate", "beyond its time"],
+)
+def test_41_a_body_that_does_not_come_in_its_time_is_408(
+    world: World, quick_watch: pytest.MonkeyPatch, grace: float, bytes_a_second: float, seconds: float
+):
+    quick_watch.setattr(http, "BODY_GRACE_SECONDS", grace)
+    quick_watch.setattr(http, "BODY_BYTES_PER_SECOND", bytes_a_second)
+    quick_watch.setattr(http, "BODY_SECONDS", seconds)
+    body = b"" if bytes_a_second > 1e6 else b"x" * 2000
+    told = answered_slowly(world, HEAD + world.key.encode() + b"\r\n\r\n", body)
+    assert told.startswith(b"HTTP/1.1 408")
+    assert b"BODY_TIMEOUT" in told

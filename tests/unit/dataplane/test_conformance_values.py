@@ -573,6 +573,12 @@ def test_41_elements_over_all_inputs_have_a_bound(tmp_path: Path):
         assert (header(world.mixed(request, bytes(size)), "trivet-error") or "") == code
 
 
+@pytest.mark.parametrize(("rank", "code"), [(8, ""), (9, "BAD_SHAPE")])
+def test_41_a_tensor_has_up_to_eight_dimensions(tmp_path: Path, rank: int, code: str):
+    world = EchoWorld(tmp_path, Input(name="x", datatype="INT64", shape=(-1,) + (1,) * (rank - 1)))
+    assert world.code({"inputs": [tensor("x", "INT64", [7], shape=[1] * rank)]}) == code
+
+
 @pytest.mark.parametrize("depth", [32, 33, 900, 5000, 40_000])
 def test_41_a_body_nested_too_deeply_is_a_400_wherever_it_is(tmp_path: Path, depth: int):
     lists = b"[" * depth + b'"YQ=="' + b"]" * depth

@@ -309,7 +309,7 @@ def test_an_answer_after_the_clients_deadline_is_not_recorded(door: Door, monkey
     assert len(door.world.records()) == 1
 
 
-def test_messages_and_metadata_beyond_their_bounds_are_refused_and_at_them_read(tmp_path: Path):
+def test_41_messages_and_metadata_beyond_their_bounds_are_refused_and_at_them_read(tmp_path: Path):
     with Door(World(tmp_path, limits=Limits(max_body_bytes=1000))) as door:
         bound = 1000 + MESSAGE_OVERHEAD
         message = request(city=["x" * 60_000])
