@@ -257,7 +257,7 @@ def test_whoever_comes_while_a_long_run_is_under_way_is_answered_after_it_within
 def test_who_is_not_even_heard_before_the_deadline_tells_nothing_of_a_busy_instance(
     place: Workshop, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("trivet.dataplane.engines.worker.engine.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("trivet.dataplane.engines.worker.version.PATIENCE_SECONDS", 0.1)
     version = place.load(seconds=0.8, name="busy")
     with ThreadPoolExecutor() as pool:
         patient = pool.submit(lambda: ask(version, 1.0))
@@ -400,7 +400,7 @@ def test_a_process_that_has_no_descriptor_left_fails_its_own_request_and_the_ins
 def test_a_bundle_that_cannot_be_fetched_again_is_one_versions_failure_and_no_others(
     place: Workshop, monkeypatch: pytest.MonkeyPatch, error: Exception
 ):
-    monkeypatch.setattr("trivet.dataplane.engines.worker.engine.FETCH_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr("trivet.dataplane.engines.worker.link.FETCH_AGAIN_SECONDS", 0.1)
     name = type(error).__name__
     lost, kept = place.load(name=f"lost {name}"), place.load(name=f"kept {name}")
     bundle, failures = place.bundles.pop(lost.digest), []
@@ -428,7 +428,7 @@ def test_a_bundle_that_cannot_be_fetched_again_is_one_versions_failure_and_no_ot
 
 
 def test_without_an_owner_nothing_loads_and_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("trivet.dataplane.engines.worker.engine.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("trivet.dataplane.engines.worker.link.GRACE_SECONDS", 0.0)
     with workshop(tmp_path) as place:
         place.folder.joinpath("control.sock").unlink()
         with pytest.raises(BundleError, match="trivet model-workers"):
