@@ -218,6 +218,17 @@ def test_F19_redis_that_hangs_costs_milliseconds_a_few_times_and_then_nothing(si
     assert runs(world) == len(AGES) + 1
 
 
+def test_F19_redis_that_answers_looks_and_lets_writes_wait_costs_as_little(site, redis_server, right):
+    world = site.process(timeout=0.05)
+    with redis_server.client() as client:
+        client.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")  # as when another takes its place
+    started = time.monotonic()
+    assert answers(world) == right
+    assert time.monotonic() - started < 3.0  # three times 250 ms, and the machine's own business: not for each question
+    with redis_server.client() as client:
+        client.execute_command("CLIENT", "UNPAUSE")
+
+
 def test_F19_redis_that_is_full(site, redis_server, right):
     with redis_server.client() as client:
         client.config_set("maxmemory", "1")

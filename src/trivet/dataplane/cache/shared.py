@@ -82,11 +82,11 @@ class SharedCache:
         self._client = _client(address, timeout, options or {})
         self._patient = _client(address, max(timeout, FLIGHT_SECONDS), options or {})
         self._secret = secret
-        self._breaker = Breaker(clock)
+        self._looks, self._runs = Breaker(clock), Breaker(clock)  # Redis may read and not write: clients are paused so
 
     def get(self, key: bytes, inputs: bytes) -> Arrays | None:
         """Return the arrays kept for exactly these `inputs`, read-only; None when there are none, or no telling."""
-        data = self._ask(lambda: self._client.get(PREFIX + key))
+        data = self._ask(self._looks, lambda: self._client.get(PREFIX + key))
         return _opened(self._secret, key, inputs, data) if isinstance(data, bytes) else None
 
     def board(self, key: bytes, inputs: bytes, seconds: float) -> Boarding:
@@ -95,7 +95,7 @@ class SharedCache:
         Who has taken it calls `put` or `abandon`; where neither comes, its process was killed and the claim lapses. No
         answer rests on a claim: with two of them, or with none as there is no telling, there is a run more.
         """
-        said = self._ask(lambda: self._claim(key, seconds))
+        said = self._ask(self._runs, lambda: self._claim(key, seconds))
         if not isinstance(said, list):
             return Boarding()
         is_mine, data, flight = said
@@ -115,7 +115,7 @@ class SharedCache:
         if data is None or len(data) > LARGEST_BYTES:
             self.abandon(key)
         else:
-            self._ask(lambda: self._land(key, data))
+            self._ask(self._runs, lambda: self._land(key, data))
 
     def _land(self, key: bytes, data: bytes) -> None:
         with self._patient.pipeline(transaction=False) as pipeline:
@@ -125,23 +125,23 @@ class SharedCache:
 
     def abandon(self, key: bytes) -> None:
         """Tell those who wait that there is no answer to come: each runs the model itself, and none after the other."""
-        self._ask(lambda: self._patient.set(FLIGHT_PREFIX + key, _FAILED, px=int(FAILED_SECONDS * 1000)))
+        self._ask(self._runs, lambda: self._patient.set(FLIGHT_PREFIX + key, _FAILED, px=int(FAILED_SECONDS * 1000)))
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
         self._patient.close()
 
-    def _ask(self, command: Callable[[], object]) -> object:
-        if not self._breaker.allows():
+    def _ask(self, breaker: Breaker, command: Callable[[], object]) -> object:
+        if not breaker.allows():
             return None
         try:
             answer = command()
         except (redis.RedisError, OSError, ValueError) as error:  # ValueError: what is no reply of Redis at all
-            if self._breaker.failed():
+            if breaker.failed():
                 logger.warning("event=shared_cache_away error=%s", type(error).__name__)
             return None
-        if self._breaker.succeeded():
+        if breaker.succeeded():
             logger.warning("event=shared_cache_back")
         return answer
 
