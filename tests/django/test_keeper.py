@@ -18,8 +18,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def spool(tmp_path: Path):
-    spool = Spool(tmp_path / "home" / "spool", "w", segment_bytes=4 * 1024 * 1024)
+def spool(home: Path):
+    spool = Spool(home / "spool", "w", segment_bytes=4 * 1024 * 1024)
     yield spool
     spool.close()
 
