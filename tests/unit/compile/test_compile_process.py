@@ -18,8 +18,11 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+import sklearn.base
 from onnx import TensorProto, helper, numpy_helper
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import SplineTransformer
 
 from trivet.core.errors import CompileError, Refused
 from trivet.model.bundle.bundle import make_bundle
@@ -129,6 +132,17 @@ def test_a_label_column_that_is_not_there_is_named_with_the_closest(files):
         compile_file(files[0], sample=files[1], label_column="churn")
 
 
+def test_what_another_scikit_learn_trained_is_not_run_unchanged_by_this_one(tmp_path, monkeypatch):
+    rows = np.linspace(0.0, 9.0, 60).reshape(-1, 1)
+    model = make_pipeline(SplineTransformer(), Ridge()).fit(rows, np.sin(rows[:, 0]))  # nobody converts splines
+    monkeypatch.setattr(sklearn.base, "__version__", "1.2.7")
+    joblib.dump(model, tmp_path / "model.joblib")
+    with pytest.raises(
+        CompileError, match=r"trained with scikit-learn 1\.2\.7, and here is .* --requirements that name"
+    ):
+        compile_file(tmp_path / "model.joblib")
+
+
 def test_A11_a_missing_module_is_named(tmp_path):
     path = tmp_path / "model.joblib"
     path.write_bytes(b"\x80\x04c" + b"nowhere.to_be_found\nModel\n.")
@@ -220,6 +234,12 @@ def forge(tmp_path, workplace):
 def native(trained):
     model, sample = trained
     return native_bundle(model, why="a reason", sample=sample.drop(columns="churned")).bundle
+
+
+def test_a_bundle_for_another_environment_than_it_was_opened_in_is_refused(native, forge):
+    contents = {**native.files, "requirements.txt": b"scikit-learn==1.5.2\n"}
+    with pytest.raises(CompileError, match="for another environment than the one it ran in"):
+        forge(native.manifest, contents)
 
 
 def test_an_honest_native_bundle_is_replayed_elsewhere_and_a_forged_one_is_refused(native, forge):

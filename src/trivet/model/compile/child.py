@@ -74,7 +74,7 @@ def answer_to(task: Task) -> Answer:
                 )
             )
         is_synthetic = opened.is_synthetic and sample is opened.sample
-        return _compiled_or_native(task, opened.model, sample, labels, source, is_synthetic=is_synthetic)
+        return _compiled_or_native(task, opened, sample, labels, source, is_synthetic=is_synthetic)
     except ParityFailed as error:
         return Failure(error.message, is_parity=True, worst=list(error.worst)[:WORST_ROWS_SENT])
     except UnlistedTypes as error:
@@ -106,9 +106,10 @@ def _unchanged(task: Task, opened: Opened, sample: Any, source: dict[str, object
 
 
 def _compiled_or_native(
-    task: Task, model: Any, sample: Any, labels: Any, source: dict[str, object], *, is_synthetic: bool = False
+    task: Task, opened: Opened, sample: Any, labels: Any, source: dict[str, object], *, is_synthetic: bool = False
 ) -> Success:
     """Return a graph that was proved equal; else the object itself, with the reason; raises why neither can be had."""
+    model = opened.model
     from trivet.core.errors import CompileError, ParityFailed, SlowerCompiled
     from trivet.model.compile.compiler import compile_model
     from trivet.model.compile.native import native_bundle
@@ -125,6 +126,7 @@ def _compiled_or_native(
         elif isinstance(error, SlowerCompiled):
             gate, why = "speed", SLOWER
         try:
+            _check_library(opened)
             done = native_bundle(
                 model,
                 why=why,
@@ -145,6 +147,19 @@ def _compiled_or_native(
                     raise ParityFailed(other.message, worst) from other
                 raise
     return _success(done, worst)
+
+
+def _check_library(opened: Opened) -> None:
+    """Raise `CompileError` where another scikit-learn than this one trained it: unchanged means in that one."""
+    from trivet.core.errors import CompileError
+    from trivet.model.runtimes.native.base import installed, minor
+
+    here, trained = installed("scikit-learn") or "", opened.saved_with
+    if trained is not None and minor(trained) != minor(here):
+        raise CompileError(
+            f"it was trained with scikit-learn {trained}, and here is {here}. Push it with --requirements that name"
+            f" {trained}: it then runs in an environment of its own, which `trivet environments make` makes."
+        )
 
 
 def _success(done: Compiled, worst: Sequence[dict[str, Any]] = ()) -> Success:

@@ -141,6 +141,6 @@ def _versions(caught: list[warnings.WarningMessage]) -> str:
             saved = warning.message.original_sklearn_version
             return (
                 f" It was trained with scikit-learn {saved}; this environment has {sklearn.__version__}. "
-                f"Push from an environment with {saved}."
+                f"Push from an environment with {saved}, or give it one of its own with --requirements."
             )
     return ""
