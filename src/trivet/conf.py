@@ -204,7 +204,7 @@ def _default_pepper_fallbacks() -> tuple[str, ...]:
     return () if KEY_PEPPER.is_set else tuple(str(key) for key in settings.SECRET_KEY_FALLBACKS)
 
 
-HOME = Setting("TRIVET_HOME", _default_home, folder, "Folder of the spool and of the bundles.")
+HOME = Setting("TRIVET_HOME", _default_home, folder, "Folder of the spool, the bundles and the environments of models.")
 BIND = Setting("TRIVET_BIND", lambda: "127.0.0.1:8000", address, "Address that `serve` opens.")
 WORKERS = Setting("TRIVET_WORKERS", _cores, integer(1, 1024), "Web workers that `serve` starts; default one per core.")
 WEB_THREADS = Setting("TRIVET_WEB_THREADS", lambda: 8, integer(1, 1024), "Threads of a web worker for Django's pages.")

@@ -11,7 +11,8 @@ from tests.django.worlds import CHURN
 from trivet.checks import check_libraries
 from trivet.console.words import opened, trained_with
 from trivet.control.registry import actions
-from trivet.control.registry.models import ModelVersion
+from trivet.control.registry.environments import environments_in_use
+from trivet.control.registry.models import Event, ModelVersion
 from trivet.model.bundle.bundle import make_bundle
 from trivet.model.bundle.libraries import Library, libraries_of
 from trivet.model.bundle.manifest import Manifest
@@ -25,9 +26,11 @@ OLD = {
 SAME = {"opened_with": {"python": "3.13", "numpy": "2.4.0", "scikit-learn": HERE}}
 
 
-def live(model: str, *, runtime: str, source: dict[str, object]) -> ModelVersion:
-    manifest = Manifest(format=1, runtime=runtime, signature=CHURN, files=(), source=source)
-    bundle = make_bundle(manifest, {"model.onnx": model.encode(), "sample.jsonl": b"{}\n"})
+def live(model: str, *, runtime: str, source: dict[str, object], **files: bytes) -> ModelVersion:
+    python = {"python": "3.12"}
+    manifest = Manifest(format=1, runtime=runtime, signature=CHURN, files=(), source=source, environment=python)
+    more = {f"{name}.txt": data for name, data in files.items()}
+    bundle = make_bundle(manifest, {"model.onnx": model.encode(), "sample.jsonl": b"{}\n", **more})
     version = actions.register_version(name=model, bundle=bundle, actor="cli:ana", sandbox="L2")
     actions.mark_ready(model=model, version=version.number, actor="process:probe")
     actions.promote(model=model, version=version.number, actor="user:ana")
@@ -46,6 +49,19 @@ def test_a_compiled_version_and_a_native_one_of_the_same_library_are_silent():
     live("compiled", runtime="onnx", source=OLD)
     live("same", runtime="skops", source=SAME)
     assert check_libraries(databases=["default"]) == []
+
+
+@pytest.mark.urls("trivet.server.urls")
+def test_one_with_an_environment_of_its_own_runs_in_its_library_whatever_is_here(client, django_user_model):
+    live("churn", runtime="skops", source=OLD, requirements=b"scikit-learn==1.2.7\n")
+    assert check_libraries(databases=["default"]) == []
+    client.force_login(django_user_model.objects.create_superuser("ben"))
+    page = client.get("/models/churn/").content.decode()
+    assert "Trained with scikit-learn 1.2.7, and runs in an environment of its own that has it." in page
+    (needs,) = environments_in_use()
+    assert (needs.python, needs.libraries) == ("3.12", ("scikit-learn==1.2.7",))
+    registered = Event.objects.get(action="register_version").after["environment"]
+    assert registered == {"python": "3.12", "requirements": ["scikit-learn==1.2.7"]}
 
 
 def test_it_asks_the_database_only_where_check_was_told_to():
