@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from sklearn.utils import all_estimators
 from tests.parity.zoo.cases import COMPILED, REFUSED, STATES, cases
 from tests.parity.zoo.page import states_on_page
 from tests.parity.zoo.running import run_zoo
@@ -11,6 +12,15 @@ from trivet.model.compile import speed
 
 LEAST_CASES = 150
 LEAST_COMPILED = 0.85
+NOT_IN_THE_ZOO = {  # and what is, and answers in the same way
+    "CCA": "PLSRegression",
+    "LabelPropagation": "LabelSpreading",
+    "MultiTaskElasticNet": "ElasticNet",
+    "MultiTaskElasticNetCV": "ElasticNetCV",
+    "MultiTaskLasso": "Lasso",
+    "MultiTaskLassoCV": "LassoCV",
+    "PLSCanonical": "PLSRegression",
+}
 SHARE = int(os.environ.get("TRIVET_TEST_ZOO", "1"))  # every how many-th case is run; what is refused always is
 
 
@@ -54,6 +64,18 @@ def test_the_zoo_is_large_and_most_of_it_is_compiled():
     names = [case.name for case in cases()]
     assert len(names) == len(set(names)) >= LEAST_CASES
     assert sum(case.state == COMPILED for case in cases()) / len(names) >= LEAST_COMPILED
+
+
+def kinds_of(model):
+    """Return the names of the classes of an estimator and of those within it."""
+    return {type(part).__name__ for part in (model, *model.get_params(deep=True).values())}
+
+
+@pytest.mark.parametrize("kind", ["classifier", "regressor"])
+def test_A12_every_classifier_and_regressor_of_scikit_learn_is_in_the_zoo(kind):
+    """What becomes of each is written there, and `test_no_case_is_silently_wrong` asks the original about it."""
+    kept = set().union(*(kinds_of(case.model) for case in cases()))
+    assert {name for name, _ in all_estimators(type_filter=kind)} - kept - NOT_IN_THE_ZOO.keys() == set()
 
 
 def test_the_page_of_models_names_every_case_with_its_state():

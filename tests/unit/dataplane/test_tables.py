@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,27 @@ def test_46_a_table_comes_back_as_a_file(world: World):
     assert text.endswith("\r\n")
     assert world.records()[0].door == "csv"
     assert world.records()[0].inputs == [[50.0, None], ["Lyon", "Oslo"], [3, 4]]
+
+
+@pytest.mark.parametrize("ranges", ["bytes=0-0", "bytes=-1", "bytes=9-1", "bytes=" + "0-," * 300, "rows=1", "\xff"])
+def test_A42_a_range_of_a_table_is_the_whole_table_which_nobody_takes_for_a_page(world: World, ranges: str):
+    whole = world.table(TABLE, "?id=mine")
+    headers = {"content-type": "text/csv", "range": ranges, "if-range": "*"}
+    status, text, found = world.ask(path=f"{PATH}?id=mine", body=TABLE.encode(), headers=headers)
+    assert status == 200
+    assert len(text) == len(whole[1])  # the same, but for its prediction's id
+    assert found["x-content-type-options"] == "nosniff"
+    assert re.fullmatch(r'attachment; filename="[a-z0-9._-]+-[0-9]+\.csv"', found["content-disposition"])
+    assert not {"content-range", "accept-ranges"} & set(found)
+
+
+@pytest.mark.parametrize("name", ["../churn", 'ch"urn', "churn%00", "%2e%2e%2fchurn", "CHURN"])
+def test_A42_no_name_that_a_file_could_not_have_is_answered(world: World, name: str):
+    status, _, found = world.ask(
+        path=f"/v2/models/{name}/predict", body=TABLE.encode(), headers={"content-type": "text/csv"}
+    )
+    assert status in (400, 404)
+    assert "content-disposition" not in found
 
 
 def test_46_outputs_asked_for_have_a_column_per_class(world: World):
