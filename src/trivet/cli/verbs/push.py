@@ -104,6 +104,8 @@ def _report(pushed: Pushed, acknowledged: Acknowledgement | None) -> str:
         lines.append(f"it runs unchanged, in model workers with Python {needs.python}, {', '.join(needs.libraries)}.")
     elif compiled.is_native:
         lines.append(f"it runs unchanged, in model workers, because it was not compiled: {compiled.why}")
+    if compiled.keeps:
+        lines.append(f"it keeps of its training: {', '.join(compiled.keeps)}. Whoever gets its files can read them.")
     lines += ["", *_signature_lines(bundle.signature), ""]
     if acknowledged is not None:
         lines.append(f"{pushed.alias} · {acknowledged}")
@@ -162,6 +164,7 @@ def _facts(pushed: Pushed, acknowledged: Acknowledgement | None) -> dict[str, An
         "runtime": version.runtime,
         "state": "native" if pushed.compiled.is_native else "compiled",
         "reason": pushed.compiled.why,
+        "keeps": list(pushed.compiled.keeps),
         "accepted_types": list(pushed.compiled.accepted_types),
         "sandbox": version.sandbox,
         "probe_sandbox_level": pushed.probe.sandbox_level,

@@ -18,6 +18,7 @@ from trivet.model.compile.checks import check_graph
 from trivet.model.compile.converters.answers import Answer
 from trivet.model.compile.fields import Layout
 from trivet.model.compile.graph import OPSETS, Graph
+from trivet.model.compile.kept import kept_as_manifest
 from trivet.model.compile.original import Answers, Original, Target, as_answers
 from trivet.model.compile.parity import (
     BATCH_TOLERANCE,
@@ -111,6 +112,7 @@ def compile_model(
             "operators": list(facts.operators),
             "may_run_inline": facts.may_run_inline,
             "threshold_precision": precision.thresholds,
+            **kept_as_manifest(model),
         },
         parity=parity.as_manifest(),
         sample_rows=len(kept),

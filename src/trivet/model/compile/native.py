@@ -21,6 +21,7 @@ from trivet.model.bundle.manifest import Manifest
 from trivet.model.bundle.native import Asked, Column, Method, Native
 from trivet.model.bundle.sample import SAMPLE_NAME, SAMPLE_ROWS, encode_sample
 from trivet.model.compile.fields import Layout
+from trivet.model.compile.kept import kept_as_manifest
 from trivet.model.compile.original import LABEL, METHODS, PROBABILITIES, Answers, Target, as_answers
 from trivet.model.compile.parity import run_gate
 from trivet.model.compile.preparing import Compiled, environment, prepare, source_of
@@ -74,7 +75,14 @@ def native_bundle(
         requires=dict(file.requires),
         source={**source_of(model), **(source or {})},
         environment=environment(),
-        compile={"state": "native", "why": why, "rejected": rejected, "types": LISTS_VERSION, "may_run_inline": False},
+        compile={
+            "state": "native",
+            "why": why,
+            "rejected": rejected,
+            "types": LISTS_VERSION,
+            "may_run_inline": False,
+            **kept_as_manifest(model),
+        },
     )
     try:
         runtime = runtime_class(file.runtime).load(make_bundle(manifest, {file.name: file.data}))

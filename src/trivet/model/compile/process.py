@@ -90,6 +90,12 @@ class CompiledFile:
         return str(self.bundle.manifest.compile.get("why", ""))
 
     @property
+    def keeps(self) -> tuple[str, ...]:
+        """What it takes along of its training, by the word of whoever made it: rows, or words."""
+        kept = self.bundle.manifest.compile.get("keeps")
+        return tuple(map(str, kept)) if isinstance(kept, list) else ()
+
+    @property
     def accepted_types(self) -> tuple[str, ...]:
         """The types on no list that it holds, because a person accepted them."""
         return self.bundle.manifest.native.accepted_types if self.bundle.manifest.native is not None else ()
