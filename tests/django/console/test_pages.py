@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from html.parser import HTMLParser
 
 import msgspec
 import pytest
@@ -11,17 +12,20 @@ from django.utils import timezone
 
 from tests.django.worlds import bundle, ready, record, registered
 from trivet.console import views
+from trivet.console.assets import asset
 from trivet.console.headers import CONTENT_SECURITY_POLICY
 from trivet.console.move_page import Move, moved
 from trivet.control.predictions.shipping import ship
 from trivet.control.registry import actions
-from trivet.control.registry.models import Event, RegisteredModel, Route
+from trivet.control.registry.models import Event, ModelVersion, RegisteredModel, Route
+from trivet.core.signature import Input, Output, Signature
 from trivet.model.bundle.bundle import make_bundle
 from trivet.model.bundle.native import Asked, Column, Native
 from trivet.serving.acknowledgement import Acknowledgement
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("trivet.server.urls")]
 SEE = "view_registeredmodel"
+PAGES = ("/", "/models/churn/", "/models/churn/try/", "/models/churn/promote/1/")
 
 
 def live(model="churn", versions=1):
@@ -193,6 +197,93 @@ def test_another_version_is_seen_by_its_address(signed_in):
     assert "through version 1, which takes no traffic" in text(client.get("/models/churn/?version=1"))
     for nonsense in ("9", "x", "-1", "²"):
         assert client.get("/models/churn/", {"version": nonsense}).status_code == 404
+
+
+FOLLOWED = ("href", "src", "action", "formaction", "data", "hx-get", "hx-post")
+
+
+class Markup(HTMLParser):
+    """What a browser would run in a page, or follow to code; and what it shows."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.live = []
+        self.shown = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        if tag in ("iframe", "object", "embed") or (tag == "script" and "src" not in named):
+            self.live.append(tag)
+        self.live += [name for name in named if name.startswith("on")]
+        self.live += [
+            named[name] for name in FOLLOWED if (named.get(name) or "").strip().lower().startswith("javascript:")
+        ]
+
+    def handle_data(self, data):
+        self.shown += data
+
+
+def test_A16_markup_that_is_code_is_seen():
+    assert Markup("<script>alert(16)</script>").live == ["script"]
+    assert Markup("<a href=' JavaScript:alert(16)'>").live == [" JavaScript:alert(16)"]
+    assert Markup("<img src=x onerror=alert(16)>").live == ["onerror"]
+
+
+SCRIPTS = (
+    "<script>alert(16)</script>",
+    '"><img src=x onerror=alert(16)>',
+    "javascript:alert(16)",
+    "{{ 4|add:12 }}{% now 'Y' %}",
+    "!!python/object/apply:os.system [alert(16)]",
+)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_A16_a_description_that_is_code_is_a_text_on_every_page(script, signed_in):
+    label, field = f"a {script}", f"b {script}"
+    signature = Signature(
+        inputs=(
+            Input(name=field, datatype="BYTES", shape=(-1, 1), categories=(script, "b"), unit=script, title=script),
+        ),
+        outputs=(
+            Output(name="label", datatype="BYTES", shape=(-1,)),
+            Output(name="probabilities", datatype="FP32", shape=(-1, 2), classes=(label, "b")),
+        ),
+        task="classification",
+    )
+    version = registered(signature=signature)
+    actions.mark_ready(model="churn", version=1, actor="process:probe")
+    actions.promote(model="churn", version=1, actor=f"user:{script}", reason=script)
+    ModelVersion.objects.update(note=script, source=script, status_reason=script, author=script)
+    RegisteredModel.objects.update(title=script, description=script)
+    ship([record(version, inputs=[[script]], outputs=[[label], [0.5, 0.5]], caller=f"key:{script}")])
+    client = signed_in(SEE, "predict", "promote", "view_predictions")
+    pages = {address: client.get(address).content.decode() for address in (*PAGES, "/models/churn/openapi/")}
+    for address, page in pages.items():
+        assert Markup(page).live == [], address
+    assert Markup(pages["/models/churn/"]).shown.count(script) > 3
+
+
+@pytest.mark.parametrize("address", ["/models/churn/openapi.json", "asset"])
+@pytest.mark.parametrize("ranges", ["bytes=0-0", "bytes=-1", "bytes=5-1", "bytes=" + ",".join(["0-"] * 500), "lines=1"])
+def test_A42_a_range_of_a_file_is_the_whole_file_which_is_what_it_says_it_is(address, ranges, signed_in):
+    live()
+    client = signed_in(SEE)
+    if address == "asset":
+        address = f"/assets/{asset('console.css').fingerprint}/console.css"
+    whole, part = client.get(address), client.get(address, headers={"range": ranges})
+    assert (part.status_code, part.content) == (200, whole.content)
+    assert part["X-Content-Type-Options"] == "nosniff"
+    assert not {"Content-Range", "Accept-Ranges"} & set(part.headers)
+    assert part["Content-Type"].partition(";")[0] in ("application/json", "text/css")
+
+
+@pytest.mark.parametrize(
+    "name", ["../console.css", "%2e%2e%2fconsole.css", "console.css%00", "views.py", "C:console.css"]
+)
+def test_A42_no_other_name_is_a_file(name, client):
+    assert client.get(f"/assets/{asset('console.css').fingerprint}/{name}").status_code == 404
 
 
 def test_what_people_wrote_is_shown_as_text(signed_in):
