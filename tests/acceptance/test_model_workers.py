@@ -183,7 +183,7 @@ def test_an_answer_against_the_signature_is_a_failure_and_never_an_answer(place:
     version.unload()
 
 
-def test_a_crash_harms_the_request_that_causes_it_and_nobody_else(place: Workshop):
+def test_F08_a_crash_harms_the_request_that_causes_it_and_nobody_else(place: Workshop):
     version = place.load(seconds=0.02, name="crash")
     before = process_of(version)
     started = time.monotonic()
@@ -196,7 +196,7 @@ def test_a_crash_harms_the_request_that_causes_it_and_nobody_else(place: Worksho
     version.unload()
 
 
-def test_a_hang_is_ended_at_the_deadline_and_its_neighbours_are_answered_afterwards(place: Workshop):
+def test_F09_a_hang_is_ended_at_the_deadline_and_its_neighbours_are_answered_afterwards(place: Workshop):
     version = place.load(name="hang")
     before = process_of(version)
     started = time.monotonic()
@@ -269,7 +269,7 @@ def test_who_is_not_even_heard_before_the_deadline_tells_nothing_of_a_busy_insta
     version.unload()
 
 
-def test_a_stopped_model_worker_is_replaced(place: Workshop):
+def test_F09_a_stopped_model_worker_is_replaced(place: Workshop):
     version = place.load(name="stopped")
     before = process_of(version)
     os.kill(before, signal.SIGSTOP)
@@ -278,7 +278,7 @@ def test_a_stopped_model_worker_is_replaced(place: Workshop):
     version.unload()
 
 
-def test_a_model_that_asks_for_too_much_memory_fails_that_request(place: Workshop):
+def test_F11_a_model_that_asks_for_too_much_memory_fails_that_request(place: Workshop):
     version = place.load(name="allocate")
     process = process_of(version)
     assert outcome(lambda: ask(version, ALLOCATE)) == "MODEL_FAILED"
@@ -286,7 +286,7 @@ def test_a_model_that_asks_for_too_much_memory_fails_that_request(place: Worksho
     version.unload()
 
 
-def test_41_a_model_worker_that_grows_is_replaced_without_a_failed_request(tmp_path: Path):
+def test_41_F10_a_model_worker_that_grows_is_replaced_without_a_failed_request(tmp_path: Path):
     with workshop(tmp_path, memory_bytes=512 * 1024 * 1024) as place:
         version = place.load(name="leak")
         before = process_of(version)
@@ -298,7 +298,7 @@ def test_41_a_model_worker_that_grows_is_replaced_without_a_failed_request(tmp_p
         wait_until(lambda: version.restarts == {"memory": 1})
 
 
-def test_a_version_that_cannot_be_loaded_says_why(place: Workshop):
+def test_F12_a_version_that_cannot_be_loaded_says_why(place: Workshop):
     with pytest.raises(BundleError, match="does not wish to be loaded"):
         place.load(at_load="raise")
     with pytest.raises(BundleError, match="SIGSEGV while loading"):
@@ -356,7 +356,7 @@ def test_killing_an_instance_under_load_fails_no_request(tmp_path: Path):
     assert slowest < BACK_SECONDS
 
 
-def test_a_place_that_crashes_again_and_again_is_left_alone_and_then_tried_by_one(tmp_path: Path):
+def test_F08_a_place_that_crashes_again_and_again_is_left_alone_and_then_tried_by_one(tmp_path: Path):
     with workshop(tmp_path, deadline_seconds=3.0) as place:
         version = place.load()
         for _ in range(2):

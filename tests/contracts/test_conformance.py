@@ -37,7 +37,7 @@ BOUNDS = {  # of section 18, in its order; how often a key may ask has no bound 
     "answer": "41_an_answer_over_its_bound_is_refused_before_the_model_runs_where_the_signature_tells",
     "deadline": "34_a_hang_is_a_504_at_the_deadline_and_over_within_two_seconds",
     "waiting requests": "41_a_full_queue_says_so_at_once",
-    "worker memory": "41_a_model_worker_that_grows_is_replaced_without_a_failed_request",
+    "worker memory": "41_F10_a_model_worker_that_grows_is_replaced_without_a_failed_request",
     "connections": "41_one_http_connection_more_than_there_may_be_is_told_so_and_closed",
     "gRPC message, metadata": "41_messages_and_metadata_beyond_their_bounds_are_refused_and_at_them_read",
     "streams of a connection": "41_one_call_more_than_a_connection_may_have_waits_and_others_have_their_own",

@@ -1,6 +1,7 @@
 """The zygote: what its processes do cannot reach it, and nothing of them stays."""
 
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.sandbox.hostile import write
+from tests.unit.sandbox.hostile import SECRET, write
 from trivet.core.errors import CompileError
 from trivet.model.compile import disposable
 from trivet.model.compile.process import compile_file
@@ -122,10 +123,40 @@ with open('told', 'w') as told:
 
 
 @pytest.mark.usefixtures("warmed")
-def test_S24_a_child_reaches_neither_the_zygote_nor_whoever_sent_the_file(tmp_path, workplace, zygote):
-    for target in (pid_of(zygote), os.getpid()):
-        refused(write(tmp_path, REACH.format(target=target)))
-        assert (workplace / "told").read_text() == ""
+def test_S24_a_child_reaches_neither_the_zygote_nor_whoever_sent_the_file_nor_a_web_worker(tmp_path, workplace, zygote):
+    with subprocess.Popen(["sleep", "60"]) as other:  # as a web worker is: another process of the same user
+        for target in (pid_of(zygote), os.getpid(), other.pid):
+            refused(write(tmp_path, REACH.format(target=target)))
+            assert (workplace / "told").read_text() == ""
+        assert other.poll() is None
+        other.kill()
+
+
+SEARCH = """
+import ctypes, hashlib
+{planted}
+found = 0
+for line in open('/proc/self/maps').read().splitlines():
+    place, rights = line.split()[:2]
+    if rights.startswith('r') and not line.endswith(('[vvar]', '[vsyscall]', '[vvar_vclock]')):
+        low, high = (int(part, 16) for part in place.split('-'))
+        piece = ctypes.string_at(low, high - low)
+        start = piece.find(b'{head}')
+        while start >= 0:
+            found += hashlib.sha256(piece[start:start + {length}]).hexdigest() == '{digest}'
+            start = piece.find(b'{head}', start + 1)
+open('told', 'w').write(str(found))
+"""
+
+
+@pytest.mark.usefixtures("warmed", "canary")  # the canary's secret is in the environment of who sends the file
+@pytest.mark.parametrize("is_planted", [False, True], ids=["as it is", "with the secret in the file"])
+def test_S24_a_child_that_searches_its_own_memory_finds_no_secret(is_planted, tmp_path, workplace):
+    digest, head = hashlib.sha256(SECRET.encode()).hexdigest(), SECRET[:8]
+    planted = f"planted = {SECRET!r}" if is_planted else ""
+    code = SEARCH.format(planted=planted, head=head, length=len(SECRET), digest=digest)
+    refused(write(tmp_path, code))
+    assert (int((workplace / "told").read_text()) > 0) is is_planted
 
 
 def memory_of(pid):
