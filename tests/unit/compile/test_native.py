@@ -29,7 +29,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTran
 from trivet.core.errors import BundleError, CompileError, ParityFailed, SlowerCompiled
 from trivet.model.bundle.bundle import make_bundle
 from trivet.model.bundle.native import Column
-from trivet.model.compile import child, compiler, speed
+from trivet.model.compile import child, compiler, native, speed
 from trivet.model.compile.native import native_bundle
 from trivet.model.compile.saving import UnlistedTypes, canonical, saved
 from trivet.model.compile.wire import Task
@@ -243,6 +243,15 @@ def test_what_skops_cannot_save_and_what_answers_nothing_are_refused(matrix, lab
         native_bundle(model, why="a reason", sample=matrix)
     with pytest.raises(CompileError, match="constant output"):
         native_bundle(KNeighborsClassifier(ROWS).fit(matrix, labels), why="a reason", sample=matrix)
+
+
+def test_what_answers_otherwise_once_it_is_read_back_is_refused(matrix, labels, monkeypatch):
+    model = KNeighborsClassifier().fit(matrix, labels)
+    other = KNeighborsClassifier().fit(-matrix, labels)
+    monkeypatch.setattr(native, "saved", lambda _model, accepted: saved(other, accepted))
+    with pytest.raises(ParityFailed, match="saved and read back, it answers differently: parity failed") as failed:
+        native_bundle(model, why="a reason", sample=matrix)
+    assert failed.value.worst[0]["difference"] > 0.1
 
 
 def test_a_file_that_is_none_is_refused_by_every_runtime(bundle):
