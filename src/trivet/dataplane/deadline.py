@@ -21,6 +21,13 @@ def deadline_of(parameters: Mapping[str, Scalar] | None, most_seconds: float, no
     return now + min(timeout * 1e-6 or most_seconds, most_seconds)
 
 
-def too_late(model: str) -> DeadlineExceeded:
+def too_late(model: str, parameters: Mapping[str, Scalar] | None, most_seconds: float) -> DeadlineExceeded:
     """Return what is raised when the deadline is over: nothing was recorded, and the answer, if any, is not given."""
-    return DeadlineExceeded(f"{model}: no answer before the deadline. Send fewer rows at a time, or allow more time.")
+    timeout = (parameters or {}).get("timeout")
+    seconds = deadline_of(parameters, most_seconds, 0.0)
+    allowed = (
+        f"{seconds:g} s, the request's own timeout"
+        if timeout and seconds < most_seconds
+        else f"the {seconds:g} s of TRIVET_DEADLINE_SECONDS"
+    )
+    return DeadlineExceeded(f"{model}: no answer within {allowed}. Send fewer rows at a time, or allow more time.")

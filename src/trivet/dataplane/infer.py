@@ -97,7 +97,7 @@ def infer(
     if deadline is None:
         deadline = deadline_of(request.parameters, plane.limits.deadline_seconds, started)
     elif started > deadline:
-        raise too_late(model.name)
+        raise too_late(model.name, request.parameters, plane.limits.deadline_seconds)
     version = None
     try:
         if refusal is not None:
@@ -140,7 +140,7 @@ def infer(
         _count_run(plane, answer, valid.made)  # it was made, whatever becomes of the answer
     if valid.rows:
         if ran / 1e9 > deadline:
-            raise too_late(model.name)
+            raise too_late(model.name, request.parameters, plane.limits.deadline_seconds)
         latency_us = (ran - entered) // 1000
         _append(
             plane,
@@ -262,7 +262,10 @@ def _fall_back(
     deadline: float,
     error: TrivetError,
 ) -> tuple[LiveVersion, Told]:
-    """Return what the first of `chain` that can makes of `request`; raises `error` where nobody can."""
+    """Return what the first of `chain` that can makes of `request`; raises `error` where nobody can.
+
+    An engine knows only the instant of a deadline; whoever asked is told how long that was, and who set it.
+    """
     for version in chain:
         if time.monotonic() > deadline:
             break
@@ -270,6 +273,8 @@ def _fall_back(
             return version, _ask(plane, model, version, request, deadline)
         except (InvalidRequest, Unavailable, DeadlineExceeded):  # it fails too, or takes other inputs
             continue
+    if isinstance(error, DeadlineExceeded):
+        raise too_late(model.name, request.parameters, plane.limits.deadline_seconds) from error
     raise error
 
 

@@ -58,6 +58,21 @@ def test_a_request_may_ask_for_less_time_than_the_server_allows_and_not_for_more
     assert hurried.ask(body=infer_body() | {"parameters": {"timeout": 30_000_000}})[0] == 504
 
 
+def test_who_is_late_learns_how_long_it_had_and_who_said_so(world: World):
+    def told(**parameters: int) -> str:
+        return str(world.ask(body=infer_body() | {"parameters": parameters})[1]["error"])
+
+    assert "churn: no answer within 1e-06 s, the request's own timeout." in told(timeout=1)
+
+    def run_too_long(*_: object) -> None:
+        raise DeadlineExceeded("no answer before the deadline.")
+
+    world.engine.loaded[0].run = run_too_long  # type: ignore[method-assign]
+    for parameters in ({}, {"timeout": 0}, {"timeout": 60_000_000}):
+        assert "churn: no answer within the 10 s of TRIVET_DEADLINE_SECONDS." in told(**parameters)
+    assert "churn: no answer within 5 s, the request's own timeout." in told(timeout=5_000_000)
+
+
 def test_a_deadline_that_passed_while_the_request_waited_spares_the_model_the_work(world: World):
     entrance = enter(world.plane, world.key, "churn", "predict")
     request = decode_infer(json.dumps(infer_body()).encode(), "churn")
