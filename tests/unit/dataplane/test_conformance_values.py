@@ -341,6 +341,20 @@ def test_20_a_key_twice_is_a_400_at_every_level(tmp_path: Path, template: bytes)
     assert world.code(template.replace(b"%s", good)) == "DUPLICATE_KEY"
 
 
+@pytest.mark.parametrize(
+    ("path", "field"), [("/v2/models/churn/predict", "rows"), ("/v1/models/churn:predict", "instances")]
+)
+def test_20_a_key_twice_in_a_row_names_the_row(tmp_path: Path, path: str, field: str):
+    world = EchoWorld(tmp_path, column("x", "FP64"))
+    body = b'{"%s":[{"x":1},{"x":2},{"x":3,"x":4}]}' % field.encode()
+    status, told, headers = world.ask(path=path, body=body)
+    assert (status, headers["trivet-error"]) == (400, "DUPLICATE_KEY")
+    assert told["error"] == "row 2: the key 'x' stands twice in one object."
+    twice = body[:-1] + b',"parameters":{"a":1,"a":2}}'
+    assert "row 2" in world.ask(path=path, body=twice)[1]["error"]
+    assert "row" not in world.ask(path=path, body=twice.replace(b'"x":3,', b""))[1]["error"]
+
+
 @pytest.mark.parametrize("key", ["name", "shape", "datatype", "data", "parameters", "\\u0064ata"])
 def test_20_a_key_twice_in_a_tensor_is_a_400_with_and_without_bytes(tmp_path: Path, key: str):
     world = EchoWorld(tmp_path, column("x", "FP64"))

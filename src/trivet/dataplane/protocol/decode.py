@@ -362,7 +362,27 @@ def refuse_duplicate_keys(body: bytes, decoded: int) -> None:
     """
     if len(_KEY.findall(body)) == decoded:
         return
-    json.loads(body, object_pairs_hook=_unique, parse_int=str, parse_float=str)  # the body is known to be good JSON
+    try:
+        _read_all_keys(body)
+    except InvalidRequest as error:
+        raise _in_its_row(body, error) from None
+
+
+def _read_all_keys(text: bytes) -> None:
+    json.loads(text, object_pairs_hook=_unique, parse_int=str, parse_float=str)  # it is known to be good JSON
+
+
+def _in_its_row(body: bytes, error: InvalidRequest) -> InvalidRequest:
+    """Return `error` with the number of the row it is about, where one of the body's rows has the key twice."""
+    envelope = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    for name in ("rows", "instances"):
+        rows = envelope.get(name)
+        for number, row in enumerate(msgspec.json.decode(rows, type=list[msgspec.Raw]) if rows else ()):
+            try:
+                _read_all_keys(bytes(row))
+            except InvalidRequest as found:
+                return InvalidRequest(f"row {number}: {found.message}", code=found.code)
+    return error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> None:
