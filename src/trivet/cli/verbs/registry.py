@@ -212,7 +212,8 @@ def _shares(model: str, words: Sequence[str], default: int | None = None) -> dic
     for word in words:
         version, equals, percent = word.partition("=")
         if not (percent.isascii() and percent.isdigit()) and (equals or default is None):
-            raise InvalidRequest(f"{quoted(word)} is no share: give VERSION=PERCENT, as in 3=90.", code="BAD_PARAMETER")
+            sentence = f"{quoted(word)} is no share: give VERSION=PERCENT in whole numbers, without %, as in 3=90."
+            raise InvalidRequest(sentence, code="BAD_PARAMETER")
         number = ModelVersion.objects.resolve(model, version).number
         if number in shares:
             raise InvalidRequest(f"version {number} is given two shares.", code="BAD_PARAMETER")

@@ -38,7 +38,7 @@ def write_manner(change: Change, model: RegisteredModel, manner: Manner) -> None
     if manner.shadows is not None:
         weights = {number: weight for number, weight in manner.shadows.items() if weight != 0}
         if not all(isinstance(weight, int) and 1 <= weight <= ALL_TRAFFIC for weight in weights.values()):
-            raise bad_parameter("a shadow's share is a whole number of percent, 0 to 100.")
+            raise bad_parameter("a shadow's share is a whole number of percent, 0 to 100, without %.")
         versions = {number: find_ready_version(change, model, number) for number in weights}
         for route in routes_of(change, model):
             if route.version.number in weights:

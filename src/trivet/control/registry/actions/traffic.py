@@ -115,11 +115,19 @@ def roll_back(
         found = unchanged_since(change, expected_generation, find_model(change, model))
         target = found.previous_champion if to is None else to
         if target is None:
-            raise Refused(f"{model} has no earlier champion to roll back to.")
+            raise Refused(f"{model} has no earlier champion to roll back to.{_way_forth(change, found)}")
         if target not in {champion for _, champion in champion_moves(change, found)}:
             raise Refused(f"{model} {target} was never champion; promote it instead.")
         signal = signals.version_rolled_back
         return _move_champion(change, found, "roll_back", target, signal, actor=actor, reason=reason)
+
+
+def _way_forth(change: Change, model: RegisteredModel) -> str:
+    """Return the hint for who rolls back twice to undo a rollback: that goes further back, and a promotion forth."""
+    moves = champion_moves(change, model)
+    if len(moves) < 2 or moves[-1][0] != "roll_back" or moves[-2][1] is None:
+        return ""
+    return f" To undo the last rollback, promote: `trivet promote {model.name}@{moves[-2][1]}`."
 
 
 def set_alias(
@@ -214,7 +222,7 @@ def _move(
 def _write_routes(change: Change, model: RegisteredModel, routes: Mapping[int, int]) -> None:
     weights = {number: weight for number, weight in routes.items() if weight != 0}
     if not all(isinstance(weight, int) and weight > 0 for weight in weights.values()):
-        raise bad_parameter("a route's weight is a whole number of percent, 0 to 100.")
+        raise bad_parameter("a route's weight is a whole number of percent, 0 to 100, without %.")
     if sum(weights.values()) != ALL_TRAFFIC:
         raise bad_parameter(f"the weights of {model.name}'s routes add to {sum(weights.values())}, not 100.")
     versions = {number: find_ready_version(change, model, number) for number in weights}
