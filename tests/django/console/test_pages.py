@@ -434,7 +434,9 @@ def test_a_site_mounts_the_console_where_it_likes(client, signed_in):
 def test_the_sites_public_address_stands_in_the_commands(signed_in, settings):
     live()
     client = signed_in(SEE)
-    assert "curl -s http://testserver/v2/models/churn/predict" in text(client.get("/models/churn/"))
+    page = text(client.get("/models/churn/"))
+    assert "curl -s http://testserver/v2/models/churn/predict" in page
+    assert "trivet keys create KEYNAME --model churn --verb predict" in page
     settings.TRIVET_PUBLIC_URL, settings.TRIVET_PREFIX = "https://models.example.com", "/ml/"
     assert "curl -s https://models.example.com/ml/v2/models/churn/infer" in text(client.get("/models/churn/"))
 
