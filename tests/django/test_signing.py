@@ -28,6 +28,8 @@ from trivet.model.bundle.bundle import make_bundle
 from trivet.model.signing.envelope import SIGNATURE_LIMIT
 from trivet.model.signing.keys import Signer, read_signer
 from trivet.model.signing.statement import files_of
+from trivet.serving import model_workers
+from trivet.serving.wiring import build_plane
 
 pytestmark = pytest.mark.django_db
 
@@ -229,6 +231,29 @@ def test_what_was_verified_is_what_is_loaded_for_each_file_is_opened_once(requir
     assert opened == Counter([signature, *(stored_name(version.digest, file) for file in files)])
 
 
+def test_every_process_that_answers_asks_for_the_signature(required):
+    live_model("churn")
+    required()
+    plane = build_plane("test-signing")
+    try:
+        plane.follow(build_snapshot())
+        assert "signed by no key" in plane.table.models["churn"].failed[1]
+    finally:
+        plane.shadows.stop()
+        plane.spool.close()
+        plane.meter.close()
+
+
+def test_who_gives_a_bundle_to_model_workers_asks_for_the_signature(required, monkeypatch):
+    version = live_model("churn")
+    required()
+    given = []
+    monkeypatch.setattr(model_workers, "WorkerEngine", lambda folder, fetch, options: given.append(fetch))
+    model_workers.worker_engine()
+    with pytest.raises(BundleError, match="signed by no key"):
+        given[0](version.digest)
+
+
 def test_where_no_signature_is_required_a_load_is_what_it_was(settings, keys):
     settings.TRIVET_TRUSTED_KEYS = [str(keys / "p256.pub.pem")]
     assert fetch_to_serve() is fetch_bundle
@@ -279,6 +304,23 @@ def test_verify_and_show_tell_who_signed(required, keys, settings, capsys):
     assert f"signed by {sign_by_other.key.fingerprint[:12]}…, not trusted here" in said
     assert trivet("show", "churn@1") == 0
     assert "p256.pub.pem" in capsys.readouterr().out
+
+
+@pytest.mark.urls("trivet.server.urls")
+def test_the_page_of_a_model_tells_who_signed_where_keys_are_trusted(settings, keys, client, admin_user):
+    version = live_model("churn")
+    client.force_login(admin_user)
+
+    def page() -> str:
+        return client.get("/models/churn/").content.decode()
+
+    assert "Signed by" not in page()
+    settings.TRIVET_TRUSTED_KEYS = [str(keys / "p256.pub.pem")]
+    assert "Signed by no trusted key." in page()
+    sign(version, keys)
+    assert f"Signed by p256.pub.pem ({signer(keys).key.fingerprint[:12]}…)." in page()
+    settings.TRIVET_TRUSTED_KEYS = ["/nowhere.pem"]
+    assert "Who signed it cannot be told now." in page()
 
 
 def test_verify_tells_of_a_damaged_signature_though_none_is_required(settings, keys, home, capsys):

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models import F
 from django.db.models.fields.json import KT
 from django.http import Http404
 from django.utils.translation import gettext as _
 
+from trivet import conf
 from trivet.console import form, snippets
 from trivet.console.answer import Answer
 from trivet.console.charts import Bars, bars
@@ -36,7 +38,9 @@ from trivet.console.words import (
 from trivet.control.predictions.models import Prediction
 from trivet.control.registry.golden import case_of
 from trivet.control.registry.models import CHAMPION, Event, GoldenCaseRow, ModelVersion, RegisteredModel
+from trivet.control.registry.signing import signatures_of
 from trivet.core.decisions import PROBABILITIES
+from trivet.core.errors import TrivetError
 from trivet.core.examples import made_up_row
 from trivet.core.names import MODEL_NAME, VERSION_NUMBER
 from trivet.core.signature import Input, Output, Signature
@@ -380,7 +384,7 @@ def _signature(signature: Signature) -> SignatureView:
 
 
 def _origin(version: ModelVersion | None) -> tuple[str, ...]:
-    """Return what the version was trained with and whether that matters, and how its file was opened."""
+    """Return what the version was trained with and whether that matters, how its file was opened, and who signed it."""
     if version is None:
         return ()
     found = ModelVersion.objects.filter(pk=version.pk).values_list("manifest__source", "manifest__files").first()
@@ -388,7 +392,19 @@ def _origin(version: ModelVersion | None) -> tuple[str, ...]:
     source = source or {}
     libraries = libraries_of(source)
     ran = runs_with(libraries) if has_requirements(files) else trained_with(libraries, is_compiled=version.is_compiled)
-    return tuple(sentence for sentence in (ran, opened(version.sandbox, source.get("globals", ()))) if sentence)
+    sentences = (ran, opened(version.sandbox, source.get("globals", ())), _signed_by(version))
+    return tuple(sentence for sentence in sentences if sentence)
+
+
+def _signed_by(version: ModelVersion) -> str:
+    """Return whose signature the version has; nothing where no key is trusted here."""
+    if not conf.TRUSTED_KEYS():
+        return ""
+    try:
+        good = [str(found) for found in signatures_of(version) if found.is_good]
+    except (TrivetError, ImproperlyConfigured):
+        return _("Who signed it cannot be told now.")
+    return _("Signed by %(keys)s.") % {"keys": ", ".join(good)} if good else _("Signed by no trusted key.")
 
 
 def _golden_cases(model: RegisteredModel) -> tuple[GoldenRow, ...]:

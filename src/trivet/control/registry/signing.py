@@ -87,11 +87,10 @@ def check_signer(signer: Signer | None) -> None:
 
 
 def add_signature(files: Files, signature: bytes, key: TrustedKey) -> bool:
-    """Keep `signature`, which is checked first, beside the bundle with these `files`; False where a good one was there.
+    """Keep `signature`, made by `key` or checked, beside the bundle with these `files`; False where a good one was there.
 
-    A good one stays as it is, so nobody who reads it meanwhile finds none. Raises `BundleError` and `Unavailable`.
+    A good one stays as it is, so nobody who reads it meanwhile finds none. Raises `Unavailable`.
     """
-    key.check(signature, files)
     digest = files[MANIFEST_NAME]
     try:
         if (known := read_signature(digest, key.fingerprint)) is not None:
