@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import subprocess
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from trivet.dataplane.engines.worker.control import Options, Peer
-from trivet.dataplane.engines.worker.owner import MOST_RESTARTS, Group, Instance, Owner
+from trivet.dataplane.engines.worker.instance import Report
+from trivet.dataplane.engines.worker.owner import MOST_RESTARTS, SPARE_PAYS_SECONDS, Group, Instance, Owner
 from trivet.dataplane.engines.worker.runs import RunsWritten
 from trivet.dataplane.engines.worker.sockets import listen_on
 
@@ -22,6 +24,7 @@ DIGEST = "0" * 64
 
 
 def open_descriptors() -> int:
+    gc.collect()  # what an owner of another test still holds
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
@@ -87,3 +90,32 @@ def test_a_process_that_cannot_be_started_is_tried_again_later_and_leaves_nothin
         owner._fill(group, now + later)
     assert "Resource temporarily unavailable" in group.failure
     assert open_descriptors() == before
+
+
+def test_one_that_stood_by_and_died_is_passed_over_and_nothing_of_it_stays_open(owner: Owner, group: Group):
+    before = open_descriptors()
+    owner._stand_by(group, Report(runtime="onnx", import_seconds=SPARE_PAYS_SECONDS + 1))
+    spare = owner._spares["onnx"].process
+    spare.kill()
+    os.waitid(os.P_PID, spare.pid, os.WEXITED | os.WNOWAIT)
+    owner._start(group, 0, time.monotonic())
+    [one] = group.instances
+    assert one.process.pid != spare.pid
+    one.process.kill()
+    owner._bury(group, one)
+    assert open_descriptors() == before
+
+
+def test_nobody_stands_by_where_importing_is_quick_or_the_runtime_is_made_up(owner: Owner, group: Group):
+    owner._stand_by(group, Report(runtime="onnx", import_seconds=SPARE_PAYS_SECONDS / 2))
+    owner._stand_by(group, Report(runtime="made up\0", import_seconds=60.0))
+    assert not owner._spares
+
+
+def test_who_stands_by_is_let_go_with_the_last_version_of_its_runtime(owner: Owner, group: Group):
+    owner._groups[group.digest] = group
+    owner._stand_by(group, Report(runtime="onnx", import_seconds=SPARE_PAYS_SECONDS + 1))
+    spare, before = owner._spares["onnx"].process, open_descriptors()
+    owner._let_go(group, time.monotonic())
+    assert spare.returncode == -signal.SIGKILL
+    assert open_descriptors() < before

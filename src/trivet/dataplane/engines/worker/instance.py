@@ -1,4 +1,6 @@
-"""A model worker: one fresh process, one bundle, one socket. `python -m trivet.dataplane.engines.worker.instance ORDER`
+"""A model worker: one fresh process, one bundle, one socket. `python -m trivet.dataplane.engines.worker.instance [RUNTIME]`
+
+It reads its order from standard input; with RUNTIME it imports that one's libraries before, and so stands by for an order.
 
 It has no Django, no database, no environment but what finds the installed code, and one thread of ours. Before it makes
 anything of the bundle's bytes it confines itself (`model.sandbox`): no file but libraries, no program, no network. While a
@@ -36,6 +38,7 @@ from trivet.model.bundle.bundle import Bundle, read_bundle
 from trivet.model.runtimes.base import Runtime, runtime_class
 from trivet.model.sandbox import tripwire
 from trivet.model.sandbox.confinement import confine
+from trivet.model.sandbox.kernel import thread_count
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +50,12 @@ QUIET_SECONDS = 0.3  # after SIGTERM, this long without a request means that nob
 HOPELESS_SECONDS = 1.0  # a run that nobody waits for any more may still take this long,
 HOPELESS_RUNS = 20  # or this many times as long as so many rows usually take, before it is ended
 FULL_SHARE = 0.9  # of the longest a run may take: who waits for so long cuts it short by no more than queueing took
+MODULE = "trivet.dataplane.engines.worker.instance"
 PR_SET_NO_NEW_PRIVS = 38  # prctl(2)
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model worker is told on its command line."""
+    """What a model worker is told."""
 
     folder: str
     digest: str
@@ -66,6 +70,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What it says once: that it answers, or why it cannot."""
 
     reason: str = ""
+    runtime: str = ""
+    import_seconds: float = 0.0  # of that runtime's libraries; 0 where they were imported before the order came
     cost_us_per_row: float = 0.0
     sandbox_level: int = 0
 
@@ -304,7 +310,10 @@ def main(order: Order) -> int:
             runs = RunsWritten(Path(order.runs))
             listening = listen_on(Path(order.socket))
             confinement = confine(readable=code_places(), accepts=True)  # before anything is made of the bundle
-            runtime = runtime_class(bundle.manifest.runtime).load(bundle)
+            began = time.monotonic()
+            runtime_type = runtime_class(bundle.manifest.runtime)
+            import_seconds = time.monotonic() - began
+            runtime = runtime_type.load(bundle)
             cost = warm(runtime, bundle)
         except TrivetError as error:
             report.write(msgspec.msgpack.encode(Report(reason=error.message)))
@@ -319,7 +328,13 @@ def main(order: Order) -> int:
         gc.collect()
         gc.freeze()  # what was loaded stays: collections need not look at it again
         tripwire.arm()
-        report.write(msgspec.msgpack.encode(Report(cost_us_per_row=cost, sandbox_level=confinement.level)))
+        ready = Report(
+            runtime=bundle.manifest.runtime,
+            import_seconds=import_seconds,
+            cost_us_per_row=cost,
+            sandbox_level=confinement.level,
+        )
+        report.write(msgspec.msgpack.encode(ready))
     service.serve()
     runtime.close()
     return 0
@@ -334,7 +349,17 @@ def _limit(order: Order) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (order.options.memory_bytes, order.options.memory_bytes))
 
 
-def _read_order(text: str) -> Order:
+def stand_by(runtime: str = "") -> int:
+    """Import what `runtime` needs, wait for an order, carry it out; return the exit code. Without an order it is not needed."""
+    if runtime:
+        runtime_class(runtime)
+        if thread_count() > 1:  # a process confines one thread only: begin anew, and import after that
+            os.execv(sys.executable, [sys.executable, "-m", MODULE])  # noqa: S606  (our own module)
+    text = sys.stdin.buffer.read()  # until its end: that of the owner, too
+    return main(_read_order(text)) if text else 0
+
+
+def _read_order(text: bytes) -> Order:
     try:
         return msgspec.json.decode(text, type=Order)
     except msgspec.DecodeError as error:
@@ -343,4 +368,4 @@ def _read_order(text: str) -> Order:
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
-    sys.exit(main(_read_order(sys.argv[1])))
+    sys.exit(stand_by(*sys.argv[1:]))

@@ -20,13 +20,14 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import msgspec
 
 from trivet.core.descriptors import allow_descriptors
-from trivet.core.environment import lean_environment
 from trivet.core.errors import BundleError, TrivetError
 from trivet.core.parent import end_with
 from trivet.dataplane.engines.worker.control import (
@@ -40,14 +41,17 @@ from trivet.dataplane.engines.worker.control import (
     Want,
     encode_message,
 )
-from trivet.dataplane.engines.worker.instance import Order, Report
+from trivet.dataplane.engines.worker.instance import MODULE, Order, Report
 from trivet.dataplane.engines.worker.runs import RunsRead
+from trivet.dataplane.engines.worker.spawning import Spawned, spawn
 from trivet.model.bundle.manifest import MANIFEST_NAME
 from trivet.model.environments.environment import KEY, find_environment
+from trivet.model.runtimes.base import ENTRY_POINTS
 from trivet.model.sandbox import tripwire
 
 logger = logging.getLogger(__name__)
 
+COMMAND = (sys.executable, "-m", MODULE)
 WATCH_SECONDS = 0.25  # between looks at memory and at what is due
 LOAD_SECONDS = 60.0  # a bundle that is not loaded by then has failed
 LINGER_SECONDS = 5.0  # a version nobody wants any more is kept this long: web workers restart
@@ -55,6 +59,7 @@ LEAVE_SECONDS = 12.0  # from SIGTERM to SIGKILL of one model worker; its own bou
 DRAIN_SECONDS = 20.0  # from our own SIGTERM, while web workers still finish
 BACK_OFF_SECONDS = (0.0, 0.2, 0.5, 1.0)  # after one, two ... deaths within RESTART_WINDOW
 RESTART_WINDOW, MOST_RESTARTS = 60.0, 5  # seconds, and deaths of one instance's place within them
+SPARE_PAYS_SECONDS = 0.5  # a runtime whose libraries take longer to import has a process that stands by
 TOLD_SHARE = 0.05  # memory that has changed by more is told to the callers, for metrics
 WORN = 0.75  # share of its memory beyond which an instance is replaced before it fails
 STOPPED_SECONDS = 1.0  # a process that somebody stopped is no help
@@ -96,6 +101,8 @@ class Group:
     deaths: dict[int, deque[float]] = field(default_factory=dict)  # by place
     restarts: Counter[str] = field(default_factory=Counter)
     failure: str = ""  # why the last one could not load
+    runtime: str = ""  # once an instance has told
+    import_seconds: float = 0.0  # of its libraries, as the slowest told
     unwanted_since: float | None = None
     cost_us_per_row: float = 0.0
     told_bytes: int = 0  # of memory, as the callers heard last
@@ -135,6 +142,7 @@ class Owner:
         self._selector.register(listening, selectors.EVENT_READ, self._accept)
         self._groups: dict[str, Group] = {}
         self._callers: set[Caller] = set()
+        self._spares: dict[str, Spawned] = {}  # by runtime: one stands by where importing takes long
         self._serial = 0
         self._ending_since: float | None = None
         self._must_end = False
@@ -146,6 +154,7 @@ class Owner:
 
     def renew(self) -> None:
         """Replace every instance, each once another stands ready."""
+        self._keep_spares(())  # they have imported what was installed before
         for group in self._groups.values():
             group.wear_out()
 
@@ -162,6 +171,7 @@ class Owner:
                     watched = now
                 self._replace(now)
         finally:
+            self._keep_spares(())
             for group in self._groups.values():
                 for one in group.instances:
                     one.process.kill()
@@ -305,6 +315,7 @@ class Owner:
         if not group.instances:
             del self._groups[group.digest]
             shutil.rmtree(group.folder, ignore_errors=True)
+            self._keep_spares({other.runtime for other in self._groups.values()})
 
     def _ask_to_leave(self, one: Instance, now: float) -> None:
         if one.leaves_at is None:
@@ -319,46 +330,54 @@ class Owner:
 
         Raises `BundleError` where the environment it needs is missing.
         """
-        module = "trivet.dataplane.engines.worker.instance"
-        command = [sys.executable, "-m", module]
-        if group.environment:
-            command = find_environment(self._environments, group.environment).command(module)
         self._serial += 1
-        reading, writing = os.pipe()
-        os.set_blocking(reading, False)
+        spawned = self._waiting(group)
         order = Order(
             folder=str(group.folder),
             digest=group.digest,
             socket=str(self._folder / f"{self._serial}.sock"),
             runs=str(self._folder / f"{self._serial}.runs"),
-            report=writing,
+            report=spawned.told,
             owner=os.getpid(),
             options=group.options,
         )
-        process = None
         try:
-            process = subprocess.Popen(  # noqa: S603  (our own module; nothing of a bundle is in the command)
-                [*command, msgspec.json.encode(order).decode()],
-                pass_fds=(writing,),
-                env=lean_environment(),
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            died = os.pidfd_open(process.pid)
+            assert spawned.process.stdin is not None  # noqa: S101  (it has a pipe)
+            with spawned.process.stdin as stdin:
+                stdin.write(msgspec.json.encode(order))
         except OSError:
-            os.close(reading)
-            if process is not None:
-                process.kill()
-                process.wait()
+            spawned.give_up()
             raise
-        finally:
-            os.close(writing)
-        one = Instance(place, process, now, reading, died, order.socket, order.runs)
+        one = Instance(place, spawned.process, now, spawned.report, spawned.died, order.socket, order.runs)
         group.instances.append(one)
-        self._selector.register(reading, selectors.EVENT_READ, lambda: self._listen(group, one))
-        self._selector.register(died, selectors.EVENT_READ, lambda: self._bury(group, one))
+        self._selector.register(one.report, selectors.EVENT_READ, lambda: self._listen(group, one))
+        self._selector.register(one.died, selectors.EVENT_READ, lambda: self._bury(group, one))
+
+    def _waiting(self, group: Group) -> Spawned:
+        """Return a process that waits for its order: in the group's own environment, the one that stands by, or a new one."""
+        if group.environment:
+            return spawn(find_environment(self._environments, group.environment).command(MODULE))
+        spare = self._spares.pop(group.runtime, None)
+        if spare is None:
+            return spawn(COMMAND)
+        if spare.process.poll() is None:
+            return spare
+        spare.give_up()
+        return spawn(COMMAND)
+
+    def _stand_by(self, group: Group, report: Report) -> None:
+        """Keep one process that has imported what `group` needs, where that takes long: a crash is over the sooner."""
+        if group.environment or report.runtime not in entry_points(group=ENTRY_POINTS).names:
+            return  # it would have other libraries; and what a model worker tells is not taken on trust
+        group.runtime = report.runtime
+        group.import_seconds = max(group.import_seconds, report.import_seconds)
+        if group.import_seconds > SPARE_PAYS_SECONDS and group.runtime not in self._spares:
+            with contextlib.suppress(OSError):  # no process or descriptor left: it does without
+                self._spares[group.runtime] = spawn([*COMMAND, group.runtime])
+
+    def _keep_spares(self, runtimes: Collection[str]) -> None:
+        for runtime in self._spares.keys() - set(runtimes):
+            self._spares.pop(runtime).give_up()
 
     def _listen(self, group: Group, one: Instance) -> None:
         """Read what an instance reports once: that it answers, or why it does not."""
@@ -380,13 +399,14 @@ class Owner:
             return
         group.failure = ""
         group.cost_us_per_row = report.cost_us_per_row
+        self._stand_by(group, report)
         one.peer = Peer(
             place=one.place,
             socket=one.socket,
             runs=one.runs,
             pid=one.process.pid,
             sandbox_level=report.sandbox_level,
-            load_seconds=time.monotonic() - one.started,
+            load_seconds=max(time.monotonic() - one.started, group.import_seconds),
         )
         logger.info(
             "event=model_worker_ready digest=%s place=%d pid=%d sandbox=L%d",
