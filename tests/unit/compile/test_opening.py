@@ -223,10 +223,35 @@ def test_a_catboost_file_that_takes_words_answers_as_the_original_and_asks_for_r
     assert [spec.datatype for spec in compiled.signature.inputs] == ["FP64", "FP64", "INT64", "BYTES"]
     kept = answers_of(compiled, "probabilities")
     assert kept.tolist() == model.predict_proba(table.head(len(kept))).tolist()
-    with pytest.raises(
-        CompileError, match="takes words in 'plan', and its file does not hold them: push with a sample"
-    ):
+    with pytest.raises(CompileError, match="takes words in 'plan': push with a sample of its rows"):
         native_bundle(opened(data).model, why="a reason")
+
+
+@pytest.fixture(scope="module")
+def categories(frame):
+    """A table with a column of pandas' categories, some of them missing, and a target that hangs on it."""
+    plan = pd.Series(np.where(frame["visits"] > 0, "pro", "free"), dtype="category").where(frame.index % 9 > 0)
+    return frame.assign(plan=plan), (plan == "pro").to_numpy().astype(int)
+
+
+def test_a_lightgbm_file_that_splits_on_categories_runs_unchanged_on_words(categories):
+    table, target = categories
+    model = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1).fit(table, target)
+    found = opened(model.booster_.model_to_string().encode()).model
+    compiled = native_bundle(found, why="a reason", sample=table.assign(plan=table["plan"].astype(object)))
+    assert compiled.signature.inputs[3].datatype == "BYTES"
+    assert compiled.signature.inputs[3].nullable
+    kept = answers_of(compiled, "probabilities")
+    assert kept.tolist() == model.predict_proba(table.head(len(kept))).tolist()
+    with pytest.raises(CompileError, match="takes categories of pandas: push with a sample"):
+        native_bundle(found, why="a reason")
+
+
+def test_an_xgboost_file_that_splits_on_categories_is_refused_with_the_way_out(categories):
+    table, target = categories
+    model = xgboost.XGBClassifier(n_estimators=5, enable_categorical=True).fit(table, target)
+    with pytest.raises(CompileError, match=r"splits on categories.*encode them in a pipeline"):
+        opened(bytes(model.get_booster().save_raw("json")))
 
 
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost"])

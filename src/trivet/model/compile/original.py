@@ -17,6 +17,7 @@ from trivet.core.errors import CompileError
 from trivet.core.signature import Output, Task
 from trivet.model.compile.converters.answers import class_labels, class_names
 from trivet.model.compile.lowering import decision_threshold, final_estimator, positive_place
+from trivet.model.runtimes.native.rows import categorised
 
 THRESHOLD_CLASSIFIERS = ("FixedThresholdClassifier", "TunedThresholdClassifierCV")
 LABEL, PREDICTION, PROBABILITIES, SCORES, DISTANCES = "label", "prediction", "probabilities", "scores", "distances"
@@ -131,7 +132,9 @@ class Original:
     def _rows(self, frame: pd.DataFrame) -> Any:  # as the estimator takes them
         if self._takes_texts:
             return frame.iloc[:, 0].to_numpy(object)
-        return frame.to_numpy(np.float64) if self._takes_matrix else frame
+        if self._takes_matrix:
+            return frame.to_numpy(np.float64)
+        return categorised(frame) if type(self.model).__module__.partition(".")[0] == "lightgbm" else frame
 
     def targets(self, answers: Answers) -> tuple[Target, ...]:
         """Return what the model says of a row, as its `answers` to some rows show."""

@@ -94,6 +94,8 @@ def _of_xgboost(model: Any, columns: list[str]) -> Iterator[tuple[str, float]]:
 
 
 def _of_lightgbm(model: Any, columns: list[str]) -> Iterator[tuple[str, float]]:
+    if model.booster_.pandas_categorical:
+        raise CompileError("the model takes categories of pandas: push with a sample of its rows.")
     nodes = model.booster_.trees_to_dataframe()
     numeric = nodes[nodes["decision_type"] == "<="]
     places = dict(zip(model.booster_.feature_name(), columns, strict=True))
@@ -102,10 +104,7 @@ def _of_lightgbm(model: Any, columns: list[str]) -> Iterator[tuple[str, float]]:
 
 def _of_catboost(model: Any, columns: list[str]) -> Iterator[tuple[str, float]]:
     if words := model.get_cat_feature_indices() + model.get_text_feature_indices():
-        raise CompileError(
-            f"the model takes words in {quoted(columns[words[0]])}, and its file does not hold them: "
-            "push with a sample of its rows."
-        )
+        raise CompileError(f"the model takes words in {quoted(columns[words[0]])}: push with a sample of its rows.")
     for place, borders in model.get_borders().items():
         yield from ((columns[place], border) for border in borders)
 

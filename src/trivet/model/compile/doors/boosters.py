@@ -61,6 +61,11 @@ def _xgboost(data: bytes) -> Any:
         raise CompileError(f"XGBoost cannot load this file: {_first_line(error)}.") from None
     if objective.startswith(_RANKING):
         raise CompileError(f"XGBoost's objective {objective!r} is not served: only classification and regression are.")
+    if booster.feature_names and "c" in (booster.feature_types or ()):
+        raise CompileError(
+            "this model of XGBoost splits on categories of pandas, which no request can name to it: "
+            "encode them in a pipeline (OneHotEncoder, OrdinalEncoder) before training, and push that."
+        )
     is_classifier = objective.startswith(("binary:", "multi:"))
     model = xgboost.XGBClassifier() if is_classifier else xgboost.XGBRegressor()
     model.load_model(bytearray(data))

@@ -48,8 +48,12 @@ class NativeRuntime(Runtime):
     def open(cls, data: bytes, name: str, bundle: Bundle, native: Native) -> Any:
         """Return the object in `data`, the file `name` of `bundle`; raises `BundleError` for one that is not loaded."""
 
+    def rows(self, rows: Any) -> Any:
+        """Return `rows`, a table or a matrix, as the library takes them."""
+        return rows
+
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
-        rows = rows_of(self._native, inputs)
+        rows = self.rows(rows_of(self._native, inputs))
         given: dict[str, Any] = {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # unseen categories, feature names: what it answers is the question

@@ -6,12 +6,14 @@ from typing import Any, ClassVar
 
 import lightgbm
 import numpy as np
+import pandas as pd
 
 from trivet.core.errors import BundleError
 from trivet.core.signature import Signature
 from trivet.model.bundle.bundle import Bundle
 from trivet.model.bundle.native import Native
 from trivet.model.runtimes.native.base import NativeRuntime
+from trivet.model.runtimes.native.rows import categorised
 
 
 class LightgbmRuntime(NativeRuntime):
@@ -27,6 +29,9 @@ class LightgbmRuntime(NativeRuntime):
         except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as error:
             raise BundleError(f"bundle {bundle.digest[:12]}…: LightGBM cannot load {name}: {error}") from error
         return Classifier(booster, _labels(bundle.signature)) if native.kind == "classifier" else booster
+
+    def rows(self, rows: Any) -> Any:
+        return categorised(rows) if isinstance(rows, pd.DataFrame) else rows
 
 
 class Classifier:

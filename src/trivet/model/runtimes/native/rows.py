@@ -23,6 +23,12 @@ def rows_of(native: Native, tensors: Mapping[str, np.ndarray]) -> Any:
     return pd.DataFrame({column.name: _values(column, tensors[column.name]) for column in native.columns}, copy=False)
 
 
+def categorised(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return `rows` with each column of words as pandas' categories: LightGBM takes words no other way, and knows its own."""
+    words = [name for name, dtype in rows.dtypes.items() if dtype.kind == "O"]
+    return rows.astype(dict.fromkeys(words, "category")) if words else rows
+
+
 def _values(column: Column, tensor: np.ndarray) -> pd.Series:
     if column.datatype != "BYTES":
         return pd.Series(tensor[:, 0].astype(_DTYPES[column.datatype], copy=False))
