@@ -40,8 +40,9 @@ lint: $(INSTALLED) ## judge format, style, import rules, types and lock files; a
 	scripts/check-locks $(LOCKS) || failed=1; \
 	exit $$failed
 
-bench: $(INSTALLED) ## measure a prediction, station by station and against others (--peers --install: also model servers)
+bench: $(INSTALLED) ## measure a prediction and a push, station by station and against others (--peers --install: also model servers)
 	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.compiling
 	@$(BIN)/python -m benchmarks.comparison $(BENCH_ARGS)
 
 docs: $(INSTALLED) ## run every snippet of the documentation

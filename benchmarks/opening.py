@@ -29,11 +29,21 @@ from trivet.model.compile.process import CHILD, compile_file
 from trivet.model.compile.wire import Success, Task, decode_answer
 
 ROUNDS = 15
+HERE, SANDBOXED = "without a sandbox, libraries imported", "in a fork of the zygote"
 SECONDS = 120
 
 
 def main(rounds: int) -> None:
-    """Measure in turns, so that what else the machine does falls on all alike."""
+    """Measure, and print medians and what the sandbox adds."""
+    seconds = measured(rounds)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    for name, value in medians.items():
+        print(f"{value * 1000:8.0f} ms  {name} ({len(seconds[name])} times)")
+    print(f"the sandbox adds {(medians[SANDBOXED] / medians[HERE] - 1) * 100:.0f} %")
+
+
+def measured(rounds: int, *, has_cold: bool = True) -> dict[str, list[float]]:
+    """Return how -> seconds of each conversion, taken in turns, so that what else the machine does falls on all alike."""
     with tempfile.TemporaryDirectory() as folder, disposable.several_files() as zygote:
         model, sample = _files(Path(folder))
 
@@ -62,26 +72,22 @@ def main(rounds: int) -> None:
 
         kept: list[object] = []
         kinds: dict[str, Callable[[], None]] = {
-            "without a sandbox, libraries imported": here,
-            "in a fork of the zygote": sandboxed,
+            HERE: here,
+            SANDBOXED: sandboxed,
             "in a new interpreter": cold,
             "zygote, with judge, trial and replay": whole,
         }
         seconds: dict[str, list[float]] = {name: [] for name in kinds}
         for turn in range(rounds + 1):
             for name, run in kinds.items():
-                if run is cold and turn > 3:
+                if run is cold and (turn > 3 or not has_cold):
                     continue
                 started = time.perf_counter()
                 run()
                 if turn:  # the first warms up
                     seconds[name].append(time.perf_counter() - started)
         assert zygote.path.exists()
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    for name, value in medians.items():
-        print(f"{value * 1000:8.0f} ms  {name} ({len(seconds[name])} times)")
-    first, second, *_ = medians.values()
-    print(f"the sandbox adds {(second / first - 1) * 100:.0f} %")
+    return {name: values for name, values in seconds.items() if values}
 
 
 def _duplicated(task: Task) -> Task:
