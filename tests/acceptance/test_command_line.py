@@ -34,6 +34,11 @@ def test_init_makes_a_project_that_is_private_and_changes_nothing_the_second_tim
     second = json.loads(trivet("init", "shop", "--json", project=tmp_path).stdout)
     assert (second["written"], second["admin_password"]) == ([], None)
     assert before == {path: path.read_bytes() for path in before}
+    assert "nothing is missing" in trivet("init", project=tmp_path / "shop").stdout
+    (tmp_path / "shop" / "ml.py").unlink()
+    again = trivet("init", project=tmp_path / "shop").stdout
+    assert "wrote ml.py" in again
+    assert "nothing is missing" not in again
     done = subprocess.run(
         [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "ERROR"],
         cwd=tmp_path / "shop",

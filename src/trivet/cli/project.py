@@ -49,14 +49,17 @@ def find_project_of_table(options: argparse.Namespace) -> None:
 
 
 def initialise_project(options: argparse.Namespace) -> None:
-    """Find the project of the folder, or make one in the folder that was named. `options.written` says what is new."""
+    """Find the project of the folder, or make one in the folder that was named. `options.written` says what is new.
+
+    One that was made gets what it has lost since.
+    """
     folder = (options.directory or Path.cwd()).absolute()
     settings = _settings_of(folder / "manage.py")
     options.is_new = settings in (None, SETTINGS)
     if not options.is_new:
         find_project(options)
         return
-    if options.directory is None:
+    if options.directory is None and settings is None:
         raise Refused(
             "name the folder to make: `trivet init DIR`; or go to the folder of an existing project's manage.py."
         )

@@ -25,14 +25,17 @@ def initialise(options: argparse.Namespace, out: Out) -> int:
     """Finish the project that was made, or say what an existing one lacks."""
     if not options.is_new:
         return _existing(out)
+    directory = options.directory or Path()
     password = migrate_and_admit()
     for name in options.written:
-        out.say(f"wrote {options.directory / name}")
+        out.say(f"wrote {directory / name}")
+    if not options.written and not password:
+        out.say("nothing is missing: every file is there, the database is migrated, and there is a login.")
     if password:
         out.say(f"login {ADMIN} / {password}   (shown once; `manage.py changepassword {ADMIN}` makes another)")
-    out.say(f"next: cd {options.directory} && trivet serve")
+    out.say("next: trivet serve" if options.directory is None else f"next: cd {directory} && trivet serve")
     facts = {
-        "directory": str(options.directory),
+        "directory": str(directory),
         "written": options.written,
         "admin_user": ADMIN,
         "admin_password": password,
