@@ -39,10 +39,14 @@ def test_init_makes_a_project_that_is_private_and_changes_nothing_the_second_tim
     again = trivet("init", project=tmp_path / "shop").stdout
     assert "wrote ml.py" in again
     assert "nothing is missing" not in again
+
+
+@pytest.mark.parametrize(("url", "level"), [("", "ERROR"), ("https://models.example.com", "WARNING")])
+def test_a_project_that_init_made_passes_djangos_checks_of_a_deployment(churn: Churn, url: str, level: str):
     done = subprocess.run(
-        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "ERROR"],
-        cwd=tmp_path / "shop",
-        env=clean_environment(),
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", level],
+        cwd=churn.project,
+        env=clean_environment(TRIVET_PUBLIC_URL=url),
         capture_output=True,
         text=True,
         check=False,

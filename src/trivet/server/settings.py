@@ -74,6 +74,10 @@ LOGIN_REDIRECT_URL = "trivet:overview"
 SESSION_COOKIE_HTTPONLY = True
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
+if os.environ.get("TRIVET_PUBLIC_URL", "").startswith("https://"):
+    # People come by a proxy that speaks TLS: it sends them there and says so for later (HSTS); here all of it is HTTP.
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008"]
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
