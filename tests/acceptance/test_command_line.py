@@ -54,6 +54,23 @@ def test_a_project_that_init_made_passes_djangos_checks_of_a_deployment(churn: C
     assert done.returncode == 0, done.stderr
 
 
+def test_a_version_with_other_inputs_says_so_when_it_is_pushed_and_promoted(churn: Churn, tmp_path: Path):
+    import joblib
+    import pandas as pd
+    from sklearn.linear_model import LogisticRegression
+
+    table = pd.DataFrame({"seats": [1.5, 2.0, 30.0, 40.0], "zip": [1, 2, 3, 4], "churned": ["no", "no", "yes", "yes"]})
+    joblib.dump(LogisticRegression().fit(table[["seats", "zip"]], table.churned), tmp_path / "other.joblib")
+    table.to_csv(tmp_path / "sample.csv", index=False)
+    pushing = ("push", str(tmp_path / "other.joblib"), "--name=churn", f"--sample={tmp_path / 'sample.csv'}")
+    with serving(churn.project, workers=1) as server:  # somewhere else than the settings say
+        pushed = trivet(*pushing, "--labels=churned", project=churn.project).stdout
+    sentence = "inputs differ from the champion's version 1: zip is new, tenure is gone, plan is gone"
+    assert sentence in pushed
+    assert f"{server.url}/v2/models/churn/versions/3/infer" in pushed  # the champion would not take these inputs
+    assert sentence in trivet("promote", "churn@3", project=churn.project).stdout
+
+
 def test_outside_a_project_a_verb_says_where_to_go(tmp_path: Path):
     done = trivet("list", project=tmp_path, check=False)
     assert done.returncode == 4

@@ -74,6 +74,7 @@ def test_show_tells_how_traffic_is_handled(capsys: pytest.CaptureFixture[str]):
     [
         (["1=fifty"], 2, "'1=fifty' is no share"),
         (["1"], 2, "'1' is no share"),
+        (["1=90%"], 2, "in whole numbers, without %"),
         (["1=50", "champion=50"], 2, "given two shares"),
         (["1=50"], 2, "add to 50, not 100"),
         (["9=100"], 4, "no version '9'"),

@@ -105,6 +105,18 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, c
         return next((o for o in self.outputs if o.name == name), None)
 
 
+def input_changes(before: Signature, after: Signature) -> list[str]:
+    """Return in what the inputs of `after` differ for whoever asks as `before` wants it: names, datatypes, shapes."""
+    old, new = ({i.name: i for i in signature.inputs} for signature in (before, after))
+    changes = [f"{name} is new" for name in new if name not in old]
+    changes += [f"{name} is gone" for name in old if name not in new]
+    for name in (name for name in new if name in old):
+        now, was = ((i.datatype, list(i.shape)) for i in (new[name], old[name]))
+        if now != was:
+            changes.append(f"{name} is {now[0]} {now[1]}, was {was[0]} {was[1]}")
+    return changes
+
+
 NAMES_IN_A_MESSAGE = 30
 
 

@@ -14,6 +14,7 @@ from trivet import conf
 from trivet.cli.verb import OUT_OF_REACH, Out
 from trivet.cli.verbs.grpc import grpc_children
 from trivet.control.registry.models import RegisteredModel
+from trivet.serving.address import remember_address
 from trivet.serving.listening import open_listening_socket
 from trivet.serving.model_workers import Control, open_control, owner_child, run_owner
 from trivet.serving.supervision import Plan, become_supervisor
@@ -43,6 +44,7 @@ def serve(options: argparse.Namespace, out: Out) -> int:
     if zygote is not None:
         others.append(zygote_child(zygote, os.getpid()))
     out.say(_table(bind, workers, options.grpc, len(grpc)))
+    remember_address(bind)
     plan = Plan(
         [*others, *grpc, keeper],
         listening.fileno(),

@@ -13,15 +13,16 @@ import msgspec
 from trivet import conf
 from trivet.cli.signing_key import read_key
 from trivet.cli.verb import DONE, USAGE, WRONG, Out, actor_of
+from trivet.control.registry.models import CHAMPION
 from trivet.control.registry.pushing import Pushed, push_file
 from trivet.core.errors import CompileError, ParityFailed
 from trivet.core.examples import curl, fields_of, infer_body
 from trivet.core.signature import Input, Signature
-from trivet.model.bundle.bundle import Bundle
 from trivet.model.bundle.sample import SAMPLE_NAME
 from trivet.model.compile.disposable import warm
 from trivet.model.environments.environment import needs_of
 from trivet.serving.acknowledgement import Acknowledgement, wait_for_workers
+from trivet.serving.address import base_url
 from trivet.serving.zygote import zygote_nearby
 
 KNOWN_SHOWN = 6
@@ -109,11 +110,13 @@ def _report(pushed: Pushed, acknowledged: Acknowledgement | None) -> str:
     lines += ["", *_signature_lines(bundle.signature), ""]
     if acknowledged is not None:
         lines.append(f"{pushed.alias} · {acknowledged}")
-    elif pushed.alias != "champion":
+    elif pushed.alias != CHAMPION:
         lines.append(f"it takes no traffic yet: `trivet promote {name}@{version.number}` makes it live.")
+    if pushed.inputs_differ:
+        lines.append(pushed.inputs_differ)
     lines += [f"it fails golden case {failure}" for failure in pushed.probe.golden_failures]
     lines.append(f"opened in a sandbox of level {version.sandbox or 'unknown'}.")
-    if command := call_command(name, bundle):
+    if command := call_command(pushed):
         lines += [
             f"call it, with the key of `trivet keys create NAME --model {name} --verb predict` in TRIVET_API_KEY:",
             command,
@@ -121,15 +124,19 @@ def _report(pushed: Pushed, acknowledged: Acknowledgement | None) -> str:
     return "\n".join(lines)
 
 
-def call_command(name: str, bundle: Bundle) -> str:
-    """Return a curl command that asks `name` about the first recorded row, or nothing where no row was recorded."""
+def call_command(pushed: Pushed) -> str:
+    """Return a curl command that asks what was pushed about its first recorded row, or nothing where none was recorded.
+
+    One that is not champion is asked by its number: without one the champion would answer.
+    """
+    bundle = pushed.compiled.bundle
     line = bundle.files.get(SAMPLE_NAME, b"").partition(b"\n")[0]
     if not line:
         return ""
-    url = conf.PUBLIC_URL() or f"http://{conf.BIND()}"
-    path = f"{conf.PREFIX()}v2/models/{name}/infer"
+    number = "" if pushed.alias == CHAMPION else f"/versions/{pushed.version.number}"
+    path = f"{conf.PREFIX()}v2/models/{pushed.version.model.name}{number}/infer"
     fields = fields_of(bundle.signature, msgspec.json.decode(line)["inputs"])
-    return curl(url + path, infer_body(bundle.signature, fields))
+    return curl(base_url() + path, infer_body(bundle.signature, fields))
 
 
 def _signature_lines(signature: Signature) -> list[str]:
@@ -174,7 +181,8 @@ def _facts(pushed: Pushed, acknowledged: Acknowledgement | None) -> dict[str, An
         "signature": version.signature,
         "golden_cases": len(pushed.probe.golden),
         "golden_failures": list(pushed.probe.golden_failures),
-        "curl": call_command(version.model.name, pushed.compiled.bundle),
+        "curl": call_command(pushed),
+        "inputs_differ": pushed.inputs_differ,
     }
     if (needs := needs_of(pushed.compiled.bundle)) is not None:
         facts["environment"] = {"key": needs.key, "python": needs.python, "libraries": list(needs.libraries)}

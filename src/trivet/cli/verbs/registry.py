@@ -14,6 +14,7 @@ from django.utils import timezone
 from trivet.cli.verb import DONE, WRONG, Out, actor_of, split_version
 from trivet.control.predictions.models import Prediction
 from trivet.control.registry import actions
+from trivet.control.registry.comparing import unlike_champion
 from trivet.control.registry.models import CHAMPION, Event, ModelVersion, RegisteredModel
 from trivet.control.registry.signing import signatures_of
 from trivet.core.errors import InvalidRequest, NotFound, Refused, did_you_mean, quoted
@@ -154,6 +155,7 @@ def promote(options: argparse.Namespace, out: Out) -> int:
     if word is None:
         raise Refused(f"which version of {quoted(name)}? Give it as {name}@NUMBER or {name}@challenger.")
     version = ModelVersion.objects.resolve(name, word)
+    differ = unlike_champion(version)
     event = actions.promote(
         model=name,
         version=version.number,
@@ -161,7 +163,7 @@ def promote(options: argparse.Namespace, out: Out) -> int:
         reason=options.reason,
         expected_generation=options.if_generation,
     )
-    return _moved(event, out)
+    return _moved(event, out, inputs_differ=differ)
 
 
 def rollback(options: argparse.Namespace, out: Out) -> int:
@@ -243,7 +245,7 @@ def traffic_in_words(traffic: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def _moved(event: Event, out: Out) -> int:
+def _moved(event: Event, out: Out, **told: str) -> int:
     acknowledged = wait_for_workers(event.generation)
     out.document(
         {
@@ -253,8 +255,9 @@ def _moved(event: Event, out: Out) -> int:
             "workers": acknowledged.live,
             "behind": list(acknowledged.behind),
             "seconds": round(acknowledged.seconds, 3),
+            **told,
         },
-        f"{event.model} {event.version} is champion · {acknowledged}",
+        "\n".join([f"{event.model} {event.version} is champion · {acknowledged}", *filter(None, told.values())]),
     )
     return WRONG if acknowledged.behind else DONE
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import msgspec
 from django.db import router
 
 from trivet.control.registry import actions
+from trivet.control.registry.comparing import unlike_champion
 from trivet.control.registry.golden import cases_of
 from trivet.control.registry.models import CHALLENGER, CHAMPION, Alias, Event, ModelVersion, RegisteredModel
 from trivet.control.registry.signing import check_signer
@@ -36,6 +37,7 @@ class Pushed:
     promoted: Event | None
     alias: str
     is_new: bool = True  # False where the model had this very bundle already
+    inputs_differ: str = ""  # in what they do from those of the champion that it met, as a sentence
 
 
 def push_file(
@@ -88,7 +90,8 @@ def push_file(
         sandbox=sandbox,
         signer=signer,
     )
-    return _placed(version, compiled, actor=actor, promote=promote)
+    differ = unlike_champion(version.version)
+    return replace(_placed(version, compiled, actor=actor, promote=promote), inputs_differ=differ)
 
 
 @dataclass(frozen=True)
