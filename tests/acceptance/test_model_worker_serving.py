@@ -281,7 +281,7 @@ def test_kill_9_of_a_model_worker_under_load_fails_no_request(project, served: S
     assert max(ended - began for began, ended, _ in answers) < OUTAGE_SECONDS
 
 
-def test_a_model_that_is_away_says_so_and_the_server_stays_ready(project, served: Server):
+def test_03_a_model_that_is_away_says_so_and_the_server_stays_ready(project, served: Server):
     churn, _ = project
     ready = "/v2/models/away/ready"
 

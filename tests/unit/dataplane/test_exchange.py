@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from tests.unit.dataplane.world import GOOD_ROW, World, infer_body
+from tests.unit.dataplane.world import GOOD_ROW, ByHand, ByHandEngine, World, infer_body
+from trivet.core.errors import BundleError, Unavailable
 from trivet.core.keys import mint_key
 from trivet.dataplane.frontends.headers import read_headers
 from trivet.dataplane.frontends.rest import Exchange
-from trivet.dataplane.plane import Limits
+from trivet.dataplane.plane import Limits, Plane
+from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.spool import Spool
+from trivet.model.bundle.bundle import Bundle
 
 pytestmark = pytest.mark.usefixtures("on_every_mount")
 
@@ -325,6 +328,39 @@ def test_03_a_draining_worker_is_alive_but_not_ready(world: World):
     assert world.ask("GET", "/v2/health/live")[0] == 200
     assert world.ask("GET", "/v2/health/ready")[:2][1]["ready"] is False
     assert world.ask()[0] == 200  # a client that did not know yet
+
+
+def readiness(world: World) -> tuple[int, int]:
+    """Return the status of the server's readiness, and of the model's."""
+    return world.ask("GET", "/v2/health/ready", key=None)[0], world.ask("GET", "/v2/models/churn/ready")[0]
+
+
+class Unloadable(ByHandEngine):
+    def load(self, _: Bundle) -> ByHand:
+        raise BundleError("it cannot be loaded.")
+
+
+def test_03_a_worker_is_ready_once_it_has_a_snapshot_and_while_its_log_can_be_written(world: World):
+    assert readiness(world) == (200, 200)
+    world.plane.spool = Spool(world.spool_root, "full", limit_bytes=1)
+    assert readiness(world)[0] == 503
+    empty = Plane(Reconciler([world.engine], lambda digest: world.bundles[digest], 1024, None), world.plane.spool, ())
+    exchange = Exchange(empty, "GET", "/v2/health/ready", {b"host": b"localhost"})
+    response = exchange.begin() or exchange.receive(b"") or exchange.run()
+    assert (response.status, json.loads(response.body)["ready"]) == (503, False)
+
+
+def test_03_one_model_that_would_not_answer_takes_no_worker_out_of_the_load_balancer(tmp_path: Path):
+    assert readiness(World(tmp_path / "failed", engine=Unloadable())) == (200, 503)
+    resting = World(tmp_path / "rests")
+    assert readiness(resting) == (200, 200)
+
+    def rest() -> None:
+        raise Unavailable("its breaker is open.", code="MODEL_FAILED")
+
+    resting.engine.loaded[0].ensure_ready = rest  # type: ignore[method-assign]
+    assert readiness(resting) == (200, 503)
+    assert World(tmp_path / "unknown").ask("GET", "/v2/models/chorn/ready")[0] == 404
 
 
 def test_a_worker_at_its_end_answers_no_more(world: World):
