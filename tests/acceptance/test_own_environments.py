@@ -100,7 +100,6 @@ class Served:
 
     server: Server
     meanwhile: dict[str, Any]  # what was answered
-    refused: str  # what a push said then
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +111,9 @@ def served(old: Old, said: dict[str, Any]) -> Iterator[Served]:
         trivet("promote", "old@2", project=old.project, check=False)
         wait_for(lambda: any("event=version_not_loaded model=old version=2" in line for line in server.lines), 30)
         meanwhile = ask(old, server)
-        arguments = ("push", str(old.file), "--name=old", f"--requirements={old.requirements}")
-        refused = trivet(*arguments, project=old.project, check=False).stderr
         link.symlink_to(kept)
         wait_for(lambda: ask(old, server)["model_version"] == "2", 30)
-        yield Served(server, meanwhile, refused)
+        yield Served(server, meanwhile)
 
 
 def ask(old: Old, server: Server) -> dict[str, Any]:
@@ -160,7 +157,6 @@ def test_without_the_environment_the_version_before_serves_on_and_the_log_says_w
     assert served.meanwhile["model_version"] == "1"
     [told, *_] = [line for line in served.server.lines if "event=version_not_loaded model=old version=2" in line]
     assert "is missing on this machine: make it with `trivet environments make`" in told
-    assert "`trivet environments make FILE`" in served.refused
 
 
 def _below(pid: int) -> list[int]:
