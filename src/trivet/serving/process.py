@@ -38,7 +38,8 @@ WATCHED = tripwire.Rooms(
     others=(
         "django.core.files.storage",  # behind it may be a site's own
         "django.dispatch",  # and here its receivers
-        "trivet.dataplane.engines.worker.owner",  # no web worker, and there to start others
+        "trivet.dataplane.engines.worker.owner",  # no web worker, and there to start others,
+        "trivet.dataplane.engines.worker.spawning",  # as this does for it
         "trivet.serving.loading",  # a person's wish, which the registry carries out
     ),
 )
