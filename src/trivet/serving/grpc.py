@@ -14,7 +14,7 @@ from trivet.dataplane.frontends.grpc.server import make_server
 from trivet.dataplane.frontends.grpc.servicer import Servicer
 from trivet.dataplane.frontends.slow_lane import SlowLane
 from trivet.dataplane.plane import Plane
-from trivet.serving.process import this_process
+from trivet.serving.process import WATCHED_ALONE, this_process
 
 DRAIN_SECONDS = 20  # calls under way are given this long after SIGTERM
 
@@ -29,7 +29,7 @@ def run_grpc_worker(bind: str, *, on_ready: Callable[[int], None] = lambda _port
     process = this_process(WorkerKind.GRPC, ships=is_alone)  # what is live is loaded before the first call
 
     def ready(port: int) -> None:
-        process.arm()  # all of it: no site is in this process
+        process.arm(WATCHED_ALONE)
         on_ready(port)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -32,17 +32,18 @@ BEAT_SECONDS = 1
 RETRY_LOADING_SECONDS = 5.0
 RESTORED_SECONDS = 5.0
 STOP_SECONDS = 5.0
-# Where nothing may unpickle or start a program, in a process that a site shares: what answers, loads, follows and ships.
-WATCHED = tripwire.Rooms(
-    ("trivet.dataplane", "trivet.serving.process", "trivet.serving.keeper"),
-    others=(
-        "django.core.files.storage",  # behind it may be a site's own
-        "django.dispatch",  # and here its receivers
-        "trivet.dataplane.engines.worker.owner",  # no web worker, and there to start others,
-        "trivet.dataplane.engines.worker.spawning",  # as this does for it
-        "trivet.serving.loading",  # a person's wish, which the registry carries out
-    ),
+OTHERS = (  # which may unpickle, or start a program, though code of ours called them
+    "django.core.files.storage",  # behind it may be a site's own,
+    "trivet.control.registry.storage",  # whose files this reads
+    "django.db",  # a site's own backend may ask a program for a password
+    "django.dispatch",  # a site's receivers
+    "trivet.dataplane.engines.worker.owner",  # no web worker, and there to start others,
+    "trivet.dataplane.engines.worker.spawning",  # as this does for it
+    "trivet.serving.loading",  # a person's wish, which the registry carries out
 )
+# Where nothing may do so: in a process that a site shares, what answers, loads, follows and ships; else everything.
+WATCHED = tripwire.Rooms(("trivet.dataplane", "trivet.serving.process", "trivet.serving.keeper"), OTHERS)
+WATCHED_ALONE = tripwire.Rooms((), OTHERS)
 
 
 class Process:
@@ -77,8 +78,8 @@ class Process:
             self._keeper = Keeper(spool_root(), hurry_bytes=conf.SPOOL_MB() * conf.MIB // 4)
             self._keeper.start()
 
-    def arm(self, rooms: tripwire.Rooms | None = None) -> None:
-        """End this process, and count that, when something in it (of `rooms`, where any are named) unpickles."""
+    def arm(self, rooms: tripwire.Rooms) -> None:
+        """End this process, and count that, when something in it, of `rooms`, unpickles."""
         tell = partial(self.plane.meter.count, "trivet_tripwire_total", self.kind.value)
         tell(by=0)  # so that the slot is there, and counting takes no lock
         tripwire.arm(rooms, tell)

@@ -39,6 +39,10 @@ CASES = {
         " s.connect(site, weak=False); s.send(None)"),
     "a storage of the site's": (DONE, OURS, "from django.core.files.storage import Storage;"
         " type('S', (Storage,), {'_open': site})().open('x')"),
+    "a file of such a storage": (DONE, OURS, "from trivet.control.registry import storage\n"
+        "File = type('File', (), {'__enter__': lambda self: self, '__exit__': lambda *_: None, 'read': site})\n"
+        "storage.bundle_storage = lambda: type('S', (), {'open': lambda *_: File()})()\n"
+        "try: storage._content('name', 1)\nexcept TypeError: pass"),
     "the registry, for a person": (DONE, "trivet.serving.loading", UNPICKLES),
     "the site, which predicts": (TRIPPED, SITE, "ours()"),
     "a pickle that names nothing": (DONE, OURS, r'import pickle; pickle.loads(b"I1\n.")'),
@@ -48,7 +52,7 @@ import io, joblib, json, multiprocessing.reduction, os, pickle, shelve, subproce
 django.setup()
 import numpy, django.core.cache, django.core.files.storage
 from trivet.model.sandbox import tripwire
-from trivet.serving.process import WATCHED
+from trivet.serving.process import WATCHED, WATCHED_ALONE
 
 def function(module, code):
     names = {{"__name__": module}}
@@ -74,6 +78,7 @@ cases = json.loads(sys.argv[1])
 print(json.dumps([
     {{name: ended(module, code, WATCHED) for name, (_, module, code) in cases.items()}},
     {{name: ended(module, code, None) for name, (_, module, code) in cases.items()}},
+    {{name: ended(module, code, WATCHED_ALONE) for name, (_, module, code) in cases.items()}},
 ]))
 """
 
@@ -96,6 +101,16 @@ def test_S20_code_of_ours_that_unpickles_or_starts_a_program_ends_the_process_an
 
 def test_S20_where_no_site_shares_the_process_whoever_does_it_ends_it(endings):
     assert {name for name, status in endings[1].items() if status != TRIPPED} == {"a pickle that names nothing"}
+
+
+def test_S20_in_a_process_of_ours_alone_what_the_site_has_in_it_still_may(endings):
+    may = {
+        "a receiver of the site's",
+        "a storage of the site's",
+        "a file of such a storage",
+        "the registry, for a person",
+    }
+    assert {name for name, status in endings[2].items() if status != TRIPPED} == {*may, "a pickle that names nothing"}
 
 
 @pytest.mark.parametrize("log", ["read", "blocked", "closed"])

@@ -36,7 +36,10 @@ EVENTS = frozenset(
 
 @dataclass(frozen=True)
 class Rooms:
-    """Modules, each with all below it, by what runs closest to an event: `watched` trips, `others` may do as they please."""
+    """Modules, each with all below it, by what runs closest to an event: `watched` trips, `others` may do as they please.
+
+    With none in `watched`, all trips that `others` did not call.
+    """
 
     watched: tuple[str, ...]
     others: tuple[str, ...] = ()  # whom a watched one calls on behalf of somebody else
@@ -87,6 +90,7 @@ def _say(line: str) -> None:
 
 def _watched(frame: FrameType | None, rooms: Rooms) -> FrameType | None:
     """Return the closest frame of `rooms.watched`; None where there is none, or one of `rooms.others` is closer."""
+    outside = None if rooms.watched else frame
     while frame is not None:
         module = f"{_module(frame)}."
         if module.startswith(tuple(f"{room}." for room in rooms.others)):
@@ -94,7 +98,7 @@ def _watched(frame: FrameType | None, rooms: Rooms) -> FrameType | None:
         if module.startswith(tuple(f"{room}." for room in rooms.watched)):
             return frame
         frame = frame.f_back
-    return None
+    return outside
 
 
 def _module(frame: FrameType) -> str:
