@@ -65,16 +65,19 @@ def promoter(project: Path, name: str) -> Iterator[Promoter]:
         ),
     )
     try:
+        assert process.stdout is not None
+        process.stdout.readline()  # from here on it is quick
         yield Promoter(process)
     finally:
         process.communicate(timeout=DEADLINE_SECONDS)
 
 
 def main() -> None:
-    """Promote as the lines of standard input say, and print each `Outcome` as JSON."""
+    """Print a line once it is ready; then promote as the lines of standard input say, and print each `Outcome` as JSON."""
     import django
 
     django.setup()
+    print(flush=True)
     actor = f"user:{os.environ['PROMOTER']}"
     for line in sys.stdin:
         print(json.dumps(_promote(actor, **json.loads(line))), flush=True)

@@ -31,6 +31,7 @@ pytestmark = pytest.mark.service
 WORKERS = 4
 QUESTIONS = 4  # to each worker
 SLOW_SECONDS = 0.5  # longer than a process waits for Redis
+PATIENCE_SECONDS = 5.0  # for each worker to find out, of looks and of writes
 REGISTER = """
 from tests.acceptance.workshop import by_wish_bundle, parrot_bundle
 from tests.unit.dataplane.test_cache import NUMBERS
@@ -139,7 +140,7 @@ def test_F19_redis_that_is_slow_or_answers_garbage_changes_no_answer_of_four_wor
         site.proxy.weather = bytes
     assert site.proxy.replies > before
     assert [False] * WORKERS in remembered  # nobody had it from Redis
-    assert took < QUESTIONS * WORKERS * SLOW_SECONDS  # nobody waits for it each time
+    assert took < PATIENCE_SECONDS  # nobody waits for it each time, which would take 8 s
     site.wait_until_shared()
 
 

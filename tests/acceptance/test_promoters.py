@@ -87,6 +87,7 @@ def test_F16_of_two_who_promote_at_once_one_wins_and_every_worker_answers_with_t
     champion, began = champion_of(churn)
     generation = began
     moves: list[Move] = []
+    overlapping = 0
     with Load(server, churn.body, churn.key, path=PATH, clients=4) as load:
         for _ in range(RACES):
             goal = load.answers.qsize() + 8
@@ -95,6 +96,7 @@ def test_F16_of_two_who_promote_at_once_one_wins_and_every_worker_answers_with_t
             for rival, version in zip(rivals, {1, 2, 3} - {champion}, strict=True):
                 rival.tell(version, seen=generation, at=at)
             outcomes = [rival.outcome() for rival in rivals]
+            overlapping += max(one.started for one in outcomes) < min(one.returned for one in outcomes)
             (won,) = [outcome for outcome in outcomes if outcome.generation]
             (lost,) = [outcome for outcome in outcomes if not outcome.generation]
             assert lost.told.startswith("Conflict: churn changed while you decided")
@@ -105,6 +107,7 @@ def test_F16_of_two_who_promote_at_once_one_wins_and_every_worker_answers_with_t
             moves.append(Move(won.version, won.started, won.returned, won.live, won.behind, met))
             assert champion_of(churn) == (won.version, won.generation)
             champion, generation = won.version, won.generation
+    assert overlapping > RACES / 2, "they did not promote at once"
     assert not drained(load.failures)
     assert not drained(load.resets)
     answers = drained(load.answers)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import re
 from contextlib import suppress
 
 from trivet import conf
 from trivet.serving.model_workers import run_folder
 
 FILE = "address"
+ANYWHERE = re.compile(r"^(0\.0\.0\.0|\[::\]):")  # every address of this machine: no address to call
 
 
 def remember_address(bind: str) -> None:
     """Write that `trivet serve` listens on `bind`; the next one writes over it."""
     with suppress(OSError):  # a command to copy then has the address of the settings
-        (run_folder() / FILE).write_text(bind, encoding="utf-8")
+        place = run_folder() / FILE
+        scratch = place.with_name(f".{FILE}-{os.getpid()}")
+        scratch.write_text(bind, encoding="utf-8")
+        scratch.rename(place)  # whole or not at all, for whoever reads meanwhile
 
 
 def base_url() -> str:
@@ -24,4 +30,4 @@ def base_url() -> str:
         bind = (run_folder() / FILE).read_text(encoding="utf-8")
     except OSError:
         bind = conf.BIND()
-    return f"http://{bind}"
+    return f"http://{ANYWHERE.sub('127.0.0.1:', bind)}"

@@ -157,9 +157,6 @@ def fitted_names(model: Any) -> list[str] | None:
         names = getattr(model, "feature_names_" if library == "catboost" else "feature_names_in_", None)
     except AttributeError:
         return None
-    if names is None and type(model).__module__.startswith("catboost"):
-        named = list(model.feature_names_)
-        return None if named == [str(i) for i in range(len(named))] else named  # places, where it saw a matrix
     if names is None:
         return None
     listed = [str(name) for name in np.asarray(names).tolist()]
