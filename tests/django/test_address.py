@@ -3,6 +3,7 @@
 import pytest
 
 from trivet.serving.address import base_url, remember_address
+from trivet.serving.model_workers import run_folder
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,7 @@ from trivet.serving.address import base_url, remember_address
 def test_a_command_goes_to_where_the_last_server_listens(bind, address, settings):
     settings.TRIVET_BIND = "127.0.0.1:9000"
     assert base_url() == "http://127.0.0.1:9000"
+    run_folder().mkdir(parents=True)  # as `trivet serve` has
     remember_address("127.0.0.1:1")
     remember_address(bind)
     assert base_url() == address
