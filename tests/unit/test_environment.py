@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from trivet.server.environment import database
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from trivet.server.environment import database, load_env_file, trivet_settings
 
 
 def test_parameters_of_the_address_go_to_the_driver():
@@ -20,3 +23,29 @@ def test_earlier_secret_keys_are_read(tmp_path: Path):
     environment = {**os.environ, "TRIVET_PROJECT": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['old', 'older']"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("ON", True), ("1", True), ("no", False), ("off", False), ("", False)]
+)
+def test_a_switch_is_read_in_the_usual_words(text, value, monkeypatch):
+    monkeypatch.setenv("TRIVET_REQUIRE_SIGNATURE", text)
+    assert trivet_settings({"TRIVET_REQUIRE_SIGNATURE": bool}) == {"TRIVET_REQUIRE_SIGNATURE": value}
+
+
+def test_a_switch_in_other_words_is_refused_and_not_taken_for_no(monkeypatch):
+    monkeypatch.setenv("TRIVET_REQUIRE_SIGNATURE", "ture")
+    with pytest.raises(
+        ImproperlyConfigured, match="TRIVET_REQUIRE_SIGNATURE is 'ture' in the environment; true or false"
+    ):
+        trivet_settings({"TRIVET_REQUIRE_SIGNATURE": bool})
+
+
+def test_a_name_in_the_file_that_is_no_setting_reaches_the_check_of_names(monkeypatch, tmp_path):
+    for name in ("TRIVET_REQUIRE_SIGNATURES", "TRIVET_API_KEY", "OTHER"):  # so that they are as before in the end
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TRIVET_ELSEWHERE", "of another program")
+    (tmp_path / ".env").write_text("TRIVET_REQUIRE_SIGNATURES=true\nTRIVET_API_KEY=abc\nOTHER=1\n")
+    written = load_env_file(tmp_path / ".env")
+    assert trivet_settings({}, written) == {"TRIVET_REQUIRE_SIGNATURES": "true"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trivet.core.errors import Unavailable
+from trivet.dataplane.routing import not_loaded
 from trivet.dataplane.spool import Spool
 from trivet.dataplane.table import LiveModel
 
@@ -13,4 +14,4 @@ def admit(model: LiveModel, spool: Spool, *, is_closed: bool) -> None:
         raise Unavailable("this worker is shutting down; ask again.", code="DRAINING")
     spool.ensure_writable()
     if not model.live and not model.fallback:
-        raise Unavailable(f"{model.name}: no version is loaded here.", code="VERSION_NOT_LOADED")
+        raise not_loaded(model)

@@ -90,11 +90,11 @@ class Reconciler:
         for version in entry.versions.values():
             if not version.keep_loaded:
                 continue
-            if (loaded := self._loaded_or_failed(version, entry.name, failed)) is not None:
+            if (loaded := self._loaded_or_failed(version, entry.name, failed, before)) is not None:
                 live[version.number] = loaded
         if self._shelf is not None:
             self._stock(self._shelf, entry, live, failed, may_push=before is not None and bool(before.routed))
-        shadows = self._shadows(entry, failed)
+        shadows = self._shadows(entry, failed, before)
         fallback = self._fallback(entry, live)
         if any(route.version in failed and route.weight for route in entry.routes) and before is not None:
             live = {**before.live, **live}
@@ -104,12 +104,16 @@ class Reconciler:
         on_demand = tuple(v.loaded for v in live.values() if isinstance(v.loaded, ShelvedVersion))
         return LiveModel(entry, live, routed, failed, _slowest(live), shadows, on_demand, fallback, _usual(entry, live))
 
-    def _loaded_or_failed(self, version: VersionEntry, model: str, failed: dict[int, str]) -> LiveVersion | None:
-        """Return the version, loaded, or None with the reason in `failed`."""
+    def _loaded_or_failed(
+        self, version: VersionEntry, model: str, failed: dict[int, str], before: LiveModel | None
+    ) -> LiveVersion | None:
+        """Return the version, loaded, or None with the reason in `failed`; the log is told once, and again for another."""
         try:
             return self._version(version)
         except Exception as error:
             failed[version.number] = str(error)
+            if before is not None and before.failed.get(version.number) == str(error):
+                return None
             trace = None if isinstance(error, TrivetError) else error
             logger.error(  # noqa: TRY400  (a trace only where the message is not the finding)
                 "event=version_not_loaded model=%s version=%d error=%s", model, version.number, error, exc_info=trace
@@ -155,14 +159,16 @@ class Reconciler:
 
         return shelf.place(load, sum(map(len, bundle.files.values())), entry.digest[:12])
 
-    def _shadows(self, entry: ModelEntry, failed: dict[int, str]) -> tuple[tuple[int, LiveVersion], ...]:
+    def _shadows(
+        self, entry: ModelEntry, failed: dict[int, str], before: LiveModel | None
+    ) -> tuple[tuple[int, LiveVersion], ...]:
         """Return who runs beside the answers. They are not among what may be asked, and remember nothing."""
         shadows: list[tuple[int, LiveVersion]] = []
         for route in entry.shadows:
             version = entry.versions.get(route.version)
             if version is None or version.number in failed:
                 continue
-            if (loaded := self._loaded_or_failed(version, entry.name, failed)) is not None:
+            if (loaded := self._loaded_or_failed(version, entry.name, failed, before)) is not None:
                 shadows.append((route.weight, replace(loaded, cache=None)))
         return tuple(shadows)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -10,6 +11,22 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 PROJECT_VARIABLE = "TRIVET_PROJECT"
+OTHER_VARIABLES = (
+    PROJECT_VARIABLE,
+    "TRIVET_API_KEY",
+    "TRIVET_SIGNING_PASSPHRASE",
+)  # of the environment, and no settings
+BOOLEANS = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+    "": False,
+}
 
 
 def project_folder() -> Path:
@@ -17,16 +34,22 @@ def project_folder() -> Path:
     return Path(os.environ.get(PROJECT_VARIABLE) or Path.cwd()).absolute()
 
 
-def load_env_file(path: Path) -> None:
-    """Put the `NAME=value` lines of `path` into the environment, where they are not set yet. Other lines are ignored."""
+def load_env_file(path: Path) -> list[str]:
+    """Put the `NAME=value` lines of `path` into the environment, where they are not set yet; return their names.
+
+    Other lines are ignored.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        return
+        return []
+    names = []
     for line in lines:
         name, equals, value = line.partition("=")
         if equals and name.strip().isidentifier():
-            os.environ.setdefault(name.strip(), value.strip().strip("'\""))
+            names.append(name.strip())
+            os.environ.setdefault(names[-1], value.strip().strip("'\""))
+    return names
 
 
 def database(url: str, default: Path) -> dict[str, Any]:
@@ -60,9 +83,17 @@ def database(url: str, default: Path) -> dict[str, Any]:
     }
 
 
-def trivet_settings(names: dict[str, type]) -> dict[str, Any]:
-    """Return the `TRIVET_*` settings that the environment gives, each in its type."""
-    found: dict[str, Any] = {}
+def trivet_settings(names: dict[str, type], written: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the `TRIVET_*` settings that the environment gives, each in its type.
+
+    Those of the project's file that are no settings come along as they are: `manage.py check` tells of them. Raises
+    `ImproperlyConfigured` for a value that is none of its type.
+    """
+    found: dict[str, Any] = {
+        name: os.environ[name]
+        for name in written
+        if name.startswith("TRIVET_") and name not in names and name not in OTHER_VARIABLES
+    }
     for name, kind in names.items():
         text = os.environ.get(name)
         if text is not None:
@@ -72,7 +103,9 @@ def trivet_settings(names: dict[str, type]) -> dict[str, Any]:
 
 def _converted(name: str, text: str, kind: type) -> Any:
     if kind is bool:
-        return text.lower() in ("1", "true", "yes")
+        if text.lower() not in BOOLEANS:
+            raise ImproperlyConfigured(f"{name} is {text!r} in the environment; true or false is wanted there.")
+        return BOOLEANS[text.lower()]
     if kind is tuple:
         return tuple(part for part in text.split(",") if part)
     try:

@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from trivet.server.environment import database, load_env_file, project_folder, trivet_settings
 
 BASE_DIR = project_folder()
-load_env_file(BASE_DIR / ".env")
+WRITTEN = load_env_file(BASE_DIR / ".env")
 
 SECRET_KEY = os.environ.get("SECRET_KEY", "")
 if not SECRET_KEY:
@@ -118,6 +118,7 @@ globals().update(
             "TRIVET_METRICS_ALIASES": tuple,
             "TRIVET_ACCESS_LOG": bool,
             "TRIVET_TRACING": bool,
-        }
+        },
+        WRITTEN,
     )
 )

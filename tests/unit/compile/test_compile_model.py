@@ -187,6 +187,9 @@ def test_without_a_sample_the_report_says_that_rows_were_made_up(people):
     assert "synthetic rows" in compiled.parity.line()
     city = compiled.signature.inputs[2]
     assert (city.datatype, city.categories) == ("BYTES", ("Lyon", "Nice", "Paris"))
+    assert {(spec.low, spec.high) for spec in compiled.signature.inputs} == {
+        (None, None)
+    }  # nobody saw such rows in training
 
 
 def test_compiled_is_faster(people):

@@ -363,6 +363,18 @@ def test_03_one_model_that_would_not_answer_takes_no_worker_out_of_the_load_bala
     assert World(tmp_path / "unknown").ask("GET", "/v2/models/chorn/ready")[0] == 404
 
 
+def test_what_does_not_answer_says_why_it_does_not_and_the_log_is_told_once(tmp_path: Path, caplog):
+    world = World(tmp_path, engine=Unloadable())
+    told = "churn: version 1 could not be loaded here; the server's log says why."
+    for method, path in (("GET", "/v2/models/churn/ready"), ("GET", "/v2/models/churn/versions/1/ready")):
+        assert world.ask(method, path)[1]["error"] == told
+    assert world.ask()[1]["error"] == told
+    failures = [record for record in caplog.records if "event=version_not_loaded" in record.message]
+    for _ in range(3):
+        world.plane.follow(world.plane.table.snapshot)
+    assert [record for record in caplog.records if "event=version_not_loaded" in record.message] == failures != []
+
+
 def test_a_worker_at_its_end_answers_no_more(world: World):
     world.plane.is_draining = world.plane.is_closed = True
     status, _, headers = world.ask()

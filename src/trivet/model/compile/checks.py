@@ -86,7 +86,10 @@ def _check_versions(model: onnx.ModelProto) -> None:
             raise CompileError(f"model.onnx uses operators of the domain {opset.domain!r}, which is not served.")
         newest = OPSETS.get("" if opset.domain == "ai.onnx" else opset.domain)
         if newest is not None and opset.version > newest:
-            raise CompileError(f"model.onnx uses opset {opset.version} of {opset.domain!r}; at most {newest}.")
+            raise CompileError(
+                f"model.onnx uses opset {opset.version} of {opset.domain!r}; at most {newest} is served here. Export it for "
+                f"that: target_opset={newest} in skl2onnx and onnxmltools, opset_version={newest} in torch."
+            )
 
 
 def _walk(graph: onnx.GraphProto, operators: set[str], depth: int) -> int:

@@ -70,7 +70,7 @@ def compile_model(
     graph = Graph()
     answer = emit(graph, model, given.layout.table())
     layout = observe(original, given.layout, frame, graph.categories)
-    signature = signature_of(original, layout, frame, given.first)
+    signature = signature_of(original, layout, frame, given.first, is_synthetic=given.is_synthetic)
     data = _model_bytes(graph, original, answer, layout, targets)
     facts = check_graph(data, signature, layout.packs())
 

@@ -58,7 +58,7 @@ def native_bundle(
     given = prepare(model, sample=sample, is_synthetic=is_synthetic)
     original, frame, targets = given.original, given.frame, given.targets
     layout = observe(original, given.layout, frame, {})
-    signature = signature_of(original, layout, frame, given.first)
+    signature = signature_of(original, layout, frame, given.first, is_synthetic=given.is_synthetic)
     file = saved(model, accepted_types)
     native = Native(
         answers=_answers(targets, is_listed=original.gives_list(frame.head(1))),

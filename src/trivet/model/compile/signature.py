@@ -44,10 +44,12 @@ def _with_words(
     return replace(words, rejects_unknown=not _is_accepted(original, layout, sample, words, UNSEEN))
 
 
-def signature_of(original: Original, layout: Layout, sample: pd.DataFrame, answers: Answers) -> Signature:
-    """Return the signature of an original that gave `answers` to some rows."""
+def signature_of(
+    original: Original, layout: Layout, sample: pd.DataFrame, answers: Answers, *, is_synthetic: bool = False
+) -> Signature:
+    """Return the signature of an original that gave `answers` to some rows. Made-up rows tell of no range seen in training."""
     return Signature(
-        inputs=_inputs(layout, sample),
+        inputs=_inputs(layout, sample, is_seen=not is_synthetic),
         outputs=outputs_of(original, answers),
         task=original.task,
         threshold=_shown_threshold(original),
@@ -66,7 +68,7 @@ def outputs_of(original: Original, answers: Answers) -> tuple[Output, ...]:
     return tuple(output for target in original.targets(answers) for output in target.outputs)
 
 
-def _inputs(layout: Layout, sample: pd.DataFrame) -> tuple[Input, ...]:
+def _inputs(layout: Layout, sample: pd.DataFrame, *, is_seen: bool) -> tuple[Input, ...]:
     if layout.is_matrix:
         return (
             Input(
@@ -80,10 +82,10 @@ def _inputs(layout: Layout, sample: pd.DataFrame) -> tuple[Input, ...]:
         )
     if layout.is_text:
         return (Input(name=layout.fields[0].name, datatype=WORDS, shape=(-1,), nullable=layout.fields[0].nullable),)
-    return tuple(_input(field, sample[field.name]) for field in layout.fields)
+    return tuple(_input(field, sample[field.name], is_seen=is_seen) for field in layout.fields)
 
 
-def _input(field: Field, values: pd.Series) -> Input:
+def _input(field: Field, values: pd.Series, *, is_seen: bool) -> Input:
     if field.datatype == WORDS:
         return Input(
             name=field.name,
@@ -93,7 +95,7 @@ def _input(field: Field, values: pd.Series) -> Input:
             categories=field.categories,
             unknown="reject" if field.rejects_unknown else "pass",
         )
-    low, high = _bounds(values) if field.datatype != "BOOL" else (None, None)
+    low, high = _bounds(values) if is_seen and field.datatype != "BOOL" else (None, None)
     bounds = _rejected([field]) or {"low": low, "high": high}
     return Input(name=field.name, datatype=field.datatype, shape=(-1, 1), nullable=field.nullable, **bounds)
 
