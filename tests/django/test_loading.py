@@ -29,6 +29,18 @@ def _two_versions() -> None:
     actions.promote(model="churn", version=1, actor="user:ana")
 
 
+def test_what_workers_load_is_in_use_whatever_it_is_loaded_for():
+    ready(8)
+    for champion in (1, 2):
+        actions.promote(model="churn", version=champion, actor="user:ana")
+    actions.set_alias(model="churn", alias="next", version=6, actor="user:ana")
+    actions.set_routes(model="churn", routes={2: 90, 3: 10}, shadows={4: 100}, fallback=[5, "next"], actor="user:ana")
+    actions.load(model="churn", version=7, actor="user:ana")
+    loaded = {number for number, is_kept in kept().items() if is_kept} | {4}
+    assert loaded == {1, 2, 3, 4, 5, 6, 7}, "all but the one that nobody named"
+    assert {version.number for version in ModelVersion.objects.in_use()} == loaded
+
+
 @pytest.mark.usefixtures("_two_versions")
 def test_52_load_keeps_a_version_without_traffic_and_unload_lets_it_go():
     assert kept() == {1: True, 2: False}

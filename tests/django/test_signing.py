@@ -347,6 +347,14 @@ def test_the_verb_signs_what_has_traffic_and_warns_of_a_key_that_others_may_read
     assert [found.is_good for found in signatures_of(first)] == [True]
 
 
+def test_the_verb_signs_what_stands_in_and_what_a_rollback_goes_to(keys, capsys):
+    for version in ready(4)[:3]:
+        actions.promote(model="churn", version=version.number, actor="cli:ana")
+    actions.set_routes(model="churn", fallback=[1], actor="cli:ana")
+    assert trivet("sign", "churn", "--key", str(keys / "p256.pem"), "--json") == 0
+    assert [told["version"] for told in json.loads(capsys.readouterr().out)] == [1, 2, 3]
+
+
 def test_a_passphrase_comes_from_the_environment_and_goes_no_further(keys, monkeypatch, capsys):
     live_model("churn")
     monkeypatch.setattr("sys.stdin.isatty", lambda: False)

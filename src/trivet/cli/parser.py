@@ -82,7 +82,7 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
         "model",
         nargs="?",
         metavar="MODEL[@V]",
-        help="a model, or one version of it; none: what has traffic or an alias",
+        help="a model, or one version of it; none: what is in use",
     )
     parser.add_argument("--all", action="store_true", dest="everything", help="every version that was ever ready")
 
@@ -141,7 +141,7 @@ def _push_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _sign_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model", metavar="MODEL[@V]", help="a version; a model means those of its versions with traffic or an alias"
+        "model", metavar="MODEL[@V]", help="a version; a model means those of its versions that are in use"
     )
     way = parser.add_mutually_exclusive_group(required=True)
     way.add_argument(
@@ -187,13 +187,13 @@ def _environments_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=Path,
         metavar="FILE",
-        help="a requirements file to push with; none: what versions with traffic or an alias need",
+        help="a requirements file to push with; none: what versions in use need",
     )
     make.add_argument(
         "--python", type=Path, metavar="PATH", help="the interpreter; default this one, or one of the right version"
     )
     listing = steps.add_parser("list", help="list those of this machine, and which versions need them")
-    remove = steps.add_parser("remove", help="remove one that no version with traffic or an alias needs")
+    remove = steps.add_parser("remove", help="remove one that no version in use needs")
     remove.add_argument("key", metavar="KEY", help="the first characters of its key, enough to tell it")
     for step in (make, listing, remove):
         add_common_options(step, is_step=True)

@@ -44,7 +44,7 @@ def _make(options: argparse.Namespace, out: Out) -> int:
         facts.append({"key": needs.key, "python": needs.python, "is_new": not was_there})
         out.say(f"environment {needs.key[:SHOWN]} {'was there' if was_there else 'is made'}.")
     if not wanted:
-        out.say("no version with traffic or an alias needs an environment of its own.")
+        out.say("no version in use needs an environment of its own.")
     out.document(facts)
     return DONE
 
@@ -78,7 +78,9 @@ def _remove(options: argparse.Namespace, out: Out) -> int:
         raise NotFound(f"{told} with {quoted(options.key)}; `trivet environments list` shows them.")
     for needs, versions in environments_in_use().items():
         if needs.key == found[0]:
-            raise Refused(f"{', '.join(versions)} needs it. Take the traffic and the aliases away first.")
+            raise Refused(
+                f"{', '.join(versions)} needs it, and is in use: for traffic, an alias, a fallback or a rollback."
+            )
     remove_environment(folder, found[0])
     out.document({"key": found[0]}, f"environment {found[0][:SHOWN]} is removed.")
     return DONE

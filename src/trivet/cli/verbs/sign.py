@@ -15,7 +15,7 @@ from trivet.model.signing.envelope import SIGNATURE_LIMIT
 
 
 def sign(options: argparse.Namespace, out: Out) -> int:
-    """Sign one version, or what has traffic or an alias of one model."""
+    """Sign one version, or those of one model that are in use."""
     name, word = split_version(options.model)
     if options.signature is not None and word is None:
         raise InvalidRequest(f"a signature is of one version: give it as {name}@NUMBER.", code="BAD_PARAMETER")
@@ -23,7 +23,7 @@ def sign(options: argparse.Namespace, out: Out) -> int:
         versions_to_verify(name, everything=False) if word is None else [ModelVersion.objects.resolve(name, word)]
     )
     if not versions:
-        raise NotFound(f"no version of {quoted(name)} has traffic or an alias; say which one: {name}@NUMBER.")
+        raise NotFound(f"no version of {quoted(name)} is in use; say which one: {name}@NUMBER.")
     by = read_key(options.key, out) if options.signature is None else _read_signature(options.signature)
     told = []
     for version in versions:

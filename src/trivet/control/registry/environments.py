@@ -8,7 +8,7 @@ from trivet.model.environments.environment import Needs, needs_of
 
 
 def environments_in_use() -> dict[Needs, list[str]]:
-    """Return what versions with traffic or an alias need, and which these are, as "late 3"."""
+    """Return what versions in use need, and which these are, as "late 3"."""
     found: dict[Needs, list[str]] = {}
     for version in versions_to_verify(None, everything=False):
         if version.has_own_environment and (needs := needs_of(fetch_bundle(version.digest))) is not None:

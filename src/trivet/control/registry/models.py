@@ -130,6 +130,18 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
         """Return those that may take traffic."""
         return self.filter(status=VersionStatus.READY)
 
+    def in_use(self) -> ModelVersionQuerySet:
+        """Return those that may be asked, or that a rollback goes to: whatever a worker loads, and a little more.
+
+        They have traffic, an alias or a shadow's share, stand in for what fails, were champion before this one, or are
+        kept loaded because somebody said so. That its model was unloaded takes nothing from it: the routes stay.
+        """
+        with_chain = self.filter(model__fallback__isnull=False).values_list("pk", "number", "model__fallback")
+        stand_in = [pk for pk, number, chain in with_chain if number in (chain or ())]
+        has_place = Q(routes__isnull=False) | Q(shadows__isnull=False) | Q(aliases__isnull=False) | Q(pk__in=stand_in)
+        is_way_back = Q(number=F("model__previous_champion"))
+        return self.filter(has_place | is_way_back | Q(keep_loaded=True)).distinct()
+
     def of_model(self, name: str) -> ModelVersionQuerySet:
         """Return the versions of the model called `name`."""
         return self.filter(model__name=name)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from django.db.models import Q
-
 from trivet.control.registry.golden import cases_of
 from trivet.control.registry.models import ModelVersion, VersionStatus
 from trivet.control.registry.signing import Found, check_version, signatures_of
@@ -40,15 +38,13 @@ def verify_versions(versions: Collection[ModelVersion]) -> Iterator[Verified]:
 
 
 def versions_to_verify(model: str | None, *, everything: bool) -> list[ModelVersion]:
-    """Return what has traffic or an alias; with `everything`, whatever was ever ready. `model` narrows it to one."""
+    """Return what is in use; with `everything`, whatever was ever ready. `model` narrows it to one."""
     versions = ModelVersion.objects.select_related("model").order_by("model__name", "number")
     if model is not None:
         versions = versions.filter(model__name=model)
     if everything:
         return list(versions.filter(status__in=[VersionStatus.READY, VersionStatus.RETIRED]))
-    return list(
-        versions.filter(Q(routes__isnull=False) | Q(shadows__isnull=False) | Q(aliases__isnull=False)).distinct()
-    )
+    return list(versions.in_use())
 
 
 def _verified(version: ModelVersion, cases: Collection[GoldenCase]) -> Verified:
