@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 
 from tests.django.worlds import bundle, live_model, ready, registered, trained_bundle
 from tests.unit.signing.conftest import PASSPHRASE, write_keys
@@ -20,7 +21,7 @@ from trivet.control.registry.pushing import push_file
 from trivet.control.registry.signing import fetch_to_serve, signatures_of
 from trivet.control.registry.snapshots import build_snapshot
 from trivet.control.registry.storage import BundleFolder, fetch_bundle, read_signature, signature_name, stored_name
-from trivet.core.errors import BundleError, Refused
+from trivet.core.errors import BundleError, Conflict, Refused
 from trivet.dataplane.engines.inline import InlineEngine
 from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.table import EMPTY_TABLE
@@ -32,6 +33,16 @@ from trivet.serving import model_workers
 from trivet.serving.wiring import build_plane
 
 pytestmark = pytest.mark.django_db
+WAYS = {
+    "promote": lambda: actions.promote(model="churn", version=1, actor="cli:eve"),
+    "routes": lambda: actions.set_routes(model="churn", routes={1: 10, 2: 90}, actor="cli:eve"),
+    "shadow": lambda: actions.set_routes(model="churn", shadows={1: 100}, actor="cli:eve"),
+    "fallback": lambda: actions.set_routes(model="churn", fallback=[1], actor="cli:eve"),
+    "alias beside routes": lambda: actions.set_routes(model="churn", aliases={"challenger": 1}, actor="cli:eve"),
+    "alias": lambda: actions.set_alias(model="churn", alias="challenger", version=1, actor="cli:eve"),
+    "rollback": lambda: actions.roll_back(model="churn", actor="cli:eve"),
+    "load": lambda: actions.load(model="churn", version=1, actor="cli:eve"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -106,21 +117,52 @@ def test_an_unsigned_version_gets_no_traffic_by_any_way(required, keys):
         actions.promote(model="churn", version=version.number, actor="cli:ana")
     required()
     sign(second, keys)
-    ways = {
-        "promote": lambda: actions.promote(model="churn", version=1, actor="cli:eve"),
-        "routes": lambda: actions.set_routes(model="churn", routes={1: 10, 2: 90}, actor="cli:eve"),
-        "shadow": lambda: actions.set_routes(model="churn", shadows={1: 100}, actor="cli:eve"),
-        "fallback": lambda: actions.set_routes(model="churn", fallback=[1], actor="cli:eve"),
-        "alias": lambda: actions.set_alias(model="churn", alias="challenger", version=1, actor="cli:eve"),
-        "rollback": lambda: actions.roll_back(model="churn", actor="cli:eve"),
-        "load": lambda: actions.load(model="churn", version=1, actor="cli:eve"),
-    }
-    for way in ways.values():
+    for way in WAYS.values():
         with pytest.raises(Refused, match=r"churn 1 gets no traffic: .* signed by no key of TRIVET_TRUSTED_KEYS"):
             way()
     assert "signed by no key" in Event.objects.get(action="refuse_promotion").reason
     sign(first, keys)
-    assert ways["promote"]().after["routes"] == {"1": 100}
+    assert WAYS["promote"]().after["routes"] == {"1": 100}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("way", WAYS)
+def test_the_storage_is_asked_for_a_signature_while_nobody_waits_for_the_registry(way, required, keys, monkeypatch):
+    for version in ready(2):
+        sign(version, keys)
+        actions.promote(model="churn", version=version.number, actor="cli:ana")
+    required()
+    asked = []
+    really = BundleFolder._open
+
+    def asking(self, name, mode="rb"):
+        asked.append((name, connection.in_atomic_block))
+        return really(self, name, mode)
+
+    monkeypatch.setattr(BundleFolder, "_open", asking)
+    WAYS[way]()
+    first = ModelVersion.objects.get(number=1)
+    assert (signature_name(first.digest, signer(keys).key.fingerprint), False) in asked
+    assert not any(is_locked for _, is_locked in asked)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_rollback_whose_way_changed_under_it_is_a_conflict(required, keys, monkeypatch):
+    for version in ready(3):
+        sign(version, keys)
+        actions.promote(model="churn", version=version.number, actor="cli:ana")
+    required()
+    really = BundleFolder._open
+
+    def meanwhile(self, name, mode="rb"):
+        monkeypatch.setattr(BundleFolder, "_open", really)
+        actions.roll_back(model="churn", actor="cli:ben")
+        return really(self, name, mode)
+
+    monkeypatch.setattr(BundleFolder, "_open", meanwhile)
+    with pytest.raises(Conflict, match="churn changed while you decided"):
+        actions.roll_back(model="churn", actor="cli:ana")
+    assert ModelVersion.objects.resolve("churn", "champion").number == 2
 
 
 def test_a_signature_that_is_not_over_the_version_gives_no_traffic(required, keys, home):

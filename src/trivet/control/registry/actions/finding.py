@@ -6,7 +6,6 @@ import re
 
 from trivet.control.registry.actions.change import Change
 from trivet.control.registry.models import ModelVersion, RegisteredModel, VersionStatus
-from trivet.control.registry.signing import check_version
 from trivet.core.errors import InvalidRequest, NotFound, Refused, did_you_mean, quoted
 from trivet.core.names import MODEL_NAME, RESERVED_MODEL_NAMES
 
@@ -32,11 +31,10 @@ def find_version(change: Change, model: RegisteredModel, number: int) -> ModelVe
 def find_ready_version(change: Change, model: RegisteredModel, number: int) -> ModelVersion:
     """Return a version that may take traffic; raises `Refused` with what keeps it from that.
 
-    Where a signature is required, its own is read from the storage and checked.
+    Whether it is signed is asked before the lock is taken, by `check_signed`.
     """
     version = find_version(change, model, number)
     if version.is_ready:
-        check_version(version)
         return version
     why = {
         VersionStatus.REJECTED: f"probe rejected it ({version.status_reason})",

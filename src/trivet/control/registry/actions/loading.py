@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trivet.control.registry.actions.change import Change, changing
 from trivet.control.registry.actions.finding import find_model, find_ready_version, find_version
+from trivet.control.registry.actions.signing import check_signed
 from trivet.control.registry.models import Alias, ModelVersion, RegisteredModel, Route
 from trivet.core.errors import Conflict
 
@@ -13,6 +14,7 @@ def load(*, model: str, version: int | None = None, actor: str, reason: str = ""
 
     Returns the generation that workers acknowledge; where nothing would change it is the present one.
     """
+    check_signed(model, [version])
     with changing() as change:
         found = find_model(change, model)
         if version is None:

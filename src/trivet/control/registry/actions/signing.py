@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+from django.db import router
 
 from trivet.control.registry.actions.change import Change, changing
 from trivet.control.registry.actions.finding import find_model, find_version
 from trivet.control.registry.models import ModelVersion
-from trivet.control.registry.signing import add_signature, check_signer, key_of
+from trivet.control.registry.signing import add_signature, check_signer, check_version, key_of
 from trivet.control.registry.storage import fetch_bundle
 from trivet.model.signing.statement import files_of
 
 if TYPE_CHECKING:
     from trivet.model.signing.keys import Signer
+
+
+def check_signed(model: str, numbers: Iterable[int | None]) -> None:
+    """Raise `Refused` for one of these versions, where a signature is required and no trusted key signed it.
+
+    Before the lock is taken: keys and signatures are read from files and the storage, which may be slow or hang. A
+    worker asks again, of the bytes that it loads.
+    """
+    versions = ModelVersion.objects.using(router.db_for_write(ModelVersion)).of_model(model)
+    for number in filter(None, numbers):
+        if (version := versions.filter(number=number).select_related("model").first()) is not None:
+            check_version(version)
 
 
 def sign_version(

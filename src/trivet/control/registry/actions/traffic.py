@@ -22,6 +22,7 @@ from trivet.control.registry.actions.manner import (
     check_manner,
     write_manner,
 )
+from trivet.control.registry.actions.signing import check_signed
 from trivet.control.registry.golden import Proof, cases_of, prove
 from trivet.control.registry.models import (
     CHALLENGER,
@@ -63,6 +64,8 @@ def set_routes(
     Returns the Event, whose generation workers acknowledge; where nothing would change it is that of the last change.
     Sends `routes_changed`.
     """
+    manner = Manner(shadows, sticky_by, fallback)
+    check_signed(model, _named(routes or {}, aliases or {}, manner))
     proven = _prove_newcomers(model, routes or {}, those_with_less_than=1)
     with changing() as change:
         found = unchanged_since(change, expected_generation, find_model(change, model))
@@ -73,7 +76,7 @@ def set_routes(
             "set_routes",
             routes=routes,
             aliases=aliases or {},
-            manner=Manner(shadows, sticky_by, fallback),
+            manner=manner,
             actor=actor,
             reason=reason,
         )
@@ -88,6 +91,7 @@ def promote(*, model: str, version: int, actor: str, reason: str = "", expected_
     are replayed first, in a fresh process, which takes a second.
     """
     try:
+        check_signed(model, [version])
         proven = _prove_newcomers(model, {version: ALL_TRAFFIC}, those_with_less_than=ALL_TRAFFIC)
         with changing() as change:
             found = unchanged_since(change, expected_generation, find_model(change, model))
@@ -109,17 +113,26 @@ def roll_back(
 ) -> Event:
     """Give champion and traffic back to the champion before, or to the earlier champion `to`.
 
-    Rolling back twice goes two champions back, not forth again. Sends `routes_changed` and `version_rolled_back`.
+    Rolling back twice goes two champions back, not forth again. Sends `routes_changed` and `version_rolled_back`. Raises
+    `Conflict` also where somebody else moved the champion between the look at who was before and the change.
     """
+    target = _champion_before(model) if to is None else to
+    check_signed(model, [target])
     with changing() as change:
         found = unchanged_since(change, expected_generation, find_model(change, model))
-        target = found.previous_champion if to is None else to
+        if to is None and found.previous_champion != target:
+            raise Conflict(f"{model} changed while you decided. Look again, then roll back.")
         if target is None:
             raise Refused(f"{model} has no earlier champion to roll back to.{_way_forth(change, found)}")
         if target not in {champion for _, champion in champion_moves(change, found)}:
             raise Refused(f"{model} {target} was never champion; promote it instead.")
         signal = signals.version_rolled_back
         return _move_champion(change, found, "roll_back", target, signal, actor=actor, reason=reason)
+
+
+def _champion_before(model: str) -> int | None:
+    models = RegisteredModel.objects.using(router.db_for_write(RegisteredModel)).filter(name=model)
+    return models.values_list("previous_champion", flat=True).first()
 
 
 def _way_forth(change: Change, model: RegisteredModel) -> str:
@@ -145,6 +158,7 @@ def set_alias(
     """
     if alias == CHAMPION:
         raise Refused("the alias 'champion' moves with its traffic: promote the version instead.")
+    check_signed(model, [version])
     with changing() as change:
         found = unchanged_since(change, expected_generation, find_model(change, model))
         return _move(change, found, "set_alias", routes=None, aliases={alias: version}, actor=actor, reason=reason)
@@ -158,6 +172,13 @@ def _move_champion(
     if event.generation == change.generation:
         change.announce(signal, RegisteredModel, **_told(event))
     return event
+
+
+def _named(routes: Mapping[int, int], aliases: Mapping[str, int | None], manner: Manner) -> list[int | None]:
+    """Return the numbers that such a call gives a place, each once; a weight of 0 takes one away."""
+    shares = [number for table in (routes, manner.shadows or {}) for number, weight in table.items() if weight]
+    chain = [step for step in manner.fallback or () if isinstance(step, int)]
+    return list(dict.fromkeys([*shares, *aliases.values(), *chain]))
 
 
 def _prove_newcomers(model: str, routes: Mapping[int, int], *, those_with_less_than: int) -> Proof | None:
