@@ -11,10 +11,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import trivet
+from tests.unit.signing.conftest import write_keys
 from trivet.cli import notebook
 from trivet.client.provenance import git_commit
 from trivet.control.registry.models import ModelVersion
-from trivet.core.errors import CompileError, InvalidRequest, NotFound
+from trivet.control.registry.signing import signatures_of
+from trivet.core.errors import CompileError, InvalidRequest, NotFound, Refused
 from trivet.model.bundle.sample import decode_sample
 
 
@@ -40,6 +42,24 @@ def test_an_object_in_memory_becomes_a_version_that_answers_as_it_does(trained):
     bundle = pushed.compiled.bundle
     _, outputs = decode_sample(bundle.signature, bundle.files["sample.jsonl"])
     np.testing.assert_allclose(outputs["probabilities"], model.predict_proba(frame), atol=1e-6)
+
+
+@pytest.mark.django_db
+def test_where_a_signature_is_required_a_notebook_signs_with_the_key_in_a_file(
+    trained, settings, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False)
+    keys = write_keys(tmp_path)
+    settings.TRIVET_REQUIRE_SIGNATURE = True
+    settings.TRIVET_TRUSTED_KEYS = [str(keys / "p256.pub.pem")]
+    model, frame, churned = trained
+    with pytest.raises(Refused, match=r"in Python sign='KEY\.pem'"):
+        trivet.push(model, "churn", sample=frame, labels=churned)
+    with pytest.raises(InvalidRequest, match="set TRIVET_SIGNING_PASSPHRASE"):
+        trivet.push(model, "churn", sample=frame, labels=churned, sign=keys / "locked.pem")
+    pushed = trivet.push(model, "churn", sample=frame, labels=churned, sign=str(keys / "p256.pem"))
+    assert [found.is_good for found in signatures_of(pushed.version)] == [True]
+    assert pushed.promoted is not None
 
 
 def test_labels_may_be_a_column_of_the_sample(trained):

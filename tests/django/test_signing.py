@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from argparse import Namespace
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from tests.django.worlds import bundle, live_model, ready, registered, trained_b
 from tests.unit.signing.conftest import PASSPHRASE, write_keys
 from trivet import checks
 from trivet.cli.main import main
+from trivet.cli.verb import Out
+from trivet.cli.verbs.demo import demo
 from trivet.control.registry import actions
 from trivet.control.registry.models import Event, ModelVersion
 from trivet.control.registry.pushing import push_file
@@ -99,6 +102,13 @@ def test_a_push_without_a_trusted_key_is_refused_before_the_file_is_opened(requi
         push_file(nowhere, name="churn", actor="cli:ana")
     with pytest.raises(Refused, match=r"other\.pem \(.*\) is none of TRIVET_TRUSTED_KEYS"):
         push_file(nowhere, name="churn", actor="cli:ana", signer=signer(keys, "other"))
+
+
+def test_the_demonstration_says_before_it_trains_that_it_signs_nothing(required, tmp_path):
+    required()
+    with pytest.raises(Refused, match="start it where TRIVET_REQUIRE_SIGNATURE is not set"):
+        demo(Namespace(dir=tmp_path, replay=False), Out())
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_unsigned_is_registered_and_what_is_signed_is_told(required, keys):

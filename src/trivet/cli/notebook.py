@@ -12,6 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from trivet.cli.project import SETTINGS_VARIABLE, find_project
+from trivet.cli.signing_key import read_key
+from trivet.cli.verb import Out
 from trivet.client.exporting import exported
 from trivet.client.provenance import git_commit
 from trivet.core.errors import InvalidRequest, NotFound
@@ -19,6 +21,7 @@ from trivet.model.compile.parcel import encode_parcel
 
 if TYPE_CHECKING:
     from trivet.control.registry.pushing import Pushed
+    from trivet.model.signing.keys import Signer
 
 
 def push(
@@ -30,14 +33,16 @@ def push(
     message: str = "",
     promote: bool = False,
     tolerance: float | None = None,
+    sign: str | Path | None = None,
     settings: str | None = None,
 ) -> Pushed:
     """Push `model`, an object in memory, as a version of the model `name`, and return what that came to.
 
     Any fitted estimator or pipeline with `predict`; a torch module or a Keras model, which is exported to ONNX here and
     compared with itself. `sample`: rows as it was trained on, a DataFrame or an array (rows, features), without the
-    label; `labels`: one per row, or the name of the sample's column that holds them. The Django project is the one of
-    `settings`, of DJANGO_SETTINGS_MODULE, or of a manage.py in this folder or above it.
+    label; `labels`: one per row, or the name of the sample's column that holds them. `sign`: the file of a private key to
+    sign the version with; a passphrase is taken out of TRIVET_SIGNING_PASSPHRASE, for this push alone. The Django project is
+    the one of `settings`, of DJANGO_SETTINGS_MODULE, or of a manage.py in this folder or above it.
 
     Whoever calls it vouches for the object: it is opened in a sandboxed process of this very environment. Blocks for
     some seconds, also in a notebook. Raises `CompileError` with what to do, `ParityFailed`, `Refused`, and `NotFound`
@@ -47,6 +52,7 @@ def push(
     """
     sample, labels = _without_labels(sample, labels)
     _find_project(settings)
+    signer = None if sign is None else read_key(Path(sign), Out())
     parcel = exported(model, sample)
     if parcel is not None:
         data = encode_parcel(parcel)
@@ -57,12 +63,21 @@ def push(
     commit = git_commit(Path.cwd())
     source = f"{type(model).__name__} of a notebook" + (f" at git {commit}" if commit else "")
     pushed: Pushed = _outside_a_loop(
-        lambda: _push(data, name, source=source, message=message, promote=promote, tolerance=tolerance)
+        lambda: _push(data, name, source=source, message=message, promote=promote, tolerance=tolerance, signer=signer)
     )
     return pushed
 
 
-def _push(data: bytes, name: str, *, source: str, message: str, promote: bool, tolerance: float | None) -> Pushed:
+def _push(
+    data: bytes,
+    name: str,
+    *,
+    source: str,
+    message: str,
+    promote: bool,
+    tolerance: float | None,
+    signer: Signer | None,
+) -> Pushed:
     from trivet.control.registry.pushing import push_file
 
     with TemporaryDirectory(prefix="trivet-push-") as folder:
@@ -77,6 +92,7 @@ def _push(data: bytes, name: str, *, source: str, message: str, promote: bool, t
             tolerance=tolerance,
             is_vouched_for=True,
             source=source,
+            signer=signer,
         )
 
 

@@ -25,7 +25,7 @@ from trivet.control.registry import actions
 from trivet.control.registry.models import ApiKey, ModelVersion
 from trivet.control.registry.pushing import push_file
 from trivet.control.registry.storage import fetch_bundle
-from trivet.core.errors import TrivetError, Unavailable
+from trivet.core.errors import Refused, TrivetError, Unavailable
 from trivet.core.examples import curl, fields_of, infer_body
 from trivet.model.bundle.sample import SAMPLE_NAME
 from trivet.serving.supervisor import Supervisor
@@ -43,6 +43,8 @@ def demo(options: argparse.Namespace, out: Out) -> int:
     folder: Path = options.dir.absolute()
     if options.replay:
         return _replay(folder, options, out)
+    if conf.REQUIRE_SIGNATURE():
+        raise Refused("the demonstration signs nothing: start it where TRIVET_REQUIRE_SIGNATURE is not set.")
     started = time.monotonic()
     _train(folder, out)
     known = _read(folder)

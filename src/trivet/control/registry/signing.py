@@ -78,7 +78,10 @@ def check_signer(signer: Signer | None) -> None:
         return
     keys = trusted_keys()
     if signer is None:
-        raise Refused("TRIVET_REQUIRE_SIGNATURE is True: push with --sign KEY.pem, a key of TRIVET_TRUSTED_KEYS.")
+        raise Refused(
+            "TRIVET_REQUIRE_SIGNATURE is True: push with --sign KEY.pem, in Python sign='KEY.pem', a key of"
+            " TRIVET_TRUSTED_KEYS."
+        )
     if signer.key.fingerprint not in {key.fingerprint for key in keys}:
         raise Refused(
             f"the key {signer.key.place} ({signer.key.fingerprint[:12]}…) is none of TRIVET_TRUSTED_KEYS;"
