@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from argparse import Namespace
@@ -356,6 +357,29 @@ def test_verify_and_show_tell_who_signed(required, keys, settings, capsys):
     assert f"signed by {sign_by_other.key.fingerprint[:12]}…, not trusted here" in said
     assert trivet("show", "churn@1") == 0
     assert "p256.pub.pem" in capsys.readouterr().out
+
+
+def test_show_needs_neither_keys_nor_storage_for_the_rest_that_it_tells(settings, keys, monkeypatch, capsys):
+    version = live_model("churn")
+    sign(version, keys)
+    settings.TRIVET_TRUSTED_KEYS = ["/nowhere.pem"]
+    assert trivet("show", "churn@1") == 0
+    said = capsys.readouterr()
+    assert version.digest in said.out
+    assert "who signed churn 1 cannot be told now: TRIVET_TRUSTED_KEYS: /nowhere.pem cannot be read" in said.err
+
+    def away(self, path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(BundleFolder, "listdir", away)
+    settings.TRIVET_TRUSTED_KEYS = [str(keys / "p256.pub.pem")]
+    assert trivet("show", "churn@1", "--json") == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["signed_by"] is None
+    assert "the bundle storage cannot be read: Permission denied" in said.err
+    settings.TRIVET_TRUSTED_KEYS = []
+    assert trivet("show", "churn@1") == 0
+    assert capsys.readouterr().err == "", "nobody is asked where no key is trusted"
 
 
 @pytest.mark.urls("trivet.server.urls")

@@ -8,16 +8,18 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Count, Max, QuerySet
 from django.utils import timezone
 
+from trivet import conf
 from trivet.cli.verb import DONE, WRONG, Out, actor_of, split_version
 from trivet.control.predictions.models import Prediction
 from trivet.control.registry import actions
 from trivet.control.registry.comparing import unlike_champion
 from trivet.control.registry.models import CHAMPION, Event, ModelVersion, RegisteredModel
 from trivet.control.registry.signing import signatures_of
-from trivet.core.errors import InvalidRequest, NotFound, Refused, did_you_mean, quoted
+from trivet.core.errors import InvalidRequest, NotFound, Refused, TrivetError, did_you_mean, quoted
 from trivet.serving.acknowledgement import wait_for_workers
 
 RECENT_EVENTS = 10
@@ -71,7 +73,7 @@ def show(options: argparse.Namespace, out: Out) -> int:
     model = _model(name)
     if word is not None:
         version = ModelVersion.objects.resolve(name, word)
-        shown = _version(version, traffic=True)
+        shown = {**_version(version, traffic=True), "signed_by": _signed_by(version, out)}
         out.document(shown, _sheet(shown))
         return DONE
     versions = [_version(version) for version in model.versions.order_by("number")]
@@ -112,9 +114,19 @@ def _version(version: ModelVersion, *, traffic: bool = False) -> dict[str, Any]:
     if traffic:
         facts["traffic_percent"] = sum(version.routes.values_list("weight", flat=True))
         facts["aliases"] = sorted(version.aliases.values_list("name", flat=True))
-        facts["signed_by"] = ", ".join(map(str, signatures_of(version)))
         facts["signature"] = version.signature
     return facts
+
+
+def _signed_by(version: ModelVersion, out: Out) -> str | None:
+    """Return whose signatures a version has, nothing where no key is trusted here; None where it cannot be told now."""
+    if not conf.TRUSTED_KEYS():
+        return ""
+    try:
+        return ", ".join(map(str, signatures_of(version)))
+    except (TrivetError, ImproperlyConfigured) as error:
+        out.problem(f"who signed {version} cannot be told now: {error}")
+        return None
 
 
 def _sheet(facts: dict[str, Any]) -> str:
