@@ -24,7 +24,14 @@ from trivet.control.registry.models import Event, ModelVersion
 from trivet.control.registry.pushing import push_file
 from trivet.control.registry.signing import fetch_to_serve, signatures_of
 from trivet.control.registry.snapshots import build_snapshot
-from trivet.control.registry.storage import BundleFolder, fetch_bundle, read_signature, signature_name, stored_name
+from trivet.control.registry.storage import (
+    BundleFolder,
+    fetch_bundle,
+    read_signature,
+    signature_name,
+    store_signature,
+    stored_name,
+)
 from trivet.core.errors import BundleError, Conflict, Refused
 from trivet.dataplane.engines.inline import InlineEngine
 from trivet.dataplane.reconcile import Reconciler
@@ -253,6 +260,32 @@ def test_a_good_signature_is_kept_and_told_once(keys):
     sign(version, keys)
     assert read_signature(version.digest, fingerprint) == first
     assert Event.objects.filter(action="sign_version").count() == 1
+
+
+def test_a_signature_whose_signer_was_killed_before_the_history_told_it_is_told_by_the_next(keys):
+    version = successor()
+    by, files = signer(keys), files_of(fetch_bundle(version.digest))
+    store_signature(version.digest, by.key.fingerprint, by.sign(files))
+    sign(version, keys)
+    sign(version, keys)
+    told = Event.objects.filter(action="sign_version", version=version.number)
+    assert [event.after["signed_by"] for event in told] == [by.key.fingerprint]
+
+
+def test_a_push_tells_of_the_signature_that_a_killed_one_had_stored(keys):
+    version = successor()
+    by, files = signer(keys, "p384"), files_of(fetch_bundle(version.digest))
+    store_signature(version.digest, by.key.fingerprint, by.sign(files))
+    for _ in range(2):
+        again = actions.register_version(name="churn", bundle=fetch_bundle(version.digest), actor="cli:ana", signer=by)
+        assert again == version
+    assert Event.objects.filter(action="sign_version", after__signed_by=by.key.fingerprint).count() == 1
+
+
+def test_a_bundle_that_was_registered_signed_is_told_once(keys):
+    version = successor(keys)
+    sign(version, keys)
+    assert not Event.objects.filter(action="sign_version").exists()
 
 
 def test_a_new_key_signs_beside_the_old_one_until_nobody_trusts_that(required, keys):

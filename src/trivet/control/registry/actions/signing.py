@@ -9,7 +9,7 @@ from django.db import router
 
 from trivet.control.registry.actions.change import Change, changing
 from trivet.control.registry.actions.finding import find_model, find_version
-from trivet.control.registry.models import ModelVersion
+from trivet.control.registry.models import Event, ModelVersion
 from trivet.control.registry.signing import add_signature, check_signer, check_version, key_of
 from trivet.control.registry.storage import fetch_bundle
 from trivet.model.signing.statement import files_of
@@ -36,8 +36,9 @@ def sign_version(
     """Put a signature beside a version's bundle: made `by` a key now, or elsewhere by a trusted key, as a file's bytes.
 
     The bundle is read and verified first, so nothing is signed unseen. Returns the version and the key's fingerprint;
-    a good signature by the same key is kept, and then nothing is written. Raises `BundleError` for a bundle that is
-    damaged or a signature that is not over it, and `Refused` for a key that is not trusted where that is required.
+    a good signature by the same key is kept, and then nothing is written, unless no Event tells of it. Raises
+    `BundleError` for a bundle that is damaged or a signature that is not over it, and `Refused` for a key that is not
+    trusted where that is required.
     """
     with changing() as change:
         found = find_version(change, find_model(change, model), version)
@@ -47,14 +48,21 @@ def sign_version(
     else:
         check_signer(by)
         signature, key = by.sign(files), by.key
-    if add_signature(files, signature, key):
-        with changing() as change:
-            record_signature(change, found, key.fingerprint, actor=actor, reason=reason)
+    is_new = add_signature(files, signature, key)
+    with changing() as change:
+        record_signature(change, found, key.fingerprint, is_new=is_new, actor=actor, reason=reason)
     return found, key.fingerprint
 
 
-def record_signature(change: Change, version: ModelVersion, fingerprint: str, *, actor: str, reason: str = "") -> None:
-    """Write the Event of a new signature; workers that refused the version try again at its generation."""
+def record_signature(
+    change: Change, version: ModelVersion, fingerprint: str, *, is_new: bool, actor: str, reason: str = ""
+) -> None:
+    """Write the Event of a signature that is new, or that none tells of: who stored it was killed before writing it.
+
+    Workers that refused the version try again at its generation.
+    """
+    if not is_new and _is_told(change, version, fingerprint):
+        return
     change.record(
         "sign_version",
         actor=actor,
@@ -63,3 +71,8 @@ def record_signature(change: Change, version: ModelVersion, fingerprint: str, *,
         after={"signed_by": fingerprint},
         reason=reason,
     )
+
+
+def _is_told(change: Change, version: ModelVersion, fingerprint: str) -> bool:
+    events = change.rows(Event).filter(model=version.model.name, version=version.number)
+    return events.filter(action__in=("register_version", "sign_version"), after__signed_by=fingerprint).exists()

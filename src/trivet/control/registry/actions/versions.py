@@ -38,20 +38,21 @@ def register_version(
     """Store `bundle` and register it as the next version of the model `name`, which is made on first use.
 
     The version takes no traffic and is not in the Snapshot until `mark_ready`. A bundle that the model has already
-    is returned as the version it is; then nothing is written but the signature of a `signer`, where it is new. Sends
-    `version_registered`. Raises `Refused` where a signature is required and no trusted key signs.
+    is returned as the version it is; then nothing is written but the signature of a `signer`, where it is new or no
+    Event tells of it. Sends `version_registered`. Raises `Refused` where a signature is required and no trusted key
+    signs.
     """
     check_model_name(name)
     check_signer(signer)
     store_bundle(bundle)
     signed_by = "" if signer is None else signer.key.fingerprint
-    is_signed_now = signer is not None and add_signature(files_of(bundle), signer.sign(files_of(bundle)), signer.key)
+    is_new = signer is not None and add_signature(files_of(bundle), signer.sign(files_of(bundle)), signer.key)
     with changing() as change:
         model, _ = change.rows(RegisteredModel).get_or_create(name=name)
         versions = change.rows(ModelVersion).filter(model=model)
         if known := versions.select_related("model").filter(digest=bundle.digest).first():
-            if is_signed_now:
-                record_signature(change, known, signed_by, actor=actor, reason=message)
+            if signed_by:
+                record_signature(change, known, signed_by, is_new=is_new, actor=actor, reason=message)
             return known
         last = versions.order_by("-number").values_list("number", flat=True).first()
         version = change.rows(ModelVersion).create(
