@@ -96,3 +96,11 @@ def test_the_runtimes_we_announce_are_there():
     ours = [point for point in entry_points(group="trivet.runtimes") if point.dist and point.dist.name == "trivet"]
     assert {point.name for point in ours} == {"catboost", "lightgbm", "onnx", "skops", "xgboost"}
     assert {point.load().name for point in ours} == {point.name for point in ours}
+
+
+def test_the_security_page_tells_of_every_runtime_we_announce():
+    page = (REPOSITORY / "SECURITY.md").read_text(encoding="utf-8")
+    announced = [
+        point.name for point in entry_points(group="trivet.runtimes") if point.dist and point.dist.name == "trivet"
+    ]
+    assert [name for name in announced if f"`{name}`" not in page] == []
