@@ -78,6 +78,7 @@ def test_its_interpreter_finds_our_code_and_runtimes_and_nothing_that_lies_besid
     library = next((environment.folder / "lib").glob("python*")) / "site-packages"
     (library / "its_own.py").write_text("")
     (library / "early.pth").write_text("import sys; sys.exit('a line of a .pth file ran')\n")
+    install_rival(library)
     (library / "probing.py").write_text(
         "import importlib.metadata, importlib.util, json, sys, sysconfig\n"
         "found = [n for n in ('trivet.core.errors', 'its_own', 'numpy', 'django') if importlib.util.find_spec(n)]\n"
@@ -89,8 +90,18 @@ def test_its_interpreter_finds_our_code_and_runtimes_and_nothing_that_lies_besid
     found, names, arguments, place = json.loads(done.stdout)
     assert found == ["trivet.core.errors", "its_own"]
     assert {"skops", "xgboost"} <= set(names)
+    assert "rival" not in names
     assert arguments == ["x y"]
     assert Path(place).is_relative_to(environment.folder)
+
+
+def install_rival(library: Path) -> None:
+    """Install what has the name of our package, as a dependency of somebody's might bring it."""
+    (library / "trivet").mkdir()
+    (library / "trivet" / "__init__.py").write_text("import sys; sys.exit('a rival of ours ran')\n")
+    (library / "trivet-9.0.dist-info").mkdir()
+    (library / "trivet-9.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: trivet\nVersion: 9.0\n")
+    (library / "trivet-9.0.dist-info" / "entry_points.txt").write_text("[trivet.runtimes]\nrival = trivet:Rival\n")
 
 
 def test_what_was_made_for_this_python_comes_before_what_was_made_for_another(tmp_path: Path):

@@ -22,8 +22,9 @@ def test_hashes_and_markers_stay_as_a_locked_file_has_them():
     assert text_of(told) == f"numpy==2.1.3 ; python_version >= '3.11' {HASH} {HASH[:-1]}b\n"
 
 
-def test_what_mlflow_writes_for_itself_is_left_out():
-    assert text_of("mlflow==2.16.0\nscikit-learn==1.5.2\n") == "scikit-learn==1.5.2\n"
+@pytest.mark.parametrize("line", ["mlflow==2.16.0", "mlflow-skinny==2.16.0", "Trivet==0.1.0"])
+def test_what_mlflow_writes_for_itself_is_left_out_and_so_are_we(line: str):
+    assert text_of(f"{line}\nscikit-learn==1.5.2\n") == "scikit-learn==1.5.2\n"
 
 
 @pytest.mark.parametrize(

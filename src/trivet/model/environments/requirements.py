@@ -9,9 +9,8 @@ from trivet.core.errors import BundleError, quoted
 from trivet.model.bundle.libraries import REQUIREMENTS_NAME
 
 MOST_BYTES = 256 * 1024
-NEVER_NEEDED = frozenset(
-    {"mlflow", "mlflow-skinny"}
-)  # in every model directory of MLflow; only what is in it is opened
+# In every model directory of MLflow, of which only what is in it is opened; and ours, which is not installed there.
+NEVER_NEEDED = frozenset({"mlflow", "mlflow-skinny", "trivet"})
 _LINE = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?P<extras>\[[A-Za-z0-9._,\s-]*\])?\s*==\s*(?P<version>[A-Za-z0-9.!+_-]+)"
     r"(?:\s*;\s*(?P<marker>[\w\s.<>=!~'\"()]+?))?"

@@ -60,7 +60,7 @@ def main() -> None:
     folder, entry_points, module, *arguments = sys.argv[1:]
     sys.prefix = sys.exec_prefix = folder  # as `site` would; whatever asks for the places of libraries is told this one
     sys.path.append(f"{folder}/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages")
-    sys.meta_path.append(OursAlone(entry_points))
+    sys.meta_path.insert(0, OursAlone(entry_points))  # first: none that is installed there takes our place
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
