@@ -1,11 +1,14 @@
 """What a requirements file may say: exact versions, and nothing that an installer could take for more."""
 
+import time
+
 import pytest
 
 from trivet.core.errors import BundleError
 from trivet.model.environments.requirements import canonical, read_requirements
 
 HASH = "--hash=sha256:" + "a" * 64
+SPACES = " " * 1000
 
 
 def text_of(data: str) -> str:
@@ -50,6 +53,24 @@ def test_what_mlflow_writes_for_itself_is_left_out_and_so_are_we(line: str):
 def test_anything_but_an_exact_version_is_refused_by_its_line(line: str):
     with pytest.raises(BundleError, match=r"exactly|names no library"):
         read_requirements(f"scipy==1.14.1\n{line}\n".encode())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"a==1{SPACES};{SPACES}x{SPACES}$",
+        f"a[{'b, ' * 300}]==1$",
+        f"a==1 ; {'x ' * 400}$",
+        f"a==1 {f'{HASH} ' * 3000}--hash=sha256:b",
+        f"a==1 ; {'x' * 250_000}$",
+    ],
+    ids=["spaces", "extras", "a marker", "hashes", "too long a line"],
+)
+def test_a_line_made_to_take_long_is_refused_at_once(line: str):
+    began = time.process_time()
+    with pytest.raises(BundleError, match="exactly"):
+        read_requirements(line.encode())
+    assert time.process_time() - began < 0.5, "the spaces took 3 s where parts of the pattern could share them"
 
 
 def test_hashes_are_for_all_or_none():

@@ -11,10 +11,12 @@ from trivet.model.bundle.libraries import REQUIREMENTS_NAME
 MOST_BYTES = 256 * 1024
 # In every model directory of MLflow, of which only what is in it is opened; and ours, which is not installed there.
 NEVER_NEEDED = frozenset({"mlflow", "mlflow-skinny", "trivet"})
+MOST_OF_A_LINE = 1000  # characters before its hashes; a long marker has 200
+# Of a line in which words are one space apart: so no two parts can share a space, and what does not match is told in one pass.
 _LINE = re.compile(
-    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?P<extras>\[[A-Za-z0-9._,\s-]*\])?\s*==\s*(?P<version>[A-Za-z0-9.!+_-]+)"
-    r"(?:\s*;\s*(?P<marker>[\w\s.<>=!~'\"()]+?))?"
-    r"(?P<hashes>(?:\s+--hash=sha256:[0-9a-f]{64})*)"
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?P<extras>\[[A-Za-z0-9._, -]*\])? ?== ?(?P<version>[A-Za-z0-9.!+_-]+)"
+    r"(?: ?; ?(?P<marker>[\w.<>=!~'\"()][\w .<>=!~'\"()]*?))?"
+    r"(?P<hashes>(?: --hash=sha256:[0-9a-f]{64})*)"
 )
 _COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
 _SEPARATORS = re.compile(r"[-_.]+")
@@ -42,7 +44,7 @@ def read_requirements(data: bytes) -> tuple[Requirement, ...]:
     except UnicodeDecodeError:
         raise BundleError(f"{REQUIREMENTS_NAME} is no text in UTF-8.") from None
     lines = _COMMENT.sub("", text.replace("\\\r\n", " ").replace("\\\n", " ")).splitlines()
-    found = sorted(_requirement(line.strip()) for line in lines if line.strip())
+    found = sorted(_requirement(" ".join(line.split())) for line in lines if line.strip())
     wanted = tuple(one for one in found if one.name not in NEVER_NEEDED)
     if not wanted:
         raise BundleError(f"{REQUIREMENTS_NAME} names no library.")
@@ -58,14 +60,15 @@ def canonical(requirements: tuple[Requirement, ...]) -> bytes:
 
 
 def _requirement(line: str) -> Requirement:
-    match = _LINE.fullmatch(line)
+    is_long = len(line.partition(" --hash=")[0]) > MOST_OF_A_LINE
+    match = None if is_long else _LINE.fullmatch(line)
     if match is None:
         raise BundleError(
             f"{REQUIREMENTS_NAME} says {quoted(line[:200])}: each line is NAME==VERSION, exactly, perhaps with hashes. No"
             " ranges, addresses, paths or options."
         )
     name = _SEPARATORS.sub("-", match["name"]).lower()
-    marker = f" ; {' '.join(match['marker'].split())}" if match["marker"] else ""
+    marker = f" ; {match['marker']}" if match["marker"] else ""
     hashes = "".join(f" {one}" for one in sorted(match["hashes"].split()))
     text = f"{name}{''.join((match['extras'] or '').split())}=={match['version']}{marker}{hashes}"
     return Requirement(name, match["version"], text, bool(hashes))
