@@ -14,6 +14,7 @@ from trivet.model.bundle.bundle import Bundle, make_bundle
 from trivet.model.bundle.manifest import Manifest
 from trivet.model.environments.environment import (
     COMPLETE,
+    OWN_NEEDS,
     Environment,
     Needs,
     command_for,
@@ -36,7 +37,13 @@ def make_by_hand(folder: Path, needs: Needs) -> Environment:
     """Make an empty environment look as one that was made."""
     found = environment_at(folder, needs.key)
     venv.create(found.folder)
-    facts = {"key": needs.key, "python": f"{needs.python}.1", "requirements": [], "installed": [], "trivet": "0"}
+    facts = {
+        "key": needs.key,
+        "python": f"{needs.python}.1",
+        "libraries": needs.libraries,
+        "installed": [],
+        "trivet": "0",
+    }
     (found.folder / COMPLETE).write_text(json.dumps(facts))
     return found
 
@@ -51,6 +58,15 @@ def test_other_requirements_or_another_python_is_another_environment():
     needs += [needs_of(bundle_with("3.11" if HERE != "3.11" else "3.12", requirements=REQUIREMENTS))]
     needs += [needs_of(bundle_with(requirements=b"scikit-learn==1.5.1\n"))]
     assert len({one.key for one in needs if one is not None}) == 3
+
+
+def test_a_release_of_ours_that_needs_another_library_there_looks_for_another_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    make_by_hand(tmp_path, Needs(REQUIREMENTS, HERE))
+    monkeypatch.setattr("trivet.model.environments.environment.OWN_NEEDS", (*OWN_NEEDS, "one-more>=1.0"))
+    with pytest.raises(BundleError, match="missing on this machine"):
+        command_for(bundle_with(requirements=REQUIREMENTS), tmp_path, "a.module", [])
 
 
 @pytest.mark.parametrize("python", ["", "2.7", "../3.12", "3.12/bin"])

@@ -18,6 +18,8 @@ from trivet.model.environments.requirements import canonical, read_requirements
 
 FOLDER_NAME = "environments"
 COMPLETE = "environment.json"  # written last, read by people
+# What our own code imports there, to open a trained file and to run it; each in the newest version the requirements let in.
+OWN_NEEDS = ("cloudpickle>=3.0", "msgspec>=0.19", "pandas>=2.0", "pyyaml>=6.0", "scikit-learn", "skops>=0.11")
 KEY_LENGTH = 32  # hexadecimal digits of a SHA-256
 SHOWN = 12  # of them, to people
 OLDEST_MINOR, NEWEST_MINOR = 11, 30  # of Python 3: what could run this package
@@ -35,8 +37,9 @@ class Needs:
 
     @property
     def key(self) -> str:
-        """What tells it from every other: the folder it lies in."""
-        return hashlib.sha256(f"cpython {self.python}\n".encode() + self.requirements).hexdigest()[:KEY_LENGTH]
+        """What tells it from every other, and from one made by a release of ours that needs other libraries: its folder."""
+        beside = f"cpython {self.python}\n{' '.join(OWN_NEEDS)}\n".encode()
+        return hashlib.sha256(beside + self.requirements).hexdigest()[:KEY_LENGTH]
 
     @property
     def libraries(self) -> tuple[str, ...]:

@@ -20,11 +20,17 @@ import msgspec
 import trivet
 from trivet.core.errors import Refused
 from trivet.model.bundle.libraries import REQUIREMENTS_NAME
-from trivet.model.environments.environment import COMPLETE, KEY, OLDEST_MINOR, Environment, Needs, environment_at
+from trivet.model.environments.environment import (
+    COMPLETE,
+    KEY,
+    OLDEST_MINOR,
+    OWN_NEEDS,
+    Environment,
+    Needs,
+    environment_at,
+)
 from trivet.model.environments.requirements import read_requirements
 
-# What our own code imports there, to open a trained file and to run it; each in the newest version the requirements let in.
-OWN_NEEDS = ("cloudpickle>=3.0", "msgspec>=0.19", "pandas>=2.0", "pyyaml>=6.0", "scikit-learn", "skops>=0.11")
 OLDEST_PYTHON = (3, OLDEST_MINOR)
 INSTALL_SECONDS = 1800.0
 ASK_SECONDS = 30.0
@@ -39,14 +45,9 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
 
     key: str
     python: str
-    requirements: tuple[str, ...]
+    libraries: tuple[str, ...]  # that were asked for
     installed: tuple[str, ...]  # all of it, as pip lists it
     trivet: str
-
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """The requirements without their hashes and markers."""
-        return tuple(line.split()[0] for line in self.requirements)
 
 
 def python_of(interpreter: Path) -> str:
@@ -128,7 +129,7 @@ def _fill(scratch: Environment, needs: Needs, interpreter: Path) -> None:
     told = Made(
         key=needs.key,
         python=".".join(map(str, _version_of(interpreter))),
-        requirements=tuple(one.text for one in asked),
+        libraries=needs.libraries,
         installed=tuple(_pip(scratch, ["list", "--format=freeze"]).split()),
         trivet=trivet.__version__,
     )
