@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,13 +15,24 @@ from pathlib import Path
 
 import pytest
 
-from trivet.dataplane.engines.worker.control import Options, Peer
+from trivet.dataplane.engines.worker.control import Options, Peer, Reader, State, Want
 from trivet.dataplane.engines.worker.instance import Report
-from trivet.dataplane.engines.worker.owner import MOST_RESTARTS, SPARE_PAYS_SECONDS, Group, Instance, Owner
+from trivet.dataplane.engines.worker.owner import (
+    LOOK_AGAIN_SECONDS,
+    MOST_RESTARTS,
+    SPARE_PAYS_SECONDS,
+    Caller,
+    Group,
+    Instance,
+    Owner,
+)
 from trivet.dataplane.engines.worker.runs import RunsWritten
 from trivet.dataplane.engines.worker.sockets import listen_on
+from trivet.model.bundle.manifest import MANIFEST_NAME
+from trivet.model.environments.environment import COMPLETE, environment_at
 
 DIGEST = "0" * 64
+OWN = "1" * 32  # the key of an environment
 
 
 def open_descriptors() -> int:
@@ -90,6 +102,56 @@ def test_a_process_that_cannot_be_started_is_tried_again_later_and_leaves_nothin
         owner._fill(group, now + later)
     assert "Resource temporarily unavailable" in group.failure
     assert open_descriptors() == before
+
+
+def make_by_hand(folder: Path) -> None:
+    """Make an environment whose interpreter takes its order and ends."""
+    found = environment_at(folder, OWN)
+    found.python.parent.mkdir(parents=True)
+    found.python.write_text("#!/bin/sh\nexec cat > /dev/null\n")
+    found.python.chmod(0o700)
+    (found.folder / COMPLETE).touch()
+
+
+def told_first(owner: Owner, group: Group) -> State:
+    """Return what a caller is told when it begins to want `group`."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        owner._want(Caller(theirs), Want(group.digest, group.options, group.environment))
+        [told] = Reader().feed(ours.recv(65536))
+    assert isinstance(told, State)
+    return told
+
+
+def test_a_missing_environment_is_no_death_and_is_found_soon_after_it_was_made(
+    owner: Owner, group: Group, tmp_path: Path
+):
+    group.environment = OWN
+    now = time.monotonic()
+    for second in range(2 * MOST_RESTARTS):
+        owner._fill(group, now + second)
+    assert "is missing on this machine" in group.failure
+    make_by_hand(tmp_path / "environments")
+    owner._fill(group, now + second + LOOK_AGAIN_SECONDS)
+    [one] = group.instances
+    owner._bury(group, one)
+
+
+def test_who_begins_to_want_a_version_waits_for_the_next_try_and_is_not_told_of_the_last(
+    owner: Owner, group: Group, tmp_path: Path
+):
+    group.folder = owner._folder / DIGEST
+    group.folder.mkdir()
+    (group.folder / MANIFEST_NAME).touch()
+    owner._groups[DIGEST] = group
+    group.failure = "its own environment is missing"
+    assert not told_first(owner, group).is_failed
+    group.failure = "its own environment is missing"
+    assert told_first(owner, group).is_failed, "another caller waits, so that was just now"
+    for _ in range(MOST_RESTARTS):
+        hang(owner, group, tmp_path, is_cut_short=False)
+    group.wanted_by.clear()
+    assert told_first(owner, group).is_failed, "it rests: there is no next try to wait for"
 
 
 def test_one_that_stood_by_and_died_is_passed_over_and_nothing_of_it_stays_open(owner: Owner, group: Group):

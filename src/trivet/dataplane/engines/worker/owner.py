@@ -58,6 +58,7 @@ LINGER_SECONDS = 5.0  # a version nobody wants any more is kept this long: web w
 LEAVE_SECONDS = 12.0  # from SIGTERM to SIGKILL of one model worker; its own bound is 10
 DRAIN_SECONDS = 20.0  # from our own SIGTERM, while web workers still finish
 BACK_OFF_SECONDS = (0.0, 0.2, 0.5, 1.0)  # after one, two ... deaths within RESTART_WINDOW
+LOOK_AGAIN_SECONDS = 1.0  # for an environment that is missing, while somebody wants it: it may be made at any time
 RESTART_WINDOW, MOST_RESTARTS = 60.0, 5  # seconds, and deaths of one instance's place within them
 SPARE_PAYS_SECONDS = 0.5  # a runtime whose libraries take longer to import has a process that stands by
 TOLD_SHARE = 0.05  # memory that has changed by more is told to the callers, for metrics
@@ -101,6 +102,7 @@ class Group:
     deaths: dict[int, deque[float]] = field(default_factory=dict)  # by place
     restarts: Counter[str] = field(default_factory=Counter)
     failure: str = ""  # why the last one could not load
+    look_again_at: float = 0.0  # for its environment, which was missing
     runtime: str = ""  # once an instance has told
     import_seconds: float = 0.0  # of its libraries, as the slowest told
     unwanted_since: float | None = None
@@ -236,6 +238,8 @@ class Owner:
         elif group.options != want.options:  # of a web worker that was started after the settings had changed
             group.options = want.options
             group.wear_out()
+        if not group.wanted_by and self._is_tried_soon(group, time.monotonic()):
+            group.failure = ""  # of an earlier try, which says nothing of the one that this caller waits for
         group.wanted_by.add(caller)
         group.unwanted_since = None
         if not (folder / MANIFEST_NAME).exists():
@@ -281,8 +285,8 @@ class Owner:
             if place not in serving and now >= self._due(group, place, now):
                 try:
                     self._start(group, place, now)
-                except BundleError as error:  # its environment is missing: somebody may make it
-                    group.deaths.setdefault(place, deque()).append(now)
+                except BundleError as error:  # its environment is missing, which is no fault of the model
+                    group.look_again_at = now + LOOK_AGAIN_SECONDS
                     group.failure = error.message.rstrip(".")
                     self._announce(group)
                 except OSError as error:  # no process, no memory or no descriptor left: that may pass
@@ -296,8 +300,16 @@ class Owner:
             group.failure = f"its model worker could not be started: {error.strerror}"
             self._announce(group)
 
+    def _is_tried_soon(self, group: Group, now: float) -> bool:
+        """False while every place of it rests."""
+        return any(
+            self._due(group, place, now) <= now + BACK_OFF_SECONDS[-1] for place in range(group.options.instances)
+        )
+
     def _due(self, group: Group, place: int, now: float) -> float:
         """Return when another instance may start at `place`: at once, then later and later, five times a minute."""
+        if now < group.look_again_at:
+            return group.look_again_at
         deaths = group.deaths.get(place)
         if not deaths:
             return now
