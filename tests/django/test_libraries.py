@@ -58,7 +58,7 @@ def test_one_with_an_environment_of_its_own_runs_in_its_library_whatever_is_here
     client.force_login(django_user_model.objects.create_superuser("ben"))
     page = client.get("/models/churn/").content.decode()
     assert "Trained with scikit-learn 1.2.7, and runs in an environment of its own that has it." in page
-    (needs,) = environments_in_use()
+    (needs,) = environments_in_use().needed
     assert (needs.python, needs.libraries) == ("3.12", ("scikit-learn==1.2.7",))
     registered = Event.objects.get(action="register_version").after["environment"]
     assert registered == {"python": "3.12", "requirements": ["scikit-learn==1.2.7"]}
@@ -68,12 +68,12 @@ def test_the_environment_of_one_that_stands_in_or_is_the_way_back_is_in_use():
     first = live("churn", runtime="skops", source=OLD, requirements=b"scikit-learn==1.2.7\n")
     live("churn", runtime="skops", source=SAME)
     live("churn", runtime="skops", source=OLD)
-    assert environments_in_use() == {}, "a rollback goes to churn 2"
+    assert environments_in_use().needed == {}, "a rollback goes to churn 2"
     actions.set_routes(model="churn", fallback=[first.number], actor="user:ana")
-    assert list(environments_in_use().values()) == [["churn 1"]]
+    assert list(environments_in_use().needed.values()) == [["churn 1"]]
     actions.set_routes(model="churn", fallback=[], actor="user:ana")
     actions.roll_back(model="churn", actor="user:ana")
-    assert list(environments_in_use().values()) == [["churn 1"]], "a rollback goes to churn 1"
+    assert list(environments_in_use().needed.values()) == [["churn 1"]], "a rollback goes to churn 1"
 
 
 def test_it_asks_the_database_only_where_check_was_told_to():
