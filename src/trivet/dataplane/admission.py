@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from trivet.core.errors import Unavailable
-from trivet.dataplane.routing import not_loaded
 from trivet.dataplane.spool import Spool
 from trivet.dataplane.table import LiveModel
 
@@ -14,4 +13,4 @@ def admit(model: LiveModel, spool: Spool, *, is_closed: bool) -> None:
         raise Unavailable("this worker is shutting down; ask again.", code="DRAINING")
     spool.ensure_writable()
     if not model.live and not model.fallback:
-        raise not_loaded(model)
+        raise model.not_loaded()

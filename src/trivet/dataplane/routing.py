@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trivet.core.errors import NotFound, TrivetError, Unavailable
+from trivet.core.errors import NotFound, TrivetError
 from trivet.core.names import VERSION_NUMBER
 from trivet.dataplane.protocol.messages import (
     InferRequest,
@@ -48,7 +48,7 @@ def choose(
     if len(routed) == 1:
         return routed[0][1], "only"
     if not routed:
-        raise not_loaded(model, None)
+        raise model.not_loaded()
     if key := route_key(model, request):
         return _drawn(model, key), "sticky"
     point = random.random() * routed[-1][0]
@@ -193,21 +193,5 @@ def _selected(model: LiveModel, selector: str) -> tuple[LiveVersion, str]:
         raise NotFound(f"{model.name} has no version or alias {selector[:40]!r}.", code="UNKNOWN_VERSION")
     live = model.live.get(number)
     if live is None:
-        raise not_loaded(model, number)
+        raise model.not_loaded(number)
     return live, reason
-
-
-def not_loaded(model: LiveModel, number: int | None = None) -> Unavailable:
-    """Return why version `number`, or whichever has traffic, does not answer here, and what to do."""
-    if number is None:
-        routed = [route.version for route in model.entry.routes if route.weight]
-        number = next((version for version in routed if version in model.failed), routed[0] if routed else None)
-    if number is None:
-        why = "no version is live. Promote one."
-    elif number in model.failed:
-        why = f"version {number} could not be loaded here; the server's log says why."
-    elif model.entry.versions[number].keep_loaded:
-        why = f"version {number} is not loaded here yet; ask again."
-    else:
-        why = f"version {number} is not loaded here: it has no traffic and no alias. Promote it, or ask another."
-    return Unavailable(f"{model.name}: {why}", code="VERSION_NOT_LOADED")

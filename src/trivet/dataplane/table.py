@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from trivet.core.errors import Unavailable
 from trivet.core.signature import Output
 from trivet.core.snapshot import ModelEntry, Snapshot, VersionEntry
 from trivet.dataplane.cache.prediction_cache import VersionCache
@@ -50,6 +51,21 @@ class LiveModel:
     @property
     def name(self) -> str:
         return self.entry.name
+
+    def not_loaded(self, number: int | None = None) -> Unavailable:
+        """Return why version `number`, or whichever has traffic, does not answer here, and what to do."""
+        if number is None:
+            routed = [route.version for route in self.entry.routes if route.weight]
+            number = next((version for version in routed if version in self.failed), routed[0] if routed else None)
+        if number is None:
+            why = "no version is live. Promote one."
+        elif number in self.failed:
+            why = f"version {number} could not be loaded here; the server's log says why."
+        elif self.entry.versions[number].keep_loaded:
+            why = f"version {number} is not loaded here yet; ask again."
+        else:
+            why = f"version {number} is not loaded here: it has no traffic and no alias. Promote it, or ask another."
+        return Unavailable(f"{self.name}: {why}", code="VERSION_NOT_LOADED")
 
 
 @dataclass(frozen=True, slots=True)
