@@ -1,13 +1,17 @@
 """Environments: which one a bundle needs, whether it is here, and what its interpreter finds."""
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.acceptance.servers import wait_for
 from tests.acceptance.workshop import SIGNATURE
 from trivet.core.errors import BundleError, Refused
 from trivet.model.bundle.bundle import Bundle, make_bundle
@@ -129,20 +133,55 @@ def test_what_was_made_for_this_python_comes_before_what_was_made_for_another(tm
     assert len(list(made_environments(tmp_path))) == len({"3.11", "3.14", HERE}) - 1
 
 
-def test_one_that_cannot_be_made_whole_leaves_nothing(tmp_path: Path):
-    interpreter = tmp_path / "python"
+def full_disk(folder: Path) -> Path:
+    """Return an interpreter that tells its version, leaves a mark that it was asked, and cannot make an environment."""
+    interpreter = folder / "python"
     interpreter.write_text(
         f"""#!/bin/sh
 case "$2" in
-    -c) echo cpython {HERE}.0 ;;
+    -c) echo cpython {HERE}.0 && touch "$0.asked" ;;
     *) mkdir -p "$4/bin" && touch "$4/half" && echo "no space left" >&2 && exit 1 ;;
 esac
 """
     )
     interpreter.chmod(0o700)
+    return interpreter
+
+
+def test_one_that_cannot_be_made_whole_leaves_nothing_nor_does_what_was_killed_before(tmp_path: Path):
+    needs = Needs(REQUIREMENTS, HERE)
+    (tmp_path / "environments" / f".{needs.key}-0123abcd" / "bin").mkdir(parents=True)
     with pytest.raises(Refused, match="no space left"):
-        make_environment(tmp_path / "environments", Needs(REQUIREMENTS, HERE), interpreter)
+        make_environment(tmp_path / "environments", needs, full_disk(tmp_path))
     assert list((tmp_path / "environments").iterdir()) == []
+
+
+def test_who_makes_one_that_another_is_making_waits_for_it(tmp_path: Path):
+    needs, interpreter = Needs(REQUIREMENTS, HERE), full_disk(tmp_path)
+    folder = tmp_path / "environments"
+    folder.mkdir()
+    other = os.open(folder, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with ThreadPoolExecutor() as pool:
+        second = pool.submit(make_environment, folder, needs, interpreter)
+        wait_for(interpreter.with_name("python.asked").exists, 10)
+        made = make_by_hand(folder, needs)
+        os.close(other)
+        assert second.result(timeout=10) == made
+
+
+def test_one_that_is_damaged_is_told_and_can_be_removed(tmp_path: Path):
+    bare, garbled = (Needs(REQUIREMENTS, python) for python in ("3.11", "3.12"))
+    for needs in (bare, garbled):
+        make_by_hand(tmp_path, needs)
+    (tmp_path / bare.key / COMPLETE).unlink()
+    (tmp_path / garbled.key / COMPLETE).write_text('{"key": ')
+    assert {one.key for one in made_environments(tmp_path) if one.is_damaged} == {bare.key, garbled.key}
+    for needs in (bare, garbled):
+        remove_environment(tmp_path, needs.key)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(Refused, match=bare.key):
+        remove_environment(tmp_path, bare.key)
 
 
 def test_an_interpreter_of_another_version_is_refused(tmp_path: Path):

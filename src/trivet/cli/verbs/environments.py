@@ -68,7 +68,8 @@ def _list(_options: argparse.Namespace, out: Out) -> int:
     facts: list[dict[str, Any]] = []
     for made in made_environments(environments_folder()):
         versions = needed.pop(made.key, [])
-        rows.append((made.key[:SHOWN], made.python, ", ".join(made.libraries), ", ".join(versions)))
+        libraries = "its environment.json is missing or damaged" if made.is_damaged else ", ".join(made.libraries)
+        rows.append((made.key[:SHOWN], made.python, libraries, ", ".join(versions)))
         facts.append({"key": made.key, "python": made.python, "installed": made.installed, "versions": versions})
     for needs, versions in used.needed.items():
         if needs.key in needed:

@@ -5,6 +5,7 @@ What serves never gets here (a contract of `make lint` holds it). Wheels only, s
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -23,6 +25,7 @@ from trivet.model.bundle.libraries import REQUIREMENTS_NAME
 from trivet.model.environments.environment import (
     COMPLETE,
     KEY,
+    KEY_LENGTH,
     OLDEST_MINOR,
     OWN_NEEDS,
     Environment,
@@ -41,13 +44,18 @@ _VERSION = re.compile(r"cpython (\d+)\.(\d+)\.(\d+)")
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
-    """What `environment.json` says of an environment, for people: nothing that serves reads it."""
+    """What `environment.json` says of an environment, for people: nothing that serves reads it. Of a damaged one, the key."""
 
     key: str
-    python: str
-    libraries: tuple[str, ...]  # that were asked for
-    installed: tuple[str, ...]  # all of it, as pip lists it
-    trivet: str
+    python: str = ""
+    libraries: tuple[str, ...] = ()  # that were asked for
+    installed: tuple[str, ...] = ()  # all of it, as pip lists it
+    trivet: str = ""
+
+    @property
+    def is_damaged(self) -> bool:
+        """True where the file cannot be read, or is missing."""
+        return not self.python
 
 
 def python_of(interpreter: Path) -> str:
@@ -79,37 +87,65 @@ def make_environment(folder: Path, needs: Needs, interpreter: Path) -> Environme
     It appears complete or not at all. What the requirements say comes first, with their hashes where they have them; then
     what our own code needs, which changes nothing of it. Raises `Refused` with what the installer said.
     """
-    made = environment_at(folder, needs.key)
-    if made.is_made:
-        return made
+    if (found := environment_at(folder, needs.key)).is_made:
+        return found
     if python_of(interpreter) != needs.python:
         raise Refused(f"{interpreter} is Python {python_of(interpreter)}; the environment needs {needs.python}.")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    scratch = Environment(folder / f"{SCRATCH}{needs.key}-{secrets.token_hex(4)}")
-    try:
-        _fill(scratch, needs, interpreter)
+    with _alone(folder):
+        made = environment_at(folder, needs.key)
+        if made.is_made:  # another was faster
+            return made
+        if made.folder.exists():  # the rest of one: nothing of ours leaves it so
+            _take_away(made.folder)
+        scratch = Environment(_scratch(made.folder))
         try:
+            _fill(scratch, needs, interpreter)
             scratch.folder.rename(made.folder)
-        except OSError:
-            if not made.is_made:  # else another was faster
-                raise
-    finally:
-        shutil.rmtree(scratch.folder, ignore_errors=True)
+        finally:
+            shutil.rmtree(scratch.folder, ignore_errors=True)
     return made
 
 
 def made_environments(folder: Path) -> Iterator[Made]:
     """Yield what was made in `folder`, in the order of keys."""
     for place in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if KEY.fullmatch(place.name) and (place / COMPLETE).is_file():
-            yield msgspec.json.decode((place / COMPLETE).read_bytes(), type=Made)
+        if KEY.fullmatch(place.name):
+            try:
+                yield msgspec.json.decode((place / COMPLETE).read_bytes(), type=Made)
+            except (OSError, msgspec.DecodeError):
+                yield Made(key=place.name)
 
 
 def remove_environment(folder: Path, key: str) -> None:
     """Remove an environment: at once for who looks for it, then its files."""
-    going = folder / f"{SCRATCH}{key}-{secrets.token_hex(4)}"
-    environment_at(folder, key).folder.rename(going)
+    with _alone(folder):
+        _take_away(environment_at(folder, key).folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Be the only one that changes `folder`; what one that was killed had begun there is cleared away."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in folder.glob(f"{SCRATCH}{'[0-9a-f]' * KEY_LENGTH}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+    except OSError as error:
+        raise Refused(f"{error.filename or folder}: {error.strerror}.") from error
+    finally:
+        os.close(lock)
+
+
+def _take_away(place: Path) -> None:
+    going = _scratch(place)
+    place.rename(going)
     shutil.rmtree(going)
+
+
+def _scratch(place: Path) -> Path:
+    return place.with_name(f"{SCRATCH}{place.name}-{secrets.token_hex(4)}")
 
 
 def _fill(scratch: Environment, needs: Needs, interpreter: Path) -> None:
