@@ -56,9 +56,7 @@ class ProbeResult(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(filter(None, self.golden))
 
 
-def probe_in_fresh_process(
-    bundle: Bundle, cases: Collection[GoldenCase] = (), *, environments: Path | None = None
-) -> ProbeResult:
+def probe_in_fresh_process(bundle: Bundle, cases: Collection[GoldenCase], *, environments: Path) -> ProbeResult:
     """Return what a fresh process finds of `bundle` and says to `cases`. One that hangs, crashes or is silent fails.
 
     A bundle that needs an environment of its own is probed in that one, of those in the folder `environments`.

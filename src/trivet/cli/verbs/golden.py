@@ -12,11 +12,11 @@ from trivet.cli.verb import DONE, USAGE, WRONG, Out, actor_of
 from trivet.control.registry import actions
 from trivet.control.registry.golden import case_of
 from trivet.control.registry.models import CHAMPION, Alias, GoldenCaseRow, RegisteredModel
-from trivet.control.registry.storage import environments_folder, fetch_bundle
+from trivet.control.registry.probing import probe_here
+from trivet.control.registry.storage import fetch_bundle
 from trivet.core.errors import InvalidRequest, NotFound, did_you_mean, quoted
 from trivet.core.signature import Input
 from trivet.model.bundle.golden import GoldenCase, decode_cases
-from trivet.model.probe import probe_in_fresh_process
 
 
 def golden(options: argparse.Namespace, out: Out) -> int:
@@ -71,7 +71,7 @@ def _failures_of_champion(model: str, cases: list[GoldenCase]) -> list[str]:
     alias = Alias.objects.filter(model__name=model, name=CHAMPION).select_related("version").first()
     if alias is None:
         return []
-    found = probe_in_fresh_process(fetch_bundle(alias.version.digest), cases, environments=environments_folder())
+    found = probe_here(fetch_bundle(alias.version.digest), cases)
     return [wrong for _, wrong in zip(cases, found.golden, strict=False) if wrong] if found.passed else [found.reason]
 
 

@@ -8,10 +8,11 @@ import msgspec
 from django.db import router
 
 from trivet.control.registry.models import GoldenCaseRow, ModelVersion
-from trivet.control.registry.storage import environments_folder, fetch_bundle
+from trivet.control.registry.probing import probe_here
+from trivet.control.registry.storage import fetch_bundle
 from trivet.core.errors import Refused
 from trivet.model.bundle.golden import GoldenCase
-from trivet.model.probe import ProbeResult, probe_in_fresh_process
+from trivet.model.probe import ProbeResult
 
 
 def case_of(row: GoldenCaseRow) -> GoldenCase:
@@ -38,7 +39,7 @@ def prove(version: ModelVersion) -> Proof:
     """
     cases = cases_of(version.model.name)
     if cases:
-        found = probe_in_fresh_process(fetch_bundle(version.digest), cases, environments=environments_folder())
+        found = probe_here(fetch_bundle(version.digest), cases)
         if why := refusal_of(version, found):
             raise Refused(why)
     return Proof(cases)

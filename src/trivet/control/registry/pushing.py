@@ -14,6 +14,7 @@ from trivet.control.registry import actions
 from trivet.control.registry.comparing import unlike_champion
 from trivet.control.registry.golden import cases_of
 from trivet.control.registry.models import CHALLENGER, CHAMPION, Alias, Event, ModelVersion, RegisteredModel
+from trivet.control.registry.probing import probe_here
 from trivet.control.registry.signing import check_signer
 from trivet.control.registry.storage import environments_folder
 from trivet.core.errors import Conflict, Refused
@@ -21,7 +22,7 @@ from trivet.model.bundle.bundle import Bundle, make_bundle
 from trivet.model.bundle.golden import GOLDEN_NAME, GoldenCase, encode_cases
 from trivet.model.compile.process import LEVEL_OF_STRANGERS, CompiledFile, compile_file
 from trivet.model.environments.environment import own_environment
-from trivet.model.probe import ProbeResult, probe_in_fresh_process
+from trivet.model.probe import ProbeResult
 
 if TYPE_CHECKING:
     from trivet.model.signing.keys import Signer
@@ -124,7 +125,7 @@ def register_and_probe(
     version = actions.register_version(
         name=name, bundle=bundle, actor=actor, message=message, source=source, sandbox=sandbox, signer=signer
     )
-    found = probe_in_fresh_process(bundle, cases, environments=environments_folder())
+    found = probe_here(bundle, cases)
     if not found.passed:
         if not version.is_ready:
             actions.reject_version(model=name, version=version.number, actor=actor, reason=found.reason)
@@ -135,7 +136,7 @@ def register_and_probe(
 
 def _with_passed(bundle: Bundle, cases: list[GoldenCase]) -> Bundle:
     """Return `bundle` with the cases that it passes in it, as a fresh process finds them."""
-    found = probe_in_fresh_process(bundle, cases, environments=environments_folder()).golden if cases else ()
+    found = probe_here(bundle, cases).golden if cases else ()
     passed = [case for case, wrong in zip(cases, found, strict=False) if not wrong]  # none where the probe failed
     if not passed:
         return bundle

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from trivet.control.registry.golden import cases_of
 from trivet.control.registry.models import ModelVersion, VersionStatus
+from trivet.control.registry.probing import probe_here
 from trivet.control.registry.signing import Found, check_version, signatures_of
-from trivet.control.registry.storage import audit_bundle, environments_folder
+from trivet.control.registry.storage import audit_bundle
 from trivet.core.errors import Refused, TrivetError
 from trivet.model.bundle.golden import GoldenCase
-from trivet.model.probe import probe_in_fresh_process
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _verified(version: ModelVersion, cases: Collection[GoldenCase]) -> Verified:
     problems = [one.problem for one in signatures if one.problem] or _unsigned(version)
     if bundle.signature != version.read_signature() or bundle.manifest.runtime != version.runtime:
         problems.append("the registry's row says another signature or runtime than the bundle's manifest")
-    found = probe_in_fresh_process(bundle, cases, environments=environments_folder())
+    found = probe_here(bundle, cases)
     if not found.passed:
         problems.append(found.reason)
     problems += [f"golden case {failure}" for failure in found.golden_failures]

@@ -122,7 +122,7 @@ def environment_at(folder: Path, key: str) -> Environment:
     return Environment(folder / key)
 
 
-def command_for(bundle: Bundle, environments: Path | None, module: str, arguments: Sequence[str]) -> list[str]:
+def command_for(bundle: Bundle, environments: Path, module: str, arguments: Sequence[str]) -> list[str]:
     """Return the command that runs `module` where `bundle` has to run: in its own environment, else in this one.
 
     Raises `BundleError` where its environment was not made in the folder `environments`.
@@ -130,6 +130,4 @@ def command_for(bundle: Bundle, environments: Path | None, module: str, argument
     needs = needs_of(bundle)
     if needs is None:
         return [sys.executable, "-m", module, *arguments]
-    if environments is None:
-        raise BundleError("it needs an environment of its own, and this process knows of none.")
     return find_environment(environments, needs.key).command(module, *arguments)
