@@ -354,6 +354,7 @@ def stand_by(runtime: str = "") -> int:
     if runtime:
         runtime_class(runtime)
         if thread_count() > 1:  # a process confines one thread only: begin anew, and import after that
+            logger.warning("event=model_worker_stands_by_empty runtime=%s threads=%d", runtime, thread_count())
             os.execv(sys.executable, [sys.executable, "-m", MODULE])  # noqa: S606  (our own module)
     text = sys.stdin.buffer.read()  # until its end: that of the owner, too
     return main(_read_order(text)) if text else 0

@@ -382,7 +382,7 @@ class Owner:
         if group.environment or report.runtime not in entry_points(group=ENTRY_POINTS).names:
             return  # it would have other libraries; and what a model worker tells is not taken on trust
         group.runtime = report.runtime
-        group.import_seconds = max(group.import_seconds, report.import_seconds)
+        group.import_seconds = max(group.import_seconds, min(report.import_seconds, LOAD_SECONDS))
         if group.import_seconds > SPARE_PAYS_SECONDS and group.runtime not in self._spares:
             with contextlib.suppress(OSError):  # no process or descriptor left: it does without
                 self._spares[group.runtime] = spawn([*COMMAND, group.runtime])
