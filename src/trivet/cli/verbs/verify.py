@@ -17,7 +17,7 @@ def verify(options: argparse.Namespace, out: Out) -> int:
         out.say(_line(verified))
         found.append(verified)
     moved = sum(not one.is_sound for one in found)
-    out.say(f"{len(found)} versions verified, {moved} not as they were")
+    out.say(f"{len(found)} versions verified, {moved} not in order")
     out.document([_facts(one) for one in found])
     return WRONG if moved else DONE
 
@@ -38,7 +38,7 @@ def _line(verified: Verified) -> str:
     if verified.is_sound:
         cases = f" · {verified.golden_cases} golden cases hold" if verified.golden_cases else ""
         return f"{head} · unchanged · {verified.rows} rows answered as recorded{cases}{_signed(verified)}"
-    return "\n".join([f"{head} · NOT as it was", *(f"  {problem}" for problem in verified.problems)])
+    return "\n".join([f"{head} · NOT in order", *(f"  {problem}" for problem in verified.problems)])
 
 
 def _signed(verified: Verified) -> str:
