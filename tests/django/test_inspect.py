@@ -17,6 +17,7 @@ import sklearn
 from django.contrib.auth.models import Permission
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
@@ -89,6 +90,16 @@ def test_a_model_directory_is_inspected_as_the_file_in_it_is(trained, tmp_path, 
     (folder / "MLmodel").unlink()
     assert trivet("inspect", folder) == 3
     assert "a folder without MLmodel" in capsys.readouterr().out
+
+
+def test_what_would_run_unchanged_says_why_it_is_not_compiled(trained, tmp_path, capsys):
+    rows = pd.read_csv(trained / "rows.csv")[["clicks"]]
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    joblib.dump(KNeighborsClassifier().fit(rows, np.where(rows.clicks > 20, "much", "little")), tmp_path / "knn.joblib")
+    assert trivet("inspect", tmp_path / "knn.joblib", "--sample", tmp_path / "rows.csv", "--vouch") == 0
+    said = capsys.readouterr().out
+    assert "not compiled   KNeighborsClassifier" in said
+    assert "verdict        native: unchanged on " in said
 
 
 def test_a_file_that_asks_to_run_something_is_refused_by_name_and_nothing_ran(tmp_path, capsys):

@@ -2,6 +2,9 @@
 
 import functools
 import json
+import os
+import pickle
+import re
 import zipfile
 from io import BytesIO
 
@@ -30,9 +33,11 @@ from trivet.core.errors import BundleError, CompileError, ParityFailed, SlowerCo
 from trivet.model.bundle.bundle import make_bundle
 from trivet.model.bundle.native import Column
 from trivet.model.compile import child, compiler, native, speed
+from trivet.model.compile.given_graph import bundle_given_graph
 from trivet.model.compile.native import native_bundle
+from trivet.model.compile.opening import Opened
 from trivet.model.compile.saving import UnlistedTypes, canonical, saved
-from trivet.model.compile.wire import Task
+from trivet.model.compile.wire import Failure, Task
 from trivet.model.runtimes.base import runtime_class
 from trivet.model.runtimes.native.types import unlisted_types
 
@@ -277,7 +282,8 @@ TASK = Task(0, None, None, 1e-5, "", 60, 1)
 
 
 def outcome(model, sample):
-    return child._compiled_or_native(TASK, model, pd.DataFrame(sample, columns=["a", "b", "c"]), None, {"sha256": ""})
+    rows = pd.DataFrame(sample, columns=["a", "b", "c"])
+    return child._compiled_or_native(TASK, Opened(model), rows, None, {"sha256": ""})
 
 
 def test_what_fails_the_parity_gate_runs_unchanged_and_its_worst_rows_are_kept(matrix, labels, monkeypatch):
@@ -314,6 +320,37 @@ def test_what_is_wrong_with_the_object_itself_is_said_once(matrix):
     with pytest.raises(CompileError) as caught:
         outcome(KNeighborsClassifier(), matrix)
     assert caught.value.message == "this KNeighborsClassifier is not fitted: call fit before pushing it."
+
+
+@pytest.mark.filterwarnings(
+    "ignore:The 'float_precision' argument is deprecated"
+)  # of pandas 3.1; the rows are the same
+@pytest.mark.parametrize("requirements", [b"", b"numpy==2.1.3\n"])
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ({"label_column": "c"}, r"the label .* is no class of the model; it knows no, yes\. Is it the right column\?"),
+        ({"tolerance": 1.0}, "tolerance 1 is outside what is allowed: above 0, at most 0.001"),
+    ],
+)
+@pytest.mark.parametrize("kind", [KNeighborsClassifier, LogisticRegression])
+def test_a_mistake_in_an_option_refuses_the_model_whatever_it_is(
+    *, kind, mistake, said, requirements, matrix, labels, tmp_path
+):
+    """Registered to run unchanged, a first version would be champion without the proof that was asked for."""
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps(kind().fit(matrix[:, :2], labels)))
+    rows = pd.DataFrame(matrix, columns=["a", "b", "c"])
+    (rows if "label_column" in mistake else rows[["a", "b"]]).to_csv(tmp_path / "rows.csv", index=False)
+    files = [os.open(tmp_path / name, os.O_RDONLY) for name in ("model.pkl", "rows.csv")]
+    task = Task(*files, **{"label_column": None, "tolerance": 1e-5, **mistake}, sha256="", seconds=60, least_level=1)
+    answer = child.answer_to(msgspec.structs.replace(task, requirements=requirements))
+    assert isinstance(answer, Failure)
+    assert re.match(said, answer.message)
+
+
+def test_a_tolerance_that_is_not_allowed_refuses_a_graph_that_was_given():
+    with pytest.raises(CompileError, match="tolerance 1 is outside what is allowed"):
+        bundle_given_graph(b"", tolerance=1.0)
 
 
 def test_an_isotonic_regression_runs_unchanged():

@@ -51,6 +51,9 @@ def inspect(options: argparse.Namespace, out: Out) -> int:
     facts["verdict"] = _verdict(compiled)
     for line in _signature_lines(signature):
         out.say(line)
+    if compiled.is_native:
+        facts["reason"] = compiled.why
+        out.say(f"not compiled   {compiled.why}")
     if options.model:
         facts["matches"] = _matched(options, signature, out)
     return _end(facts, out, DONE)
@@ -131,8 +134,10 @@ def _seen(spec: Input) -> str:
 
 
 def _verdict(compiled: CompiledFile) -> str:
-    kind = "compiled" if compiled.bundle.manifest.runtime == "onnx" else "native"
-    return f"{kind}: {compiled.parity.line()}; opened in a sandbox of level L{compiled.confinement.level}"
+    proof = (
+        f"native: {compiled.parity.round_trip_line()}" if compiled.is_native else f"compiled: {compiled.parity.line()}"
+    )
+    return f"{proof}; opened in a sandbox of level L{compiled.confinement.level}"
 
 
 def _matched(options: argparse.Namespace, signature: Signature, out: Out) -> dict[str, Any]:

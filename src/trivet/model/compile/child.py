@@ -64,7 +64,7 @@ def answer_to(task: Task) -> Answer:
             sample, labels = opened.sample, opened.labels
         source = origin_of(opened, task.sha256)
         if task.requirements:
-            return _unchanged(task, opened, sample, source)
+            return _unchanged(task, opened, sample, labels, source)
         if opened.given_graph is not None:
             from trivet.model.compile.given_graph import bundle_given_graph
 
@@ -85,7 +85,7 @@ def answer_to(task: Task) -> Answer:
         return Failure(f"compiling took more than {MEMORY_BYTES // 1024**3} GiB of memory.")
 
 
-def _unchanged(task: Task, opened: Opened, sample: Any, source: dict[str, object]) -> Success:
+def _unchanged(task: Task, opened: Opened, sample: Any, labels: Any, source: dict[str, object]) -> Success:
     """Return the object as it is, to run in the environment that it was opened in; nothing here can compile it."""
     from trivet.core.errors import CompileError
     from trivet.model.compile.native import native_bundle
@@ -97,6 +97,8 @@ def _unchanged(task: Task, opened: Opened, sample: Any, source: dict[str, object
         why=IN_ITS_OWN,
         rejected="environment",
         sample=sample,
+        labels=labels,
+        tolerance=task.tolerance,
         source=source,
         accepted_types=task.accepted_types,
         is_synthetic=opened.is_synthetic and sample is opened.sample,
@@ -132,6 +134,8 @@ def _compiled_or_native(
                 why=why,
                 rejected=gate,
                 sample=sample,
+                labels=labels,
+                tolerance=task.tolerance,
                 source=source,
                 accepted_types=task.accepted_types,
                 is_synthetic=is_synthetic,

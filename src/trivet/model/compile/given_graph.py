@@ -22,6 +22,7 @@ from trivet.model.compile.checks import MOST_BYTES, check_graph
 from trivet.model.compile.compiler import OLDEST_RUNTIME
 from trivet.model.compile.graph import ELEMENT_TYPES
 from trivet.model.compile.parcel import Parcel, arrays_of
+from trivet.model.compile.parity import check_tolerance
 from trivet.model.compile.preparing import Compiled, environment
 from trivet.model.compile.report import DEFAULT_TOLERANCE, ParityReport, Speed
 from trivet.model.runtimes.onnx import MODEL_FILE, OnnxRuntime
@@ -59,6 +60,7 @@ def bundle_given_graph(
     and the report says so. `parcel`: rows and answers from where the graph was exported: then the graph must give those
     answers. Raises `CompileError` for a graph that is not served, `ParityFailed` where it answers otherwise.
     """
+    check_tolerance(tolerance)
     model = _plain_model(data)
     graph = model.graph
     constants = {tensor.name for tensor in graph.initializer}

@@ -25,7 +25,7 @@ from trivet.model.compile.kept import kept_as_manifest
 from trivet.model.compile.original import LABEL, METHODS, PROBABILITIES, Answers, Target, as_answers
 from trivet.model.compile.parity import run_gate
 from trivet.model.compile.preparing import Compiled, environment, prepare, source_of
-from trivet.model.compile.report import EXACT
+from trivet.model.compile.report import DEFAULT_TOLERANCE, EXACT
 from trivet.model.compile.rows import GateRows, gate_rows
 from trivet.model.compile.saving import saved
 from trivet.model.compile.signature import observe, signature_of
@@ -41,6 +41,8 @@ def native_bundle(
     *,
     why: str,
     sample: pd.DataFrame | pd.Series | np.ndarray | list[str] | None = None,
+    labels: Any = None,
+    tolerance: float = DEFAULT_TOLERANCE,
     source: Mapping[str, Any] | None = None,
     rejected: str = "conversion",
     accepted_types: Collection[str] = (),
@@ -51,11 +53,11 @@ def native_bundle(
 
     `why` it was not compiled and the gate that `rejected` it (conversion, parity or speed) go into the manifest;
     `accepted_types` are types on no list that a person accepted; `requirements` of this environment, canonical, where the
-    bundle is to run in one like it. `sample`, `source` and `is_synthetic` are as in
-    `compile_model`. Raises `UnlistedTypes` for others, and `CompileError` for what cannot be saved or answers otherwise once
-    it is read back.
+    bundle is to run in one like it. `sample`, `labels`, `source` and `is_synthetic` are as in `compile_model`; `tolerance`
+    is held to its bounds as there, and then not needed. Raises `UnlistedTypes` for other types, and `CompileError` for what
+    cannot be saved or answers otherwise once it is read back.
     """
-    given = prepare(model, sample=sample, is_synthetic=is_synthetic)
+    given = prepare(model, sample=sample, labels=labels, tolerance=tolerance, is_synthetic=is_synthetic)
     original, frame, targets = given.original, given.frame, given.targets
     layout = observe(original, given.layout, frame, {})
     signature = signature_of(original, layout, frame, given.first, is_synthetic=given.is_synthetic)
