@@ -85,7 +85,8 @@ def test_a_model_directory_is_inspected_as_the_file_in_it_is(trained, tmp_path, 
     (folder / "model.pkl").write_bytes((trained / "usage.joblib").read_bytes())
     assert trivet("inspect", folder, "--sample", trained / "rows.csv", "--vouch") == 0
     said = capsys.readouterr().out
-    assert said.startswith("usage   MLflow model, ")
+    assert said.startswith("usage   MLflow model, sklearn.pipeline.Pipeline, ")
+    assert f"made with      scikit-learn {sklearn.__version__}" in said
     assert "  codename         BYTES  add, view" in said
     (folder / "MLmodel").unlink()
     assert trivet("inspect", folder) == 3
@@ -116,6 +117,13 @@ def test_a_file_that_asks_to_run_something_is_refused_by_name_and_nothing_ran(tm
     assert found["verdict"] == "refused: the file asks to run posix.system on opening. Nothing was run here."
     assert found["dangerous"] == ["posix.system"]
     assert "DANGEROUS" in printed.err
+    assert not canary.exists()
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "MLmodel").write_text("flavors: {sklearn: {pickled_model: model.pkl}}")
+    (tmp_path / "churn.pkl").rename(tmp_path / "model" / "model.pkl")
+    assert trivet("inspect", tmp_path / "model") == 3
+    assert "refused: the file asks to run posix.system on opening" in capsys.readouterr().out
     assert not canary.exists()
 
 

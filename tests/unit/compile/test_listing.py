@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+import skops.io
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -23,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from trivet.core.errors import CompileError
-from trivet.model.compile import pickle_names
+from trivet.model.compile import listing, pickle_names
 from trivet.model.compile.inspection import list_file
 from trivet.model.compile.listing import list_trained
 
@@ -156,6 +157,43 @@ def test_other_formats_are_told_by_what_is_in_them(tmp_path):
     assert listed(b"CBM1....", tmp_path).format == "CatBoost"
     assert listed(b"\x89HDF\r\n", tmp_path).format == "HDF5"
     assert listed(b"", tmp_path).format == "unknown"
+
+
+def zipped(method=zipfile.ZIP_STORED, **members) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        archive.writestr("MLmodel", "flavors: {sklearn: {pickled_model: model}}")
+        archive.writestr("input_example.json", '{"data": [[1]]}')
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("written", [pickle.dumps, dumped, lambda model: dumped(model, compress=3)])
+def test_a_model_of_mlflow_is_listed_as_the_file_in_it_is(written, method, pipeline, tmp_path):
+    alone, found = (listed(data, tmp_path) for data in (written(pipeline), zipped(method, model=written(pipeline))))
+    assert (found.format, found.problem, found.kind) == ("MLflow model", "", "sklearn.pipeline.Pipeline")
+    assert (found.names, found.libraries) == (alone.names, alone.libraries)
+    hostile = zipped(method, model=written(Calls(os.system, "true")), other=written(pipeline))
+    assert listed(hostile, tmp_path).dangerous == ("posix.system",)
+
+
+def test_skops_and_boosters_in_a_model_of_mlflow_are_listed(pipeline, tmp_path):
+    found = listed(zipped(model=skops.io.dumps(pipeline)), tmp_path)
+    assert "sklearn.pipeline.Pipeline" in found.names
+    assert found.libraries["scikit-learn"] == sklearn.__version__
+    assert listed(zipped(model=b"tree\nversion=v4\n"), tmp_path).libraries == {"lightgbm": "4"}
+    assert listed(zipped(model=zipped(model=b"")), tmp_path).names == ()
+
+
+def test_what_cannot_be_listed_of_a_model_of_mlflow_is_told(tmp_path, monkeypatch):
+    assert "'model': it is damaged" in listed(zipped(model=pickle.dumps("x" * 99)[:20]), tmp_path).problem
+    broken = zipped(zipfile.ZIP_DEFLATED, model=pickle.dumps(list(range(999))))
+    place = broken.index(b"model", broken.index(b"input_example.json")) + 30
+    assert "'model': it cannot be read" in listed(broken[:place] + bytes(8) + broken[place + 8 :], tmp_path).problem
+    monkeypatch.setattr(listing, "MOST_MEMBER_BYTES", 1000)
+    assert "too large to list" in listed(zipped(zipfile.ZIP_DEFLATED, model=bytes(2000)), tmp_path).problem
 
 
 @hypothesis_settings(max_examples=200, deadline=None)

@@ -10,23 +10,30 @@ import json
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 import msgspec
 
-from trivet.core.errors import CompileError
+from trivet.core.errors import CompileError, quoted
 from trivet.model.compile.asked_names import dangerous_among, unknown_among
 from trivet.model.compile.doors import formats
+from trivet.model.compile.doors.archive import MOST_MEMBER_BYTES, MOST_MEMBERS
 from trivet.model.compile.doors.unpacked import Unpacked
 from trivet.model.compile.pickle_names import MOST_NAMES, TEXT_KEPT, BoundedStream, PickleNames, UnreadablePickle
 
 MOST_SCHEMA_BYTES = 64 * 1024**2
+MLFLOW, SKOPS, SCHEMA = "MLflow model", "skops", "schema.json"
+UNREADABLE_ZIP = (
+    *(zipfile.BadZipFile, zlib.error, ValueError, RecursionError),
+    *(NotImplementedError, RuntimeError, OSError, EOFError, KeyError),
+)
 
 _PROTOCOL_0 = re.compile(rb"c[\w.]+\n[\w.]+\n|\(i?[cldtSVIN]")
 IN_ZIP: tuple[tuple[str, str], ...] = (
-    ("schema.json", "skops"),
-    ("MLmodel", "MLflow model"),
+    ("MLmodel", MLFLOW),
+    (SCHEMA, SKOPS),
     ("data.pkl", "PyTorch"),
     ("model.weights.h5", "Keras"),
 )
@@ -70,6 +77,13 @@ def list_trained(file: IO[bytes]) -> Listing:
         if _PROTOCOL_0.match(head):
             return _list_pickle(file, size, "")
         return Listing(format=formats.name_of_refused(head) or "unknown", bytes=size)
+    if found.name == formats.ZIP:
+        return _list_zip(file, size)
+    return _list_found(file, found, head, size)
+
+
+def _list_found(file: IO[bytes], found: formats.Format, head: bytes, size: int) -> Listing:
+    """Return what is in `file`, which begins with `head` and is no archive."""
     if found.is_compressed:
         try:
             unpacked = io.BufferedReader(Unpacked(file, found.name))
@@ -78,8 +92,6 @@ def list_trained(file: IO[bytes]) -> Listing:
         return _list_pickle(unpacked, size, found.name)
     if found.name == formats.PICKLE:
         return _list_pickle(file, size, "")
-    if found.name == formats.ZIP:
-        return _list_zip(file, size)
     versions = _VERSIONS.get(found.name)
     return Listing(
         format=_WORDS.get(found.name, found.name), bytes=size, libraries=versions(file, head, size) if versions else {}
@@ -102,18 +114,61 @@ def _list_zip(file: IO[bytes], size: int) -> Listing:
         with zipfile.ZipFile(file) as archive:
             members = {name.rpartition("/")[2]: name for name in archive.namelist()[:MOST_NAMES]}
             kind = next((kind for member, kind in IN_ZIP if member in members), "zip archive")
-            if kind != "skops":
+            if kind == MLFLOW:
+                return _list_mlflow(archive, size)
+            if kind != SKOPS:
                 return Listing(format=kind, bytes=size)
-            with archive.open(members["schema.json"]) as member:
-                text = member.read(MOST_SCHEMA_BYTES + 1)
-        if len(text) > MOST_SCHEMA_BYTES:
-            return Listing(format=kind, bytes=size, problem="its schema is too large to list")
-        return _list_skops(json.loads(text), size)
-    except (zipfile.BadZipFile, ValueError, RecursionError, NotImplementedError, RuntimeError, OSError) as error:
+            return _list_skops(archive, members[SCHEMA], size)
+    except UNREADABLE_ZIP as error:
         return Listing(format="zip archive", bytes=size, problem=f"it cannot be read: {error}")
 
 
-def _list_skops(schema: Any, size: int) -> Listing:
+def _list_mlflow(archive: zipfile.ZipFile, size: int) -> Listing:
+    """Return what the files of a model directory hold together: whichever of them MLmodel says is the model."""
+    names: dict[str, None] = {}
+    libraries: dict[str, str] = {}
+    problems = []
+    members = archive.infolist()
+    if len(members) > MOST_MEMBERS or sum(member.file_size for member in members) > MOST_MEMBER_BYTES:
+        return Listing(format=MLFLOW, bytes=size, problem="its files are too many or too large to list")
+    for member in members:
+        try:
+            with archive.open(member) as file:
+                inside = _list_member(file, member.file_size)
+        except UNREADABLE_ZIP as error:
+            inside = Listing(format="", bytes=member.file_size, problem=f"it cannot be read: {error}")
+        names |= dict.fromkeys(inside.names)
+        libraries |= inside.libraries
+        problems += [f"{quoted(member.filename)}: {inside.problem}"] if inside.problem else []
+    return Listing(
+        format=MLFLOW,
+        bytes=size,
+        libraries=libraries,
+        names=tuple(names)[:MOST_NAMES],
+        problem="; ".join(problems)[:TEXT_KEPT],
+    )
+
+
+def _list_member(file: IO[bytes], size: int) -> Listing:
+    """Return what is in a file of an archive; of an archive in it, only what is skops is opened later, and listed here."""
+    head = file.read(formats.HEAD_BYTES)
+    file.seek(0)
+    try:
+        found = formats.recognise(head)
+    except CompileError:  # it is not opened
+        return Listing(format="", bytes=size)
+    if found.name != formats.ZIP:
+        return _list_found(file, found, head, size)
+    with zipfile.ZipFile(file) as archive:
+        return _list_skops(archive, SCHEMA, size) if SCHEMA in archive.namelist() else Listing(format="", bytes=size)
+
+
+def _list_skops(archive: zipfile.ZipFile, name: str, size: int) -> Listing:
+    with archive.open(name) as member:
+        text = member.read(MOST_SCHEMA_BYTES + 1)
+    if len(text) > MOST_SCHEMA_BYTES:
+        return Listing(format=SKOPS, bytes=size, problem="its schema is too large to list")
+    schema = json.loads(text)
     names: dict[str, None] = {}
     libraries: dict[str, str] = {}
     for node in _nodes(schema):
@@ -124,7 +179,7 @@ def _list_skops(schema: Any, size: int) -> Listing:
             libraries.setdefault("scikit-learn", content.strip('"')[:TEXT_KEPT])
     if isinstance(schema, dict) and isinstance(said := schema.get("_skops_version"), str):
         libraries["skops"] = said[:TEXT_KEPT]
-    return Listing(format="skops", bytes=size, libraries=libraries, names=tuple(names)[:MOST_NAMES])
+    return Listing(format=SKOPS, bytes=size, libraries=libraries, names=tuple(names)[:MOST_NAMES])
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:
