@@ -18,13 +18,16 @@ import pandas as pd
 import pytest
 import skops.io
 import xgboost
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import FunctionTransformer
 
 from trivet.core.errors import CompileError
+from trivet.model.compile.asked_names import dangerous_among, unknown_among
 from trivet.model.compile.compiler import compile_model
 from trivet.model.compile.doors import unpacked
-from trivet.model.compile.doors.pickles import strange
+from trivet.model.compile.listing import list_trained
 from trivet.model.compile.native import native_bundle
 from trivet.model.compile.opening import open_file
 from trivet.model.compile.process import compile_file
@@ -118,7 +121,21 @@ def test_bytes_behind_a_pickle_are_refused(linear):
 def test_the_globals_a_pickle_asks_for_are_listed_without_doing_them(linear):
     named = opened(pickle.dumps(linear)).asked_for
     assert "sklearn.linear_model._logistic.LogisticRegression" in named
-    assert strange(named) == ()
+    assert (dangerous_among(named), unknown_among(named)) == ((), ())
+
+
+@pytest.mark.parametrize("kind", [KNeighborsClassifier, HistGradientBoostingClassifier])
+def test_what_is_kept_of_the_globals_is_what_inspecting_lists(kind, frame, tmp_path):
+    path = tmp_path / "model.joblib"
+    joblib.dump(kind().fit(frame, frame["age"] > 40), path)
+    with path.open("rb") as file:
+        found = list_trained(file)
+        assert open_file(file).asked_for == tuple(sorted(found.names))
+    assert (found.dangerous, found.unknown, found.problem) == ((), (), "")
+
+
+def test_the_compiled_losses_of_an_older_scikit_learn_are_of_a_known_library():
+    assert unknown_among(["_loss.CyHalfBinomialLoss", "_losses.Own"]) == ("_losses.Own",)
 
 
 def test_A05_what_a_hostile_pickle_asks_for_is_named():
@@ -131,8 +148,7 @@ def test_A05_what_a_hostile_pickle_asks_for_is_named():
 
     for protocol in range(2, 6):
         names = globals_of(io.BytesIO(pickle.dumps(Runs(), protocol)), Format("pickle"))
-        assert len(strange(names)) == 1
-        assert names[0].endswith(".print")
+        assert names == dangerous_among(names) == ("builtins.print",)
 
 
 def test_a_skops_file_becomes_the_object_it_was_made_of(linear, frame):

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 # fmt: off
 KNOWN = frozenset({
         "_codecs", "array", "builtins", "catboost", "collections", "copyreg", "datetime", "decimal", "fractions",
-        "joblib", "lightgbm", "numbers", "numpy", "pandas", "scipy", "sklearn", "skops", "uuid", "xgboost"
+        "joblib", "lightgbm", "numbers", "numpy", "pandas", "scipy", "sklearn", "skops", "uuid", "xgboost",
+        "_loss"  # what scikit-learn's compiled losses call their module
 })
 HARMLESS_BUILTINS = frozenset({
         "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range",

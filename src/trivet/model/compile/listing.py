@@ -21,7 +21,7 @@ from trivet.model.compile.asked_names import dangerous_among, unknown_among
 from trivet.model.compile.doors import formats
 from trivet.model.compile.doors.archive import MOST_MEMBER_BYTES, MOST_MEMBERS
 from trivet.model.compile.doors.unpacked import Unpacked
-from trivet.model.compile.pickle_names import MOST_NAMES, TEXT_KEPT, BoundedStream, PickleNames, UnreadablePickle
+from trivet.model.compile.pickle_names import MOST_NAMES, TEXT_KEPT, asked_by
 
 MOST_SCHEMA_BYTES = 64 * 1024**2
 MLFLOW, SKOPS, SCHEMA = "MLflow model", "skops", "schema.json"
@@ -194,26 +194,14 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _list_pickle(file: IO[bytes], size: int, compression: str) -> Listing:
-    source = BoundedStream(file)
-    pickled = PickleNames(source)
-    problem = ""
-    try:
-        pickled.follow()
-        if source.read(1):
-            problem = "bytes follow what would be loaded"
-    except CompileError as error:  # of what is compressed
-        problem = error.message
-    except UnreadablePickle as error:
-        problem = str(error)
-    except (ValueError, EOFError, OSError, IndexError, TypeError, KeyError) as error:
-        problem = f"it is damaged: {str(error)[:TEXT_KEPT] or type(error).__name__}"
+    asked = asked_by(file)
     return Listing(
-        format="joblib" if "joblib.numpy_pickle.NumpyArrayWrapper" in pickled.names else "pickle",
+        format="joblib" if "joblib.numpy_pickle.NumpyArrayWrapper" in asked.names else "pickle",
         bytes=size,
         compression=compression,
-        libraries=dict(pickled.libraries),
-        names=tuple(pickled.names),
-        problem=problem,
+        libraries=asked.libraries,
+        names=asked.names,
+        problem=asked.problem,
     )
 
 

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import IO, Any
 
+from trivet.core.errors import CompileError
+
 MOST_BYTES = 4 * 1024**3
 MOST_OPCODES = 20_000_000
 MOST_NAMES = 10_000
@@ -27,14 +29,14 @@ class UnreadablePickle(Exception):
 class BoundedStream:
     """A stream of which no more than so much is read, in whatever pieces."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], most_bytes: int) -> None:
         self._file = file
-        self._left = MOST_BYTES
+        self._most = self._left = most_bytes
 
     def read(self, size: int) -> bytes:
         """Return up to `size` bytes."""
         if size > self._left:
-            raise UnreadablePickle(f"it unpacks to more than {MOST_BYTES} bytes")
+            raise UnreadablePickle(f"it unpacks to more than {self._most} bytes")
         self._left -= size
         return self._file.read(size)
 
@@ -51,6 +53,33 @@ class BoundedStream:
             if not piece:
                 raise EOFError("it ends within an array")
             size -= len(piece)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a pickle asks for by name, the versions it says of libraries, and why there may be more."""
+
+    names: tuple[str, ...]
+    libraries: dict[str, str]
+    problem: str = ""
+
+
+def asked_by(file: IO[bytes], most_bytes: int | None = None) -> Asked:
+    """Return what the pickle in `file` asks for, the first one first; runs nothing, and reads `most_bytes` or 4 GiB."""
+    source = BoundedStream(file, MOST_BYTES if most_bytes is None else most_bytes)
+    pickled = PickleNames(source)
+    problem = ""
+    try:
+        pickled.follow()
+        if source.read(1):
+            problem = "bytes follow what would be loaded"
+    except CompileError as error:  # of what is compressed
+        problem = error.message
+    except UnreadablePickle as error:
+        problem = str(error)
+    except (ValueError, EOFError, OSError, IndexError, TypeError, KeyError) as error:
+        problem = f"it is damaged: {str(error)[:TEXT_KEPT] or type(error).__name__}"
+    return Asked(tuple(pickled.names), dict(pickled.libraries), problem)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import pickletools
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
@@ -16,10 +14,10 @@ from sklearn.exceptions import InconsistentVersionWarning
 from trivet.core.errors import CompileError
 from trivet.model.compile.doors.formats import HEAD_BYTES, PICKLE, Format, recognise
 from trivet.model.compile.doors.unpacked import Unpacked
+from trivet.model.compile.pickle_names import asked_by
 
 MOST_LISTED = 200
 MOST_SCANNED_BYTES = 64 * 1024**2
-USUAL = ("sklearn.", "numpy.", "numpy", "scipy.", "pandas.", "joblib.", "xgboost.", "lightgbm.", "catboost.", "copyreg")
 
 
 @dataclass(frozen=True)
@@ -71,50 +69,15 @@ def unpickle(file: IO[bytes], found: Format) -> Unpickled:
 def globals_of(file: IO[bytes], found: Format) -> tuple[str, ...]:
     """Return the globals that the pickle in `file` names, sorted, at most 200; runs nothing, and rewinds `file`.
 
-    A remark, never a boundary: it reads the first 64 MiB, and of a joblib what stands before the bytes of its first array.
+    A remark, never a boundary: it follows the first 64 MiB.
     """
     file.seek(0)
     try:
-        data = _stream(file, found).read(MOST_SCANNED_BYTES)
+        names = asked_by(_stream(file, found), MOST_SCANNED_BYTES).names
     except CompileError:
-        data = b""  # opening it will say why
+        names = ()  # opening it will say why
     file.seek(0)
-    names: set[str] = set()
-    for name in _named(data):
-        names.add(name)
-        if len(names) >= MOST_LISTED:
-            break
-    return tuple(sorted(names))
-
-
-def strange(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return those of `names` that no model of the usual libraries asks for."""
-    return tuple(name for name in names if not name.startswith(USUAL))
-
-
-def _named(data: bytes) -> Iterator[str]:
-    """Give "module.name" for each global up to what is no opcode: the end, or the bytes of joblib's first array."""
-    texts: list[str] = []
-    memo: dict[int, str] = {}
-    memoized = 0
-    try:
-        for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name in ("GLOBAL", "INST"):
-                yield str(argument).replace(" ", ".", 1)
-            elif opcode.name == "STACK_GLOBAL" and len(texts) > 1:
-                yield f"{texts[-2]}.{texts[-1]}"
-                texts.append("")
-            elif opcode.name == "MEMOIZE":
-                memo[memoized] = texts[-1] if texts else ""
-                memoized += 1
-            elif opcode.name in ("BINPUT", "LONG_BINPUT", "PUT"):
-                memo[int(argument or 0)] = texts[-1] if texts else ""
-            elif opcode.name in ("BINGET", "LONG_BINGET", "GET"):
-                texts.append(memo.get(int(argument or 0), ""))
-            elif isinstance(argument, str):
-                texts.append(argument)
-    except Exception:  # noqa: BLE001  (bytes that are no opcodes raise anything)
-        return
+    return tuple(sorted(names[:MOST_LISTED]))
 
 
 def _stream(file: IO[bytes], found: Format) -> IO[bytes]:
