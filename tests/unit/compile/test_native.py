@@ -23,6 +23,7 @@ from sklearn.gaussian_process.kernels import RBF
 from sklearn.impute import SimpleImputer
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.multioutput import ClassifierChain, MultiOutputRegressor
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestCentroid, RadiusNeighborsRegressor
 from sklearn.neural_network import MLPClassifier
@@ -232,6 +233,26 @@ def test_a_type_on_no_list_waits_until_a_person_accepts_it(matrix, labels):
     )
     with pytest.raises(BundleError, match=f"that nobody accepted: {name}"):
         runtime_class("skops").load(make_bundle(unaccepted, made.bundle.files))
+
+
+def test_a_search_and_what_it_keeps_of_its_training_run_unchanged(matrix, labels):
+    for scoring in (None, "roc_auc", "f1_macro", "neg_log_loss"):
+        search = GridSearchCV(KNeighborsClassifier(), {"n_neighbors": [3, 5]}, cv=StratifiedKFold(2), scoring=scoring)
+        assert saved(search.fit(matrix, labels)).accepted_types == ()
+
+
+@pytest.mark.parametrize(
+    ("release", "module", "names"),
+    [
+        ("1.5.2", "sklearn.compose._column_transformer", "_RemainderColsList"),
+        ("1.5.2", "sklearn.utils._metadata_requests", "MetadataRequest MethodMetadataRequest"),
+        ("1.3.2", "sklearn.ensemble._gb_losses", "BinomialDeviance LeastSquaresError MultinomialDeviance"),
+        ("1.3.2", "sklearn.metrics._scorer", "_PassthroughScorer _ThresholdScorer"),
+    ],
+)
+def test_what_common_estimators_of_older_releases_hold_is_on_the_list(release, module, names):
+    """Seen by asking skops about every estimator that fits with its defaults, in an environment with that release."""
+    assert unlisted_types(f"{module}.{name}" for name in names.split()) == [], release
 
 
 def test_a_partial_always_waits(matrix, labels):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterable
 
-LISTS_VERSION = 1  # grows when a list changes
+LISTS_VERSION = 2  # grows when a list changes
 
 
 def _names(module: str, names: str) -> set[str]:
@@ -21,10 +21,39 @@ METRICS = (
     *("Mahalanobis", "Manhattan", "Matching", "Minkowski", "RogersTanimoto", "RussellRao", "SEuclidean"),
     *("SokalMichener", "SokalSneath", "WMinkowski"),
 )
+SEARCHES = (  # what a search, or a tuned threshold, keeps of its training
+    _names(
+        "sklearn.metrics._scorer",
+        "_CurveScorer _PassthroughScorer _PredictScorer _ProbaScorer _Scorer _ThresholdScorer",
+    )
+    | _names(
+        "sklearn.metrics._classification",
+        """accuracy_score balanced_accuracy_score f1_score jaccard_score log_loss matthews_corrcoef precision_score
+        recall_score""",
+    )
+    | _names("sklearn.metrics._ranking", "average_precision_score roc_auc_score top_k_accuracy_score")
+    | _names(
+        "sklearn.metrics._regression",
+        """explained_variance_score max_error mean_absolute_error mean_absolute_percentage_error mean_squared_error
+        mean_squared_log_error median_absolute_error r2_score root_mean_squared_error""",
+    )
+    | _names(
+        "sklearn.model_selection._split",
+        "GroupKFold KFold ShuffleSplit StratifiedGroupKFold StratifiedKFold StratifiedShuffleSplit TimeSeriesSplit",
+    )
+    | _names("sklearn.model_selection._classification_threshold", "_CurveScorer")  # 1.5
+    | _names("sklearn.utils._metadata_requests", "MetadataRequest MethodMetadataRequest")
+)
 SCIKIT_LEARN = (
-    _names("sklearn.calibration", "_CalibratedClassifier _SigmoidCalibration")
+    _names("sklearn.calibration", "_CalibratedClassifier _SigmoidCalibration _TemperatureScaling")
+    | _names("sklearn.compose._column_transformer", "_RemainderColsList")  # 1.5 to 1.8
     | _names("sklearn.tree._tree", "Tree")
     | _names("sklearn.ensemble._hist_gradient_boosting.predictor", "TreePredictor")
+    | _names(  # 1.3 and before
+        "sklearn.ensemble._gb_losses",
+        """BinomialDeviance ExponentialLoss HuberLossFunction LeastAbsoluteError LeastSquaresError MultinomialDeviance
+        QuantileLossFunction""",
+    )
     | _names("sklearn._loss.loss", "HalfTweedieLoss HalfTweedieLossIdentity")
     | _names("sklearn.cluster._bisect_k_means", "_BisectingTree")
     | _names("sklearn.multiclass", "_ConstantPredictor")
@@ -45,6 +74,7 @@ SCIKIT_LEARN = (
     }
     | _names("sklearn.neural_network._stochastic_optimizers", "AdamOptimizer SGDOptimizer")
     | _names("sklearn.utils._bunch", "Bunch")
+    | SEARCHES
 )
 NUMPY = _names("numpy", "dtype mean median max min std")
 SCIPY = (
