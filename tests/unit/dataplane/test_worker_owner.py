@@ -42,7 +42,7 @@ def open_descriptors() -> set[tuple[str, str]]:
     found = set()
     for place in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):  # the one that lists them
-            found.add((place.name, os.readlink(place)))
+            found.add((place.name, str(place.readlink())))
     return found
 
 
