@@ -49,7 +49,7 @@ def slow(churn: Churn, tmp_path: Path, redis_server: RedisServer) -> Iterator[tu
         "REDIS_URL": redis_server.url,
         "TRIVET_SHARED_CACHE": "redis",
         "TRIVET_CACHE": "on",
-        "TRIVET_QUEUE_LENGTH": str(CLIENTS),
+        "TRIVET_QUEUE_LENGTH": str(CLIENTS * WORKERS),  # shared between the workers, and one may get all clients
     }
     subprocess.run(
         [sys.executable, "manage.py", "shell", "-c", REGISTER],
