@@ -1,11 +1,15 @@
 """A trained file is what its content says: opened by its own library's loader, or refused with the way out."""
 
 import bz2
+import copyreg
 import gzip
+import importlib
 import io
 import lzma
 import pickle
+import re
 import struct
+import sys
 import tracemalloc
 import zipfile
 import zlib
@@ -16,6 +20,7 @@ import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import skops.io
 import xgboost
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -134,6 +139,54 @@ def test_what_is_kept_of_the_globals_is_what_inspecting_lists(kind, frame, tmp_p
     assert (found.dangerous, found.unknown, found.problem) == ((), (), "")
 
 
+OTHER = rf"scikit-learn {re.escape(sklearn.__version__)} here does not have: it was trained with"
+LACKING = {
+    "a class": (
+        b"csklearn.compose._column_transformer\n_RemainderColsList\n)R.",
+        rf"'_RemainderColsList', which {OTHER}",
+    ),
+    "a module": (b"csklearn.ensemble._gb_losses\nBinomialDeviance\n)R.", rf"'BinomialDeviance', which {OTHER}"),
+    "a bare module": (b"c_loss\nCyHalfBinomialLoss\n)R.", rf"'CyHalfBinomialLoss', which {OTHER}"),
+}
+
+
+@pytest.mark.parametrize("name", LACKING)
+@pytest.mark.parametrize("says", [True, False])
+def test_a_file_of_another_version_of_a_library_says_so_and_what_to_do(name, says, monkeypatch):
+    monkeypatch.delitem(sys.modules, "_loss", raising=False)
+    data, needs = LACKING[name]
+    version = b"}X\x10\0\0\0_sklearn_versionX\x05\0\0\x001.5.2s0" if says else b""
+    with pytest.raises(CompileError, match=needs) as caught:
+        opened(b"\x80\x02" + version + data)
+    assert ("trained with 1.5.2. Push it with --requirements that name 1.5.2" in caught.value.message) is says
+    assert "`trivet environments make`" in caught.value.message
+    assert not re.search(r"/|<module", caught.value.message)
+
+
+@pytest.mark.parametrize("missing", [b"__main__\nshout", b"json\nshout"])
+def test_code_of_a_notebook_that_is_not_here_is_named_without_a_path_of_this_machine(missing):
+    with pytest.raises(
+        CompileError, match=rf"not here: '{missing.decode().replace(chr(10), '.')}'\. Functions"
+    ) as caught:
+        opened(b"\x80\x02c" + missing + b"\n)R.")
+    assert not re.search(r"/|<module", caught.value.message)
+
+
+def test_a_state_that_no_longer_fits_is_told_without_a_path_of_this_machine():
+    class Fails:
+        def __reduce__(self):
+            return getattr, (bz2, "shout")
+
+    copyreg.pickle(type(bz2), lambda module: (importlib.import_module, (module.__name__,)))
+    try:
+        data = pickle.dumps(Fails())
+    finally:
+        del copyreg.dispatch_table[type(bz2)]
+    with pytest.raises(CompileError, match="cannot be opened: module 'bz2' has no attribute 'shout'") as caught:
+        opened(data)
+    assert "/" not in caught.value.message
+
+
 def test_the_compiled_losses_of_an_older_scikit_learn_are_of_a_known_library():
     assert unknown_among(["_loss.CyHalfBinomialLoss", "_losses.Own"]) == ("_losses.Own",)
 
@@ -144,10 +197,10 @@ def test_A05_what_a_hostile_pickle_asks_for_is_named():
             return print, ("opened",)
 
     from trivet.model.compile.doors.formats import Format
-    from trivet.model.compile.doors.pickles import globals_of
+    from trivet.model.compile.doors.pickles import asked_of
 
     for protocol in range(2, 6):
-        names = globals_of(io.BytesIO(pickle.dumps(Runs(), protocol)), Format("pickle"))
+        names = asked_of(io.BytesIO(pickle.dumps(Runs(), protocol)), Format("pickle")).names
         assert names == dangerous_among(names) == ("builtins.print",)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 # fmt: off
-KNOWN = frozenset({
-        "_codecs", "array", "builtins", "catboost", "collections", "copyreg", "datetime", "decimal", "fractions",
-        "joblib", "lightgbm", "numbers", "numpy", "pandas", "scipy", "sklearn", "skops", "uuid", "xgboost",
-        "_loss"  # what scikit-learn's compiled losses call their module
-})
+LIBRARIES = {  # by the module that a name begins with
+        "_loss": "scikit-learn",  # what its compiled losses call their module
+        "catboost": "catboost", "joblib": "joblib", "lightgbm": "lightgbm", "numpy": "numpy", "pandas": "pandas",
+        "scipy": "scipy", "sklearn": "scikit-learn", "skops": "skops", "xgboost": "xgboost"
+}
+KNOWN = frozenset(LIBRARIES) | {
+        "_codecs", "array", "builtins", "collections", "copyreg", "datetime", "decimal", "fractions", "numbers", "uuid"
+}
 HARMLESS_BUILTINS = frozenset({
         "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range",
         "set", "slice", "str", "tuple", "type"
@@ -47,6 +50,11 @@ def dangerous_among(names: Iterable[str]) -> tuple[str, ...]:
 def unknown_among(names: Iterable[str]) -> tuple[str, ...]:
     """Return those of modules that no trained model of a known library needs: the author's own, or worse."""
     return tuple(name for name in names if name.partition(".")[0] not in KNOWN and not _is_dangerous(name))
+
+
+def library_of(name: str) -> str:
+    """Return the library that trains models which `name` is of; empty for all else."""
+    return LIBRARIES.get(name.partition(".")[0], "")
 
 
 def _is_dangerous(name: str) -> bool:
