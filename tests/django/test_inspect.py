@@ -134,6 +134,25 @@ def test_what_cannot_be_asked_is_said_before_anything_is_opened(tmp_path, capsys
     assert "--write needs --model" in capsys.readouterr().err
 
 
+def test_a_label_column_needs_a_sample_unless_the_file_brings_its_own(trained, tmp_path, capsys):
+    for verb in (["inspect"], ["push", "--name", "usage"]):
+        assert trivet(*verb, trained / "usage.joblib", "--labels", "used") == 2
+        assert "--labels used names a column of the sample: give that with --sample CSV" in capsys.readouterr().err
+    (tmp_path / "MLmodel").write_text(
+        "flavors: {sklearn: {pickled_model: model.pkl}}\nsaved_input_example_info: {artifact_path: rows.json}"
+    )
+    (tmp_path / "model.pkl").write_bytes((trained / "usage.joblib").read_bytes())
+    assert trivet("inspect", tmp_path, "--vouch", "--labels", "used") == 3
+    assert "there is no sample to take the column 'used' from: give one with --sample" in capsys.readouterr().out
+    rows = pd.read_csv(trained / "rows.csv").assign(used=["used", "idle"] * 50)
+    rows.to_json(tmp_path / "rows.json", orient="split", index=False)
+    assert trivet("inspect", tmp_path, "--vouch", "--labels", "used") == 0
+    assert "  clicks           FP64" in capsys.readouterr().out
+    (tmp_path / "rows.json").write_text(rows.assign(used="other").to_json(orient="split", index=False))
+    assert trivet("inspect", tmp_path, "--vouch", "--labels", "used") == 3
+    assert "the label 'other' is no class of the model" in capsys.readouterr().out
+
+
 def test_inputs_match_by_name_and_datatype_and_others_say_what_was_seen():
     signature = Signature(
         inputs=(

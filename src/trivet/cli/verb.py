@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+from zipfile import is_zipfile
 
 import msgspec
 
@@ -90,3 +91,12 @@ def split_version(text: str) -> tuple[str, str | None]:
     """Return the model and the version or alias of `MODEL[@V]`."""
     model, _, version = text.partition("@")
     return model, version or None
+
+
+def labels_problem(options: argparse.Namespace) -> str:
+    """Return what is wrong with `--labels` without `--sample`; nothing for an archive, which may bring rows of its own."""
+    if options.labels is None or options.sample is not None or options.file.is_dir() or is_zipfile(options.file):
+        return ""
+    return (
+        f"--labels {options.labels} names a column of the sample: give that with --sample CSV, or leave --labels out."
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from trivet.cli.verb import DONE, REFUSED, USAGE, Out
+from trivet.cli.verb import DONE, REFUSED, USAGE, Out, labels_problem
 from trivet.core.errors import CompileError, Refused
 from trivet.core.signature import Input, Signature, enumerate_names
 from trivet.model.bundle.libraries import here
@@ -64,6 +64,8 @@ def _wrong_usage(options: argparse.Namespace) -> str:
         return f"there is no file {options.file}."
     if options.sample is not None and not options.sample.is_file():
         return f"there is no file {options.sample}."
+    if problem := labels_problem(options):
+        return problem
     if options.write and not options.model:
         return "--write needs --model app.Model: the table whose rows the model is about."
     if options.write and options.write.exists():

@@ -12,7 +12,7 @@ import msgspec
 
 from trivet import conf
 from trivet.cli.signing_key import read_key
-from trivet.cli.verb import DONE, USAGE, WRONG, Out, actor_of
+from trivet.cli.verb import DONE, USAGE, WRONG, Out, actor_of, labels_problem
 from trivet.control.registry.models import CHAMPION
 from trivet.control.registry.pushing import Pushed, push_file
 from trivet.core.errors import CompileError, ParityFailed
@@ -42,6 +42,9 @@ def _push(options: argparse.Namespace, out: Out) -> int:
         if not is_there:
             out.problem(f"trivet push: there is no file {path}.")
             return USAGE
+    if problem := labels_problem(options):
+        out.problem(f"trivet push: {problem}")
+        return USAGE
     signer = None if options.sign is None else read_key(options.sign, out)
     try:
         pushed = push_file(

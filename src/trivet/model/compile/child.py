@@ -61,7 +61,7 @@ def answer_to(task: Task) -> Answer:
         with os.fdopen(task.model_descriptor, "rb") as file:
             opened = open_file(file)
         if sample is None:
-            sample, labels = opened.sample, opened.labels
+            sample, labels = _own_sample(opened, task.label_column)
         source = origin_of(opened, task.sha256)
         if task.requirements:
             return _unchanged(task, opened, sample, labels, source)
@@ -196,6 +196,24 @@ def _sample(task: Task) -> tuple[Any, Any]:
         raise CompileError(f"the sample has no column {quoted(task.label_column)}.{hint}")
     labels = sample.pop(task.label_column)
     return sample, labels
+
+
+def _own_sample(opened: Opened, label_column: str | None) -> tuple[Any, Any]:
+    """Return the sample and the labels that came with the file; `label_column` is taken out of a table that has it."""
+    import pandas as pd
+
+    from trivet.core.errors import CompileError, quoted
+
+    sample = opened.sample
+    if label_column is None:
+        return sample, opened.labels
+    if sample is None or opened.is_synthetic:
+        raise CompileError(
+            f"there is no sample to take the column {quoted(label_column)} from: give one with --sample, or leave --labels out."
+        )
+    if not isinstance(sample, pd.DataFrame) or label_column not in sample.columns:
+        return sample, opened.labels  # it is of inputs alone
+    return sample.drop(columns=label_column), sample[label_column]
 
 
 def origin_of(opened: Opened, sha256: str) -> dict[str, object]:
