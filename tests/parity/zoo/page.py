@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.parity.zoo.cases import COMPILED, STATES, Case
 from tests.parity.zoo.running import REPOSITORY, Outcome
 
-from trivet.model.compile.converters.stock import WAY_OUT
+from trivet.model.compile.converters.stock import OF_A_LIBRARY, OF_ONES_OWN
 
 PAGE = REPOSITORY / "docs" / "reference" / "models.md"
 HEAD = """# Models
@@ -84,4 +84,4 @@ def _times(ratio: float) -> str:
 
 
 def _reason(reason: str) -> str:
-    return " ".join(reason.replace(WAY_OUT, "").replace("|", "\\|").split())
+    return " ".join(reason.replace(OF_A_LIBRARY, "").replace(OF_ONES_OWN, "").replace("|", "\\|").split())

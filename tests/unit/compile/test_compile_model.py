@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from catboost import CatBoostClassifier
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
@@ -15,6 +16,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.semi_supervised import LabelSpreading
 from sklearn.svm import LinearSVC
 
 from trivet.core.datatypes import MISSING_TEXT
@@ -262,20 +264,40 @@ def test_what_is_no_fitted_estimator_is_refused(model, reason):
         compile_model(model)
 
 
+class Doubles(FunctionTransformer):
+    """A step of somebody's own."""
+
+    def transform(self, X):
+        return X * 2
+
+
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
         (DummyClassifier(), "same for every row"),
-        (KNeighborsClassifier(), "Standard estimators"),
+        (KNeighborsClassifier(), r"operator Scan, which is not compiled\. Most estimators of .*; this one is not\.$"),
+        (LabelSpreading(), r"^sklearn's LabelSpreading cannot be compiled\. Most estimators of .*; this one is not\.$"),
+        (
+            make_pipeline(Doubles(), LogisticRegression()),
+            r"Doubles cannot be compiled\. .* custom steps are best done before",
+        ),
         (make_pipeline(FunctionTransformer(lambda x: x * 2), LogisticRegression()), "before the model is asked"),
     ],
-    ids=["constant", "neighbours", "lambda"],
+    ids=["constant", "neighbours", "spreading", "own step", "lambda"],
 )
 def test_what_cannot_be_compiled_is_refused_and_the_way_out_named(model, reason):
     x = np.random.default_rng(0).normal(size=(ROWS, 3))
     with pytest.raises(CompileError, match=reason) as refused:
         compile_model(model.fit(x, x[:, 0] > 0), sample=x)
     assert not isinstance(refused.value, ParityFailed)
+
+
+def test_nobody_is_told_to_encode_words_for_a_model_that_takes_words(people):
+    frame, _ = people
+    model = CatBoostClassifier(iterations=2, verbose=0, allow_writing_files=False, cat_features=["city"])
+    model.fit(frame[["age", "city"]], frame["age"] > frame["age"].median())
+    with pytest.raises(CompileError, match=r"^catboost's CatBoostClassifier cannot be compiled\."):
+        compile_model(model, sample=frame[["age", "city"]])
 
 
 def test_a_sample_that_does_not_fit_is_refused_by_name(people):

@@ -13,6 +13,7 @@ from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
 
 from trivet.core.errors import CompileError
+from trivet.model.compile.asked_names import library_of
 from trivet.model.compile.columns import Table, derived, matrix, table_of
 from trivet.model.compile.converters.answers import Answer, class_labels
 from trivet.model.compile.graph import OPSETS, Graph, NestedGraph
@@ -51,14 +52,16 @@ def transform_stock(graph: Graph, step: Any, table: Table) -> Table:
 def _absorbed(graph: Graph, model: Any, table: Table, options: dict[str, object]) -> list[str]:
     """Add the stock graph in double or, where there is no such converter or kernel, in float32; the gate judges both."""
     name = type(model).__name__
-    block = matrix(graph, table)
     reason = ""
     for datatype, tensor_type in (("FP64", DoubleTensorType), ("FP32", FloatTensorType)):
         try:
-            converted = _converted(model, tensor_type([None, block.width]), options)
+            converted = _converted(model, tensor_type([None, table.width]), options)
             if converted.functions:
-                raise CompileError(f"{name} needs functions of its own in the graph, which are not compiled. {WAY_OUT}")
+                raise CompileError(
+                    f"{name} needs functions of its own in the graph, which are not compiled. {way_out(model)}"
+                )
             open_session(converted.SerializeToString())  # raises where the runtime lacks a kernel
+            block = matrix(graph, table)  # here: what has no converter may take the words that this refuses
             feed = block.tensor if datatype == "FP64" else graph.cast(block.tensor, "FP32")
             return graph.absorb(converted, {"X": feed})
         except (MissingConverter, MissingShapeCalculator):
@@ -66,11 +69,11 @@ def _absorbed(graph: Graph, model: Any, table: Table, options: dict[str, object]
         except CompileError:
             raise
         except NestedGraph as error:
-            raise CompileError(f"{name} needs the operator {error}, which is not compiled. {WAY_OUT}") from None
+            raise CompileError(f"{name} needs the operator {error}, which is not compiled. {way_out(model)}") from None
         except Exception as error:
             logger.info("stock conversion failed estimator=%s datatype=%s", name, datatype, exc_info=True)
             reason = reason or _first_line(error)
-    raise CompileError(f"{name} could not be converted: {reason} {WAY_OUT}")
+    raise CompileError(f"{name} could not be converted: {reason} {way_out(model)}")
 
 
 def _converted(model: Any, tensor_type: Any, options: dict[str, object]) -> onnx.ModelProto:
@@ -87,16 +90,22 @@ def _converted(model: Any, tensor_type: Any, options: dict[str, object]) -> onnx
     return converted
 
 
-WAY_OUT = (
+OF_A_LIBRARY = "Most estimators of scikit-learn, XGBoost and LightGBM are compiled; this one is not."
+OF_ONES_OWN = (
     "Standard estimators of scikit-learn, XGBoost and LightGBM are compiled; custom steps are best done before the model "
     "is asked."
 )
 
 
+def way_out(model: Any) -> str:
+    """Return what else there is where `model` is not compiled; of an estimator of a known library, nobody has to change."""
+    return OF_A_LIBRARY if library_of(type(model).__module__) else OF_ONES_OWN
+
+
 def unsupported(model: Any) -> CompileError:
     """Return the error for an estimator that nobody can convert."""
     kind = type(model)
-    return CompileError(f"{kind.__module__.split('.')[0]}'s {kind.__name__} cannot be compiled. {WAY_OUT}")
+    return CompileError(f"{kind.__module__.split('.')[0]}'s {kind.__name__} cannot be compiled. {way_out(model)}")
 
 
 def _double(graph: Graph, tensor: str) -> str:
