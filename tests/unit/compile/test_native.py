@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.base
 import xgboost
 from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
@@ -367,6 +368,32 @@ def test_a_mistake_in_an_option_refuses_the_model_whatever_it_is(
     answer = child.answer_to(msgspec.structs.replace(task, requirements=requirements))
     assert isinstance(answer, Failure)
     assert re.match(said, answer.message)
+
+
+LACKING = b"\x80\x02csklearn.ensemble._gb_losses\nBinomialDeviance\n)R."
+
+
+@pytest.mark.parametrize("lacks", [True, False])
+def test_a_file_of_another_version_than_its_requirements_name_is_told_so(
+    *, lacks, matrix, labels, tmp_path, monkeypatch
+):
+    model = LogisticRegression().fit(matrix, labels)
+    del model.l1_ratio  # a parameter that the other release does not have
+    with monkeypatch.context() as other:
+        other.setattr(sklearn.base, "__version__", "1.2.7")
+        (tmp_path / "model.pkl").write_bytes(LACKING if lacks else pickle.dumps(model))
+    file = os.open(tmp_path / "model.pkl", os.O_RDONLY)
+    answer = child.answer_to(
+        msgspec.structs.replace(TASK, model_descriptor=file, requirements=b"scikit-learn==1.5.2\n")
+    )
+    assert isinstance(answer, Failure)
+    assert answer.message.endswith(child.DISAGREE)
+    fact = (
+        "'BinomialDeviance', which scikit-learn"
+        if lacks
+        else "trained with scikit-learn 1.2.7, and in its environment is"
+    )
+    assert fact in answer.message
 
 
 def test_a_tolerance_that_is_not_allowed_refuses_a_graph_that_was_given():

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 TASK_LIMIT = 1024**2
 WORST_ROWS_SENT = 20
 MOST_WORDS = 1_000  # characters of a reason that the manifest keeps
+DISAGREE = "The file and the requirements do not agree: give requirements that name the versions it was trained with."
 IN_ITS_OWN = "it was pushed with requirements of its own, and runs in their environment."
 SLOWER = "compiled, it answers a row later than the original does in a model worker."  # no figure reaches a manifest
 
@@ -53,6 +54,7 @@ def _too_weak(reached: Confinement, task: Task) -> Failure:
 def answer_to(task: Task) -> Answer:
     """Return the compiled bundle, or why there is none. Imports the training libraries on the way."""
     from trivet.core.errors import ParityFailed, TrivetError
+    from trivet.model.compile.doors.pickles import AnotherVersion
     from trivet.model.compile.opening import open_file
     from trivet.model.compile.saving import UnlistedTypes
 
@@ -79,6 +81,8 @@ def answer_to(task: Task) -> Answer:
         return Failure(error.message, is_parity=True, worst=list(error.worst)[:WORST_ROWS_SENT])
     except UnlistedTypes as error:
         return Failure(error.message, types=list(error.types))
+    except AnotherVersion as error:
+        return Failure(f"{error.fact} {DISAGREE}" if task.requirements else error.message)
     except TrivetError as error:
         return Failure(error.message)
     except MemoryError:
@@ -92,6 +96,10 @@ def _unchanged(task: Task, opened: Opened, sample: Any, labels: Any, source: dic
 
     if opened.given_graph is not None:
         raise CompileError("it is an ONNX graph, which needs no environment of its own: push it without requirements.")
+    if (other := _other_library(opened)) is not None:
+        raise CompileError(
+            f"it was trained with scikit-learn {other.trained}, and in its environment is {other.here}. {DISAGREE}"
+        )
     done = native_bundle(
         opened.model,
         why=IN_ITS_OWN,
@@ -156,14 +164,27 @@ def _compiled_or_native(
 def _check_library(opened: Opened) -> None:
     """Raise `CompileError` where another scikit-learn than this one trained it: unchanged means in that one."""
     from trivet.core.errors import CompileError
+
+    if (other := _other_library(opened)) is not None:
+        raise CompileError(
+            f"it was trained with scikit-learn {other.trained}, and here is {other.here}. Push it with --requirements that name"
+            f" {other.trained}: it then runs in an environment of its own, which `trivet environments make` makes."
+        )
+
+
+class _Other(NamedTuple):
+    """The version of scikit-learn that trained a model, and the one that is here."""
+
+    trained: str
+    here: str
+
+
+def _other_library(opened: Opened) -> _Other | None:
+    """Return both versions where another minor one of scikit-learn trained it than is here."""
     from trivet.model.runtimes.native.base import installed, minor
 
     here, trained = installed("scikit-learn") or "", opened.saved_with
-    if trained is not None and minor(trained) != minor(here):
-        raise CompileError(
-            f"it was trained with scikit-learn {trained}, and here is {here}. Push it with --requirements that name"
-            f" {trained}: it then runs in an environment of its own, which `trivet environments make` makes."
-        )
+    return _Other(trained, here) if trained is not None and minor(trained) != minor(here) else None
 
 
 def _success(done: Compiled, worst: Sequence[dict[str, Any]] = ()) -> Success:
