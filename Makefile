@@ -4,6 +4,8 @@ VENV ?= .venv
 PYTHON ?=
 DEMO_ARGS ?=
 TEST_ARGS ?=
+SCALE ?= full
+ROWS ?=
 BENCH_ARGS ?=
 LOCK_ARGS ?=
 
@@ -12,10 +14,10 @@ INSTALLED := $(VENV)/.installed
 LOCKS := requirements/dev.txt requirements/uv.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test faults lint bench docs lock clean
+.PHONY: help venv demo test robustness faults lint bench docs lock clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "VENV=.venv-3.11 PYTHON=python3.11 choose another environment and interpreter;"
 	@echo "DEMO_ARGS, TEST_ARGS, BENCH_ARGS and LOCK_ARGS are handed on, as in make test TEST_ARGS='-k registry'."
@@ -28,8 +30,11 @@ demo: $(INSTALLED) ## train two models on the flights of 2013 and serve them (--
 test: $(INSTALLED) ## run every test; what was skipped is named with its reason
 	@$(BIN)/python -m pytest $(TEST_ARGS)
 
-faults: $(INSTALLED) ## run the tests of faults (F13 and so on) with their full counts: 20 rolls, 200 moves, 100 races
-	@ROLLS=20 MOVES=200 RACES=100 $(BIN)/python -m pytest --timeout 1200 $$(grep -rlE '^def test_F[0-9]{2}_' tests) $(TEST_ARGS)
+robustness: $(INSTALLED) ## run the table of what must never happen, a line a row (SCALE=ci: under 25 minutes; SCALE=long; ROWS=F13,H)
+	@SCALE=$(SCALE) $(BIN)/python -m pytest -p tests.robustness.run --rows='$(ROWS)' --timeout 3600 -q -r fE $(TEST_ARGS)
+
+faults: $(INSTALLED) ## run the rows of faults alone, with their full counts: 250 kills, 200 moves, 100 races
+	@$(MAKE) --no-print-directory robustness ROWS=F
 
 lint: $(INSTALLED) ## judge format, style, import rules, types and lock files; all of them, then fail if one did
 	@failed=0; \

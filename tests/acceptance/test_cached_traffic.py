@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from contextlib import closing
 
@@ -13,9 +12,10 @@ from tests.acceptance.conftest import Churn
 from tests.acceptance.mover import PATH, Move, assert_linearizable, mover
 from tests.acceptance.servers import Load, drained, serving, trivet, wait_for
 from tests.acceptance.test_traffic import ANSWERS_BETWEEN
+from tests.scale import scaled
 
 WORKERS = 4
-MOVES = int(os.environ.get("MOVES", "8"))  # F22 asks for 200, as F14 does
+MOVES = scaled(test=8, ci=20, full=200)
 
 
 @pytest.mark.slow

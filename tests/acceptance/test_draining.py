@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -19,10 +18,11 @@ from tests.acceptance.conftest import Churn
 from tests.acceptance.connections import connection_to
 from tests.acceptance.servers import DEADLINE_SECONDS, Load, clean_environment, drained, free_port, serving, wait_for
 from tests.acceptance.test_kill import assert_every_answer_is_logged_once, ids_read
+from tests.scale import scaled
 
 PATH = "/v2/models/churn/infer"
 WORKERS = 4
-ROLLS = int(os.environ.get("ROLLS", "1"))  # F13 asks for 20; each replaces every worker and the keeper
+ROLLS = scaled(test=1, ci=2, full=20)  # each replaces every worker and the keeper
 
 
 @contextmanager

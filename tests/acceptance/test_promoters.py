@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -17,9 +16,10 @@ from tests.acceptance.conftest import Churn
 from tests.acceptance.mover import PATH, Asking, Move, assert_linearizable
 from tests.acceptance.promoter import Promoter, promoter
 from tests.acceptance.servers import Load, Server, clean_environment, copy_project, drained, serving, wait_for
+from tests.scale import scaled
 
 WORKERS = 4
-RACES = int(os.environ.get("RACES", "10"))  # F16 asks for 100
+RACES = scaled(test=10, ci=20, full=100)
 SOON_SECONDS = 0.02  # both promoters have read their line by then
 BROKEN = 4
 REGISTER = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from contextlib import closing
 
@@ -12,8 +11,9 @@ import pytest
 from tests.acceptance.conftest import Churn
 from tests.acceptance.mover import PATH, Move, assert_linearizable, mover
 from tests.acceptance.servers import Load, Server, drained, serving, trivet, wait_for
+from tests.scale import scaled
 
-MOVES = int(os.environ.get("MOVES", "60"))  # F14 asks for 200
+MOVES = scaled(test=60, ci=60, full=200)
 WORKERS = 4
 ANSWERS_BETWEEN = 8  # of the clients that load the server; the mover asks each worker itself, once it was told
 
