@@ -28,7 +28,11 @@ demo: $(INSTALLED) ## train two models on the flights of 2013 and serve them (--
 	@$(BIN)/trivet demo $(DEMO_ARGS)
 
 test: $(INSTALLED) ## run every test; what was skipped is named with its reason
+ifeq ($(strip $(TEST_ARGS)),)
+	@scripts/run-tests $(BIN)/python
+else
 	@$(BIN)/python -m pytest $(TEST_ARGS)
+endif
 
 robustness: $(INSTALLED) ## run the table of what must never happen, a line a row (SCALE=ci: under 25 minutes; SCALE=long; ROWS=F13,H)
 	@SCALE=$(SCALE) $(BIN)/python -m pytest -p tests.robustness.run --rows='$(ROWS)' --timeout 3600 -q -r fE $(TEST_ARGS)

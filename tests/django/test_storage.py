@@ -1,7 +1,10 @@
 """Bundles under their digest."""
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shutil import copytree
+from threading import Barrier
 
 import pytest
 from django.core.files.storage import FileSystemStorage, InMemoryStorage, storages
@@ -50,7 +53,7 @@ def test_one_flipped_bit_is_found_and_a_new_push_heals_it(home, name):
     assert fetch_bundle(bundle().digest) == bundle()
 
 
-def test_half_a_bundle_is_none_and_is_completed(home):
+def test_A22_half_a_bundle_is_none_and_is_completed(home):
     store_bundle(bundle())
     at = folder(home, bundle().digest)
     (at / "manifest.json").unlink()
@@ -109,6 +112,34 @@ def test_a_file_that_another_process_stored_meanwhile_is_left_alone(settings, ho
         "model.onnx",
         "sample.jsonl",
     ]
+
+
+def test_A22_the_same_bundle_stored_by_eight_at_once_is_stored_once(home):
+    start = Barrier(8)
+
+    def store() -> None:
+        start.wait()
+        store_bundle(bundle())
+
+    with ThreadPoolExecutor(8) as pool:
+        for stored in [pool.submit(store) for _ in range(8)]:
+            stored.result()
+    names = sorted(path.name for path in folder(home, bundle().digest).iterdir())
+    assert names == ["manifest.json", "model.onnx", "sample.jsonl"]
+    assert fetch_bundle(bundle().digest) == bundle()
+
+
+def test_A22_a_digest_that_is_not_that_of_the_bytes_is_refused_and_tells_nothing_of_others(home):
+    store_bundle(bundle())
+    kept = folder(home, bundle().digest)
+    wrong = "0" * 64
+    folder(home, wrong).parent.mkdir(parents=True)
+    copytree(kept, folder(home, wrong))
+    with pytest.raises(BundleError, match="digest"):
+        fetch_bundle(wrong)
+    with pytest.raises(BundleError) as unknown:
+        fetch_bundle("1" * 64)
+    assert bundle().digest[:12] not in str(unknown.value)
 
 
 def test_nobody_else_may_enter_the_home_or_its_folders(home):

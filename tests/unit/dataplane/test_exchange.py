@@ -73,7 +73,7 @@ def test_a_column_may_be_flat_or_nested(world: World):
     assert world.ask(body=nested)[1]["outputs"] == world.ask(body=flat)[1]["outputs"]
 
 
-def test_values_outside_what_was_seen_are_answered_and_flagged(world: World):
+def test_M01_values_outside_what_was_seen_are_answered_and_flagged(world: World):
     status, answer, _ = world.ask(
         path="/v2/models/churn/predict",
         body={"rows": [GOOD_ROW, {"age": 130, "city": "Paris", "seats": 3}, {"age": None, "city": "Oslo", "seats": 3}]},
