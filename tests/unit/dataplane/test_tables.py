@@ -148,6 +148,12 @@ def test_46_a_wrong_header_is_told_once_and_not_for_each_row(world: World, query
     assert [(e["row"], e["field"], e["code"]) for e in answer["errors"]] == [(None, "seats", "MISSING_INPUT")]
 
 
+@pytest.mark.parametrize(("header", "word"), [("age;city;seats", "semicolons"), ("age\tcity\tseats", "tabs")])
+def test_46_a_table_that_something_else_than_commas_parts_is_told_so(world: World, header: str, word: str):
+    _, answer, _ = world.table(f"{header}\n1\n", "")
+    assert answer["error"].endswith(f"{word} part its columns; here it is commas.")
+
+
 # --- CSV --------------------------------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ from trivet.serving.supervision import Plan, become_supervisor
 from trivet.serving.supervisor import Child
 from trivet.serving.zygote import open_zygote_socket, zygote_child
 
+MODELS_SHOWN = 5
 ENDING_SECONDS = 5.0  # another that serves is given to end; one that drains for longer is in the way
 
 
@@ -100,13 +101,15 @@ def serving_children(listening: socket.socket, workers: int, control: Control | 
 
 def _table(bind: str, workers: int, grpc_bind: str | None, grpc_workers: int) -> str:
     url = conf.PUBLIC_URL() or f"http://{bind}"
-    models = list(RegisteredModel.objects.values_list("name", flat=True)[:5])
+    models = list(RegisteredModel.objects.values_list("name", flat=True))
     lines = [
         f"web      {workers} workers   {url}",
         *([f"grpc     {grpc_workers} workers   {grpc_bind}"] if grpc_bind else []),
         "keeper   1 process",
-        *(f"model    {name:<10}  POST {url}{conf.PREFIX()}v2/models/{name}/infer" for name in models),
+        *(f"model    {name:<10}  POST {url}{conf.PREFIX()}v2/models/{name}/infer" for name in models[:MODELS_SHOWN]),
     ]
+    if len(models) > MODELS_SHOWN:
+        lines.append(f"         and {len(models) - MODELS_SHOWN} more: trivet list")
     return "\n".join(lines)
 
 

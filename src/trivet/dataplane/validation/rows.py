@@ -16,6 +16,7 @@ from trivet.dataplane.validation.tensors import too_many_rows, validate
 
 MAX_PROBLEMS = 100  # listed in one answer
 MAX_SUGGESTIONS = 5
+OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 
 def validate_rows(plan: Plan, rows: Sequence[dict[str, Any]], model: str) -> Validated:
@@ -56,7 +57,15 @@ def check_header(plan: Plan, names: Collection[str], model: str) -> None:
             if name not in names
         ]
     if problems:
-        raise InvalidRows(f"the header does not fit. {problems[0].message}", problems[:MAX_PROBLEMS])
+        hint = _other_separator(names)
+        raise InvalidRows(f"the header does not fit. {problems[0].message}{hint}", problems[:MAX_PROBLEMS])
+
+
+def _other_separator(names: Collection[str]) -> str:
+    """Return a hint where the only column is a line that something else than commas parts, as spreadsheets write it."""
+    only = next(iter(names)) if len(names) == 1 else ""
+    found = next((word for mark, word in OTHER_SEPARATORS.items() if mark in only), "")
+    return f" {found} part its columns; here it is commas." if found else ""
 
 
 def _count(plan: Plan, rows: Sequence[dict[str, Any]], problems: Sequence[InvalidRequest], model: str) -> str:
