@@ -227,6 +227,12 @@ TRUSTED_KEYS = Setting[tuple[Path, ...]](
     "TRIVET_TRUSTED_KEYS", tuple, file_paths, "Files of the public keys, in PEM, whose signatures of bundles count."
 )
 SPOOL_MB = Setting("TRIVET_SPOOL_MB", lambda: 2048, integer(64, 10_000_000), "Bound of the spool on disk, in MiB.")
+SPOOL_FULL = Setting(
+    "TRIVET_SPOOL_FULL",
+    lambda: "refuse",
+    choice("refuse", "serve"),
+    "While the log cannot be written: 'refuse' answers 503, 'serve' answers without a record and counts what is lost.",
+)
 MODELS_MEMORY_MB = Setting(
     "TRIVET_MODELS_MEMORY_MB",
     lambda: 0,
@@ -307,6 +313,7 @@ SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     REQUIRE_SIGNATURE,
     TRUSTED_KEYS,
     SPOOL_MB,
+    SPOOL_FULL,
     DURABILITY,
     MODELS_MEMORY_MB,
     LOG_INPUTS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -39,6 +40,7 @@ EXIT_CODES: tuple[tuple[type[TrivetError], int], ...] = (  # the first that fits
     (TrivetError, verb.REFUSED),
 )
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 NOT_MIGRATED = "Trivet's tables are not in the database, or older than this release: run `python manage.py migrate`."
 
 
@@ -95,3 +97,10 @@ def run(options: argparse.Namespace) -> int:
         return verb.INTERRUPTED
     except BrokenPipeError:
         return verb.DONE
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        out.problem(
+            f"trivet {one.name}: {error.strerror} ({error.filename or 'while writing'}); free some and try again."
+        )
+        return verb.OUT_OF_REACH

@@ -103,6 +103,7 @@ globals().update(
             "TRIVET_REQUIRE_SIGNATURE": bool,
             "TRIVET_TRUSTED_KEYS": tuple,
             "TRIVET_SPOOL_MB": int,
+            "TRIVET_SPOOL_FULL": str,
             "TRIVET_DURABILITY": str,
             "TRIVET_MODELS_MEMORY_MB": int,
             "TRIVET_LOG_INPUTS": float,

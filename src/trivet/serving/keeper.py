@@ -33,6 +33,7 @@ REST = 2.0  # seconds of rest a second of work, between transactions: answers go
 STOP_SECONDS = 10.0
 SET_ASIDE_SECONDS = 60.0
 PRUNE_SECONDS = 60.0
+TELL_SECONDS = 60.0  # between lines about the same trouble
 LOCK_NAME = "keeper.lock"
 UNREADABLE = "unreadable"  # folder of records that another release wrote
 
@@ -51,6 +52,7 @@ class Keeper:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._is_database_away = False
+        self._tell_at = 0.0
 
     def start(self) -> None:
         """Ship from a daemon thread until `stop`; another keeper of this machine goes first."""
@@ -60,8 +62,8 @@ class Keeper:
     def run(self) -> None:
         """Ship until `stop` is called; what is left then is shipped before it returns."""
         while not self._stopping.wait(IDLE_SECONDS):
-            self.step()
-        self.step()
+            self._try()
+        self._try()
         self._release()
         connections.close_all()
 
@@ -96,6 +98,16 @@ class Keeper:
                 self._set_aside[segment.path] = time.monotonic() + SET_ASIDE_SECONDS
         self._tidy()
         return shipped
+
+    def _try(self) -> None:
+        """Ship what there is; a disk, or a bound on descriptors, that forbids it may allow it later."""
+        try:
+            self.step()
+        except OSError as error:
+            now = time.monotonic()
+            if now >= self._tell_at:
+                self._tell_at = now + TELL_SECONDS
+                logger.error("event=not_shipped error=%s", error)  # noqa: TRY400  (the message is the finding)
 
     def _wait_for_database(self, error: DatabaseFailure) -> None:
         if not self._is_database_away:

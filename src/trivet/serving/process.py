@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1  # a new generation is noticed within 250 ms: this, and a query's time
 BEAT_SECONDS = 1
+LOG_SECONDS = 1.0  # between looks whether the log can be written, though nobody asks
 RETRY_LOADING_SECONDS = 5.0
 RESTORED_SECONDS = 5.0
 STOP_SECONDS = 5.0
@@ -62,6 +63,7 @@ class Process:
         self._older: tuple[int, float] | None = None  # an older generation than ours, and since when it is there
         self._keeper: Keeper | None = None
         self._is_registry_away = False
+        self._next_check = 0.0
         self._pid = os.getpid()
 
     def start(self, *, ships: bool) -> None:
@@ -143,8 +145,15 @@ class Process:
         while not self._stopping.is_set():
             self.plane.lease.wanted.wait(POLL_SECONDS)
             self.plane.tell_standing()
+            self._check_log()
             self.step()
         connections.close_all()
+
+    def _check_log(self) -> None:
+        """Let readiness tell the truth of the log before the first request finds it out."""
+        if (now := time.monotonic()) >= self._next_check:
+            self._next_check = now + LOG_SECONDS
+            self.plane.spool.check()
 
     def _sync(self) -> None:
         generation = current_generation()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,9 @@ def build_plane(worker_id: str) -> Plane:
     """Return a plane without a snapshot yet, whose records go to the spool of `worker_id`."""
     max_rows = conf.MAX_ROWS()
     make_private(spool_root())
+    meter = Meter(metrics_root(), worker_id)
+    lost = partial(meter.count, "trivet_spool_lost_records_total")
+    lost(by=0)  # so that the slot is there before the disk is full
     return Plane(
         reconciler=Reconciler(
             [InlineEngine(), engine_from_settings()],
@@ -52,6 +56,8 @@ def build_plane(worker_id: str) -> Plane:
             worker_id,
             limit_bytes=conf.SPOOL_MB() * conf.MIB,
             survives_power_loss=conf.DURABILITY() == "power",
+            serves_when_full=conf.SPOOL_FULL() == "serve",
+            tell_lost=lambda records: lost(by=records),
         ),
         peppers=conf.peppers(),
         limits=Limits(
@@ -65,7 +71,7 @@ def build_plane(worker_id: str) -> Plane:
         prefix=conf.PREFIX(),
         allowed_hosts=_allowed_hosts(),
         release=trivet.__version__,
-        meter=Meter(metrics_root(), worker_id),
+        meter=meter,
         change_loading=change_loading,
         metrics_aliases=conf.METRICS_ALIASES(),
         witnesses=_witnesses(),

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from tests.acceptance.servers import wait_for
 from trivet.core.errors import Unavailable
-from trivet.dataplane.spool import HEADER, Spool, segments
+from trivet.dataplane.spool import AGAIN_SECONDS, HEADER, Spool, segments
 
 ROOMY = 4 * 1024 * 1024
 
@@ -152,3 +157,168 @@ def test_a_forked_child_leaves_its_parents_segment_alone(tmp_path: Path):
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+class Disk:
+    """The system calls that make and write segments, which fail with `errno` while that is set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *calls: str) -> None:
+        self.errno = 0
+        self.tries = 0
+        for call in calls:
+            monkeypatch.setattr(os, call, partial(self._call, getattr(os, call)))
+
+    def _call(self, call: Callable[..., object], *arguments: object) -> object:
+        if self.errno:
+            self.tries += 1
+            raise OSError(self.errno, os.strerror(self.errno))
+        return call(*arguments)
+
+
+def is_refused(spool: Spool) -> bool:
+    try:
+        spool.ensure_writable()
+    except Unavailable as refusal:
+        return refusal.code == "LOG_UNAVAILABLE"
+    return False
+
+
+@pytest.mark.parametrize("call", ["posix_fallocate", "pwrite"])
+def test_F07_where_the_disk_is_full_nothing_is_taken_and_it_recovers_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+):
+    spool = Spool(tmp_path, "w", segment_bytes=ROOMY)
+    disk = Disk(monkeypatch, call)
+    disk.errno = errno.ENOSPC
+    with pytest.raises(Unavailable):
+        spool.append(b"lost")
+    wait_for(lambda: is_refused(spool))
+    assert not spool.is_writable
+    assert not list(tmp_path.rglob("*.new"))
+    disk.errno = 0
+    wait_for(lambda: not is_refused(spool))
+    spool.append(b"kept")
+    assert spool.is_writable
+    assert payloads(tmp_path) == [b"kept"]
+    spool.close()
+
+
+def test_F07_a_thousand_requests_try_a_full_disk_a_few_times_and_tell_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    spool = Spool(tmp_path, "w", segment_bytes=ROOMY)
+    disk = Disk(monkeypatch, "posix_fallocate")
+    disk.errno = errno.ENOSPC
+    began = time.monotonic()
+    assert all(is_refused(spool) for _ in range(1000))
+    assert disk.tries <= 1 + (time.monotonic() - began) / AGAIN_SECONDS
+    assert caplog.text.count("event=spool_unwritable") == 1
+    spool.close()
+
+
+@pytest.mark.parametrize("call", ["posix_fallocate", "pwrite"])
+def test_F07_who_would_rather_go_without_a_record_is_served_and_told_how_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: str
+):
+    lost: list[int] = []
+    spool = Spool(tmp_path, "w", segment_bytes=ROOMY, serves_when_full=True, tell_lost=lost.append)
+    disk = Disk(monkeypatch, call)
+    disk.errno = errno.EIO
+    for _ in range(5):
+        spool.ensure_writable()
+        spool.append(b"lost")
+    assert sum(lost) == 5
+    assert not spool.is_writable
+    assert caplog.text.count("event=spool_unwritable") == 1
+    disk.errno = 0
+    wait_for(lambda: not is_refused(spool) and spool.is_writable)
+    spool.append(b"kept")
+    assert sum(lost) == 5
+    assert payloads(tmp_path) == [b"kept"]
+    assert "event=spool_writable lost=5" in caplog.text
+    spool.close()
+
+
+def test_F07_at_its_bound_records_are_lost_and_counted_until_somebody_ships(tmp_path: Path):
+    lost: list[int] = []
+    spool = Spool(tmp_path, "w", segment_bytes=1000, limit_bytes=2500, serves_when_full=True, tell_lost=lost.append)
+    for _ in range(5):
+        spool.append(b"x" * 900)
+    assert sum(lost) == 3
+    segments(tmp_path)[0].remove()
+    wait_for(lambda: spool.append(b"y" * 900) or spool.is_writable)
+    assert b"y" * 900 in payloads(tmp_path)
+    spool.close()
+
+
+def test_F07_a_log_that_cannot_be_written_is_found_out_though_nobody_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    spool = Spool(tmp_path, "w", segment_bytes=ROOMY)
+    spool.append(b"before")
+    spool.check()
+    assert spool.is_writable
+    disk = Disk(monkeypatch, "pwrite")
+    disk.errno = errno.EROFS
+    spool.check()
+    spool.check()
+    assert not spool.is_writable
+    assert is_refused(spool)
+    disk.errno = 0
+    wait_for(lambda: spool.check() or spool.is_writable)
+    spool.append(b"after")
+    assert payloads(tmp_path) == [b"before", b"after"]
+    spool.close()
+
+
+def test_F07_a_segment_that_somebody_removed_is_written_to_no_more(tmp_path: Path):
+    spool = Spool(tmp_path, "w", segment_bytes=ROOMY)
+    spool.append(b"gone")
+    shutil.rmtree(spool.folder)
+    spool.check()
+    spool.append(b"kept")
+    assert payloads(tmp_path) == [b"kept"]
+    spool.close()
+
+
+def test_F07_records_written_while_a_sync_failed_are_not_trusted_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    spool = Spool(tmp_path, "w", segment_bytes=ROOMY, survives_power_loss=True)
+    assert spool.commits is not None
+    spool.append(b"first")
+
+    def fails(_descriptor: int) -> None:
+        monkeypatch.undo()
+        spool.append(b"while it was syncing")
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fails)
+    for _ in range(2):  # the kernel tells of a failure once; both records may be dropped
+        with pytest.raises(Unavailable):
+            spool.commits.wait()
+    spool.append(b"third")
+    spool.commits.wait()
+    spool.close()
+
+
+def test_F07_records_that_could_not_be_synced_are_counted_where_answers_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lost: list[int] = []
+    spool = Spool(
+        tmp_path,
+        "w",
+        segment_bytes=ROOMY,
+        survives_power_loss=True,
+        serves_when_full=True,
+        tell_lost=lost.append,
+    )
+    assert spool.commits is not None
+    disk = Disk(monkeypatch, "fdatasync")
+    disk.errno = errno.EIO
+    spool.append(b"one")
+    spool.append(b"two")
+    spool.commits.wait()
+    assert sum(lost) == 2
+    spool.close()

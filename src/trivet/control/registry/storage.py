@@ -146,12 +146,16 @@ class BundleFolder(FileSystemStorage):
         path = Path(self.path(name))
         make_private(path.parent)
         scratch = path.with_name(f"{SCRATCH}{path.name}.{secrets.token_hex(8)}")
-        with scratch.open("xb") as file:
-            for chunk in content.chunks():
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
+        try:
+            with scratch.open("xb") as file:
+                for chunk in content.chunks():
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(path)
+        except OSError:
+            scratch.unlink(missing_ok=True)
+            raise
         return name
 
 

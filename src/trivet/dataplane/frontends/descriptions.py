@@ -25,7 +25,8 @@ PUBLIC = frozenset({"live", "ready"})  # probes have no key and send a pod's add
 def health(plane: Plane, kind: str) -> dict[str, Any]:
     """Return what a probe is told. Readiness is this worker's own: a snapshot, a writable log, no shutdown.
 
-    Raises `Unavailable` where it is not ready. One bad model does not count.
+    Raises `Unavailable` where it is not ready. One bad model does not count. A worker that answers without a log, because
+    it was told to, is ready and says `"log": false`.
     """
     if kind == "live":
         return {"live": True}
@@ -34,7 +35,8 @@ def health(plane: Plane, kind: str) -> dict[str, Any]:
     if not plane.is_ready:
         raise Unavailable("this worker is waiting for its first snapshot.", code="VERSION_NOT_LOADED")
     plane.spool.ensure_writable()
-    return {"live": True, "ready": True}
+    told = {"live": True, "ready": True}
+    return told if plane.spool.is_writable else told | {"log": False}
 
 
 def describe(plane: Plane, caller: Caller, target: Target) -> Any:

@@ -103,5 +103,11 @@ FAMILIES: tuple[Family, ...] = (
     Family("trivet_spool_bytes", "gauge", (), "Disk held by the records of this host on their way into the log."),
     Family("trivet_spool_unshipped_records", "gauge", (), "Records of this host that are not in the log yet."),
     Family("trivet_spool_oldest_seconds", "gauge", (), "Age of the oldest of them; 0 for none."),
+    Family(
+        "trivet_spool_lost_records_total",
+        "counter",
+        (),
+        "Answers that were sent without a record, because the log could not be written and `TRIVET_SPOOL_FULL` is 'serve'.",
+    ),
 )
 BY_NAME = {family.name: family for family in FAMILIES}

@@ -55,17 +55,20 @@ def read(root: Path) -> Counts:
 
 
 def fold(root: Path) -> None:
-    """Fold the pages of ended processes; where somebody else is at it, leave it to them."""
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Fold the pages of ended processes; where somebody else is at it, leave it to them, and on a full disk to the next."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _fold(root)
-        _remove_unfinished(root)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _fold(root)
+            _remove_unfinished(root)
+        finally:
+            os.close(descriptor)
     except BlockingIOError:
         return
-    finally:
-        os.close(descriptor)
+    except OSError as error:
+        logger.warning("event=counts_not_folded error=%s", error.strerror)
 
 
 def _fold(root: Path) -> None:

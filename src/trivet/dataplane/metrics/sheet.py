@@ -81,11 +81,11 @@ class Sheet:
             self._left, self._is_seen = 0, False
 
     def _open(self, root: Path, worker: str) -> None:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
         index = root / f"{worker}{INDEX}"
         partial = root / f".{worker}{INDEX}"  # locked before anybody can find it, and take it for a dead process's
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._slots = os.open(root / f"{worker}{SLOTS}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._index = os.open(partial, flags, 0o600)
             fcntl.flock(self._index, fcntl.LOCK_EX)

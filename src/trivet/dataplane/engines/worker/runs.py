@@ -26,7 +26,7 @@ class RunsWritten:
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(descriptor, SIZE)
+            os.posix_fallocate(descriptor, 0, SIZE)  # a full disk is an error here, not a signal in a run
             self._memory = mmap.mmap(descriptor, SIZE)
         finally:
             os.close(descriptor)
