@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from django.urls import reverse, reverse_lazy
+from django.urls import reverse_lazy
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_post_parameters
@@ -21,11 +21,12 @@ from trivet.console import form
 from trivet.console.answer import Answer, explained, in_short, shown as shown_answer
 from trivet.console.assets import asset
 from trivet.console.headers import HEADERS
+from trivet.console.login import Login
 from trivet.console.model_page import Subject, TryIt, Viewer, filled_form, fresh_form, model_page, subject
 from trivet.console.move_page import Move, move_page, moved
 from trivet.console.openapi_page import document_of, openapi_page
 from trivet.console.overview import Overview, overview as overview_page
-from trivet.console.screens import guarded, is_htmx, outside_transactions, screen, shell, show
+from trivet.console.screens import guarded, is_htmx, outside_transactions, screen, show
 from trivet.control.registry import actions
 from trivet.control.registry.models import Event, ModelVersion
 from trivet.core.errors import TrivetError
@@ -35,21 +36,6 @@ from trivet.serving.predict import predict
 SEE, PREDICT, PROMOTE = "trivet.view_registeredmodel", "trivet.predict", "trivet.promote"
 SEE_PREDICTIONS = "trivet.view_predictions"
 FOR_EVER = "public, max-age=31536000, immutable"  # the address holds the content's fingerprint
-
-
-class Login(auth.LoginView):
-    """The console's own login page; whoever is signed in already goes on to the overview."""
-
-    template_name = "trivet/console/login.html"
-    redirect_authenticated_user = True
-
-    def get_default_redirect_url(self) -> str:
-        """Return the overview, whatever the site's own login leads to."""
-        return reverse("trivet:overview")
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Add the frame around the page."""
-        return super().get_context_data(shell=shell(self.request), **kwargs)
 
 
 login = guarded(sensitive_post_parameters("password")(Login.as_view()))
@@ -125,7 +111,7 @@ def file(_request: HttpRequest, fingerprint: str, name: str) -> HttpResponse:
     found = asset(name)
     if found is None or found.fingerprint != fingerprint:
         raise Http404
-    headers = {"Cache-Control": FOR_EVER, "X-Content-Type-Options": HEADERS["X-Content-Type-Options"]}
+    headers = {**HEADERS, "Cache-Control": FOR_EVER}
     return HttpResponse(found.content, content_type=found.content_type, headers=headers)
 
 

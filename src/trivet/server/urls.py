@@ -5,6 +5,12 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
+from trivet.server.entrance import admin_login
 from trivet.server.liveness import root
 
-urlpatterns = [path("admin/", admin.site.urls), path("", root), path("", include("trivet.console.urls"))]
+urlpatterns = [
+    path("admin/login/", admin_login),
+    path("admin/", admin.site.urls),
+    path("", root),
+    path("", include("trivet.console.urls")),
+]
