@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -81,6 +82,15 @@ def database(url: str, default: Path) -> dict[str, Any]:
         "PORT": str(parts.port or ""),
         "OPTIONS": dict(parse_qsl(parts.query)),
     }
+
+
+def is_loopback(bind: str) -> bool:
+    """True for an address that only this machine reaches, and for none: then it is the default, which is one."""
+    host = bind.rpartition(":")[0].strip("[]")
+    try:
+        return not bind or host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def trivet_settings(names: dict[str, type], written: Sequence[str] = ()) -> dict[str, Any]:

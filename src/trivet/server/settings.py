@@ -6,7 +6,7 @@ import os
 
 from django.core.exceptions import ImproperlyConfigured
 
-from trivet.server.environment import database, load_env_file, project_folder, trivet_settings
+from trivet.server.environment import database, is_loopback, load_env_file, project_folder, trivet_settings
 
 BASE_DIR = project_folder()
 WRITTEN = load_env_file(BASE_DIR / ".env")
@@ -31,6 +31,7 @@ INSTALLED_APPS = [
     "django_htmx",
 ]
 MIDDLEWARE = [
+    "trivet.server.middleware.headers_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -78,6 +79,9 @@ if os.environ.get("TRIVET_PUBLIC_URL", "").startswith("https://"):
     # People come by a proxy that speaks TLS: it sends them there and says so for later (HSTS); here all of it is HTTP.
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008"]
+elif is_loopback(os.environ.get("TRIVET_BIND", "")):
+    # People come from this machine alone, so there is no network on which a cookie could be read.
+    SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008", "security.W012", "security.W016"]
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
