@@ -89,10 +89,18 @@ class Server:
     """One `trivet serve` in a project of its own."""
 
     def __init__(
-        self, project: Path, *, workers: int = 2, grpc: str | None = None, grpc_workers: int = 1, **environment: str
+        self,
+        project: Path,
+        *,
+        workers: int = 2,
+        grpc: str | None = None,
+        grpc_workers: int = 1,
+        port: int | None = None,
+        **environment: str,
     ) -> None:
+        """Start it, on a free port where none is given."""
         self.project = project
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         command = [
             sys.executable,

@@ -16,8 +16,8 @@ import pytest
 
 from tests.acceptance.conftest import Churn
 from tests.acceptance.connections import connection_to
+from tests.acceptance.logged import assert_every_answer_is_logged_once, ids_read
 from tests.acceptance.servers import DEADLINE_SECONDS, Load, clean_environment, drained, free_port, serving, wait_for
-from tests.acceptance.test_kill import assert_every_answer_is_logged_once, ids_read
 from tests.scale import scaled
 
 PATH = "/v2/models/churn/infer"

@@ -16,8 +16,8 @@ import grpc
 import pytest
 
 from tests.acceptance.conftest import Churn
+from tests.acceptance.logged import assert_every_answer_is_logged_once
 from tests.acceptance.servers import DEADLINE_SECONDS, drained, free_port, serving, wait_for
-from tests.acceptance.test_kill import assert_every_answer_is_logged_once
 from trivet.dataplane.frontends.grpc.codec import CONTENTS
 from trivet.dataplane.frontends.grpc.descriptor import inference
 from trivet.dataplane.frontends.grpc.servicer import INFERENCE_SERVICE

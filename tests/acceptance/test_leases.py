@@ -14,9 +14,9 @@ import pytest
 
 from tests.acceptance.conftest import Churn
 from tests.acceptance.connections import connection_to
+from tests.acceptance.logged import assert_every_answer_is_logged_once
 from tests.acceptance.mover import Move, mover
 from tests.acceptance.servers import Load, Server, drained, serving, wait_for
-from tests.acceptance.test_kill import assert_every_answer_is_logged_once
 
 LEASE_SECONDS = 3
 WORKERS = 4

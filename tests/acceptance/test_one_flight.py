@@ -18,9 +18,9 @@ import pytest
 
 from tests.acceptance.conftest import Churn
 from tests.acceptance.connections import connection_to
+from tests.acceptance.logged import log_ids
 from tests.acceptance.redis_server import RedisServer
 from tests.acceptance.servers import Server, clean_environment, serving, trivet, wait_for
-from tests.acceptance.test_kill import log_ids
 from tests.acceptance.workshop import install_by_wish
 from trivet.dataplane.cache.shared import FLIGHT_PREFIX
 
