@@ -164,7 +164,7 @@ class PredictionAdmin(ReadOnlyAdmin):
     search_fields = ("prediction_id", "model", "entity_key", "request_id")
     date_hierarchy = "made_at"
     show_full_result_count = False  # the log is large
-    hidden = ("inputs", "parameters")
+    hidden = ("inputs", "parameters", "salt")  # with the salt, inputs could be guessed
 
     def has_view_permission(self, request: HttpRequest, *_: Any, **__: Any) -> bool:
         """Return whether this person may read the log."""

@@ -75,6 +75,15 @@ def integer(low: int, high: int) -> Reader[int]:
     return read
 
 
+def optional(read: Reader[T]) -> Reader[T | None]:
+    """Accept None, or what `read` does."""
+
+    def read_or_none(value: Any) -> T | None:
+        return None if value is None else read(value)
+
+    return read_or_none
+
+
 def number(low: float, high: float) -> Reader[float]:
     """Accept a number from `low` to `high`."""
 
@@ -246,6 +255,12 @@ DURABILITY = Setting(
     "What an answer's record survives before the answer is sent: the death of every process, or the loss of power.",
 )
 LOG_INPUTS = Setting("TRIVET_LOG_INPUTS", lambda: 1.0, number(0, 1), "Share of predictions whose inputs are kept.")
+LOG_RETENTION_DAYS = Setting[int | None](
+    "TRIVET_LOG_RETENTION_DAYS",
+    lambda: 400,
+    optional(integer(1, 100_000)),
+    "Age at which `trivet prune --log` deletes predictions, in days; `None` keeps them. Nothing is deleted by itself.",
+)
 KEEPER = Setting("TRIVET_KEEPER", lambda: "auto", choice("auto", "external"), "'external': no other process ships.")
 LEASE_SECONDS = Setting(
     "TRIVET_LEASE_SECONDS", lambda: 5.0, number(3, 3600), "How long a silent worker counts as live."
@@ -317,6 +332,7 @@ SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     DURABILITY,
     MODELS_MEMORY_MB,
     LOG_INPUTS,
+    LOG_RETENTION_DAYS,
     KEEPER,
     LEASE_SECONDS,
     DEADLINE_SECONDS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trivet.control.predictions.models import Prediction, SpoolCursor
+from trivet.control.predictions.models import ForgottenEntity, LogHead, LogLink, Prediction, SpoolCursor
 from trivet.control.registry.models import (
     Alias,
     ApiKey,
@@ -19,7 +19,10 @@ __all__ = [
     "Alias",
     "ApiKey",
     "Event",
+    "ForgottenEntity",
     "GoldenCaseRow",
+    "LogHead",
+    "LogLink",
     "ModelVersion",
     "Prediction",
     "RegisteredModel",

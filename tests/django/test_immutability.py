@@ -5,6 +5,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 
 from tests.django.worlds import ready, registered
+from trivet.control.registry.history import audit_history
 from trivet.control.registry.models import Event, ModelVersion, RegisteredModel
 
 pytestmark = pytest.mark.django_db
@@ -75,3 +76,22 @@ def test_the_migrations_can_be_undone_and_done_again():
 
 def test_the_models_have_no_change_without_a_migration():
     call_command("makemigrations", "trivet", check_changes=True, dry_run=True, verbosity=0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_events_from_before_the_chain_are_chained_by_the_migration_which_can_be_undone():
+    ready(2)
+    before = list(Event.objects.order_by("generation").values_list("sha256", flat=True))
+    call_command("migrate", "trivet", "0006", verbosity=0)
+    try:
+        with pytest.raises(DatabaseError, match="an event is never edited"):
+            run("UPDATE trivet_event SET actor = 'nobody'")
+    finally:
+        call_command("migrate", "trivet", verbosity=0)
+    with pytest.raises(DatabaseError, match="an event is never edited"):
+        run("UPDATE trivet_event SET actor = 'nobody'")
+    assert list(Event.objects.order_by("generation").values_list("sha256", flat=True)) == before
+    assert len(set(before)) == len(before) == 4
+    assert audit_history().broken is None
+    registered("graph 3")
+    assert audit_history().broken is None

@@ -85,6 +85,26 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
         help="a model, or one version of it; none: what is in use",
     )
     parser.add_argument("--all", action="store_true", dest="everything", help="every version that was ever ready")
+    parser.add_argument(
+        "--log", action="store_true", help="instead: the prediction log and the history, by their chains of hashes"
+    )
+    parser.add_argument("--expect", metavar="HEAD", help="with --log: a head it printed before, kept elsewhere")
+
+
+def _prune_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundles", action="store_true", help="bundles that no version has")
+    parser.add_argument(
+        "--keep",
+        type=int,
+        metavar="N",
+        help="with --bundles: also those of versions out of use, but for the newest N of each model",
+    )
+    parser.add_argument("--log", action="store_true", help="predictions beyond TRIVET_LOG_RETENTION_DAYS")
+    parser.add_argument(
+        "--forget", metavar="ENTITY", help="inputs and entity of the predictions with this entity_key, as app.model:PK"
+    )
+    parser.add_argument("--apply", action="store_true", help="do it; without, only say what would be done")
+    parser.add_argument("-m", "--reason", default="", help="why, for the Event")
 
 
 def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
@@ -383,5 +403,12 @@ VERBS = (
         "predict", "predict one row, or every row of a file", "predict:predict_rows", _predict_arguments, find_project
     ),
     Verb("golden", "keep, list and take away golden cases", "golden:golden", _golden_arguments, find_project),
+    Verb(
+        "prune",
+        "delete what need not be kept: old bundles, the log beyond its retention, what is known of somebody",
+        "prune:prune",
+        _prune_arguments,
+        find_project,
+    ),
     Verb("keys", "make, list and revoke API keys", "keys:keys", _keys_arguments, find_project),
 )

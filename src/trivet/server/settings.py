@@ -111,6 +111,7 @@ globals().update(
             "TRIVET_DURABILITY": str,
             "TRIVET_MODELS_MEMORY_MB": int,
             "TRIVET_LOG_INPUTS": float,
+            "TRIVET_LOG_RETENTION_DAYS": int,
             "TRIVET_KEEPER": str,
             "TRIVET_LEASE_SECONDS": float,
             "TRIVET_DEADLINE_SECONDS": float,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 
 from trivet.cli.verb import DONE, WRONG, Out, split_version
+from trivet.cli.verbs.audit_log import verify_log
 from trivet.control.registry.models import ModelVersion, RegisteredModel
 from trivet.control.registry.verifying import Verified, verify_versions, versions_to_verify
 from trivet.core.errors import NotFound, did_you_mean, quoted
 
 
 def verify(options: argparse.Namespace, out: Out) -> int:
-    """Verify one version, or those of one model, or of all."""
+    """Verify one version, or those of one model, or of all; or with `--log` what was recorded."""
+    if options.log or options.expect:
+        return verify_log(options, out)
     found = []
     for verified in verify_versions(_versions(options)):
         out.say(_line(verified))

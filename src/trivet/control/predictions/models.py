@@ -5,9 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import models
+from django.db.models import F
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from trivet.core.chain import NOTHING
 from trivet.core.records import SHADOW
+
+HEAD_ID = 1
 
 
 class PredictionQuerySet(models.QuerySet["Prediction"]):
@@ -61,6 +66,20 @@ class Prediction(models.Model):
 
     parameters = models.JSONField(null=True, help_text=_("Of the request, as the caller sent them; null for none."))
 
+    # of the chain (`sealing.py`); null and empty in rows that a release without it wrote
+    link = models.BigIntegerField(null=True, help_text=_("Number of the chain's link that holds this row."))
+    place = models.PositiveIntegerField(null=True, help_text=_("Among the rows of that link, from 0."))
+    salt = models.CharField(
+        max_length=32, blank=True, default="", db_default="", help_text=_("Empty once what it hid was erased.")
+    )
+    private_sha256 = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text=_("Of what may be erased, with the salt.")
+    )
+    sha256 = models.CharField(max_length=64, blank=True, default="", db_default="", help_text=_("Of all the rest."))
+    erased_by = models.BigIntegerField(
+        null=True, help_text=_("Generation of the Event that tells of the erasure of inputs and entity.")
+    )
+
     objects = PredictionQuerySet.as_manager()
 
     class Meta:
@@ -69,6 +88,7 @@ class Prediction(models.Model):
         permissions = [
             ("view_predictions", _("Can see the prediction log without inputs")),
             ("view_inputs", _("Can see the inputs in the prediction log")),
+            ("prune", _("Can delete from the log and erase inputs")),
         ]
         constraints = [models.UniqueConstraint(fields=["prediction_id", "row"], name="trivet_prediction_once")]
         indexes = [models.Index(fields=["model", "made_at"], name="trivet_prediction_of_model")]
@@ -96,3 +116,80 @@ class SpoolCursor(models.Model):
 
     def __str__(self) -> str:
         return f"{self.worker}/{self.segment} at {self.offset}"
+
+
+class LogHeadQuerySet(models.QuerySet["LogHead"]):
+    """The one row where the chain of the log ends; its lock puts all who write to the log in one line."""
+
+    def lock(self) -> LogHead:
+        """Wait for whoever else writes to the log, then return the head, which nobody moves until this transaction ends.
+
+        The first statement of the transaction, as `RegistryState.objects.lock` has to be.
+        """
+        if not self.filter(pk=HEAD_ID).update(links=F("links")):
+            self.bulk_create([self.model(pk=HEAD_ID)], ignore_conflicts=True)
+            self.filter(pk=HEAD_ID).update(links=F("links"))
+        return self.get(pk=HEAD_ID)
+
+    def read(self) -> LogHead:
+        """Return the head as it is now; an empty one before the first link."""
+        return self.filter(pk=HEAD_ID).first() or self.model(pk=HEAD_ID)
+
+
+class LogHead(models.Model):
+    """A single row: how many links the chain of the log has, and the SHA-256 of the last."""
+
+    links = models.BigIntegerField(default=0)
+    sha256 = models.CharField(max_length=64, default=NOTHING)
+    erasures = models.BigIntegerField(default=0, help_text=_("How often somebody was forgotten."))
+
+    objects = LogHeadQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = verbose_name_plural = _("head of the log")
+
+    def __str__(self) -> str:
+        return f"{self.links} links"
+
+
+class LogLink(models.Model):
+    """One row is one shipped batch: the digest of its rows, chained to the batch before. It stays when they are pruned."""
+
+    number = models.BigIntegerField(primary_key=True)
+    format = models.PositiveSmallIntegerField()
+    at = models.DateTimeField(default=timezone.now)
+    worker = models.CharField(max_length=100, blank=True, help_text=_("Whose segment it was; empty for none."))
+    segment = models.PositiveBigIntegerField()
+    offset = models.PositiveBigIntegerField(help_text=_("Of the segment, in bytes: where the batch ended."))
+    first_id = models.BigIntegerField(help_text=_("No row of it has a smaller id."))
+    last_id = models.BigIntegerField()
+    rows = models.PositiveIntegerField()
+    until = models.DateTimeField(help_text=_("When the last of its predictions was made."))
+    digest = models.CharField(max_length=64, help_text=_("SHA-256 over those of its rows, in order."))
+    sha256 = models.CharField(max_length=64, help_text=_("Of this row, and of the link before."))
+    pruned_by = models.BigIntegerField(
+        null=True, help_text=_("Generation of the Event that tells where its rows went.")
+    )
+
+    class Meta:
+        verbose_name = _("link of the log")
+        verbose_name_plural = _("links of the log")
+        indexes = [models.Index(fields=["until"], name="trivet_link_until")]
+
+    def __str__(self) -> str:
+        return f"link {self.number}: {self.rows} rows"
+
+
+class ForgottenEntity(models.Model):
+    """One row is somebody who was forgotten: what a spool still holds of them is shipped without inputs and entity."""
+
+    digest = models.CharField(max_length=64, primary_key=True, help_text=_("Of the entity key, keyed by the pepper."))
+    at = models.DateTimeField(default=timezone.now)
+    generation = models.BigIntegerField(help_text=_("Of the Event."))
+
+    class Meta:
+        verbose_name = _("forgotten entity")
+        verbose_name_plural = _("forgotten entities")
+
+    def __str__(self) -> str:
+        return self.digest[:12]

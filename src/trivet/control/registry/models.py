@@ -51,15 +51,19 @@ class RegistryStateQuerySet(models.QuerySet["RegistryState"]):
             self.filter(pk=STATE_ID).update(generation=F("generation"))
         return self.generation()
 
-    def advance(self, generation: int) -> None:
-        """Move to `generation`, which the holder of the lock computed."""
-        self.filter(pk=STATE_ID).update(generation=generation)
+    def advance(self, generation: int, sha256: str) -> None:
+        """Move to `generation`, which the holder of the lock computed, whose Event has `sha256`."""
+        self.filter(pk=STATE_ID).update(generation=generation, head_generation=generation, head_sha256=sha256)
 
 
 class RegistryState(models.Model):
-    """A single row: the number of the registry's last change."""
+    """A single row: the number of the registry's last change, and where the chain of its Events ends."""
 
     generation = models.BigIntegerField(default=0)
+    head_generation = models.BigIntegerField(
+        default=0, db_default=0, help_text=_("Of the last Event in the chain; later ones are of a release without it.")
+    )
+    head_sha256 = models.CharField(max_length=64, blank=True, default="", db_default="")
 
     objects = RegistryStateQuerySet.as_manager()
 
@@ -363,6 +367,13 @@ class Event(models.Model):
     before = models.JSONField(default=dict)
     after = models.JSONField(default=dict)
     reason = models.TextField(blank=True)
+    sha256 = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Of this Event, and of the one before; empty where a release without the chain wrote it."),
+    )
 
     class Meta:
         verbose_name = _("event")

@@ -6,6 +6,8 @@ import errno
 import os
 import re
 import secrets
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
@@ -97,6 +99,34 @@ def fingerprints_beside(digest: str) -> list[str]:
         raise _away("read", error) from error
     middles = (name.removeprefix(f"{start}.").removesuffix(SIGNATURE_SUFFIX) for name in sorted(files))
     return [middle for middle in middles if _DIGEST.fullmatch(middle)]
+
+
+def stored_digests(storage: Storage) -> Iterator[tuple[str, datetime]]:
+    """Yield what bundles there are, with when their manifest was stored; none where the storage cannot list."""
+    try:
+        for first in storage.listdir("sha256")[0]:
+            for second in storage.listdir(f"sha256/{first}")[0]:
+                for digest in storage.listdir(f"sha256/{first}/{second}")[0]:
+                    manifest = f"sha256/{first}/{second}/{digest}/{MANIFEST_NAME}"
+                    if _DIGEST.fullmatch(digest) and storage.exists(manifest):
+                        yield digest, storage.get_modified_time(manifest)
+    except (FileNotFoundError, NotImplementedError):
+        return
+    except OSError as error:
+        raise _away("read", error) from error
+
+
+def remove_bundle(storage: Storage, digest: str) -> None:
+    """Delete the bundle of `digest`, its manifest first, so that half a bundle is none; then the signatures beside it."""
+    names = [MANIFEST_NAME, *sorted((_found(storage, digest) or set()) - {MANIFEST_NAME})]
+    places = [stored_name(digest, name) for name in names]
+    places += [signature_name(digest, fingerprint) for fingerprint in fingerprints_beside(digest)]
+    try:
+        for place in places:
+            storage.delete(place)
+        storage.delete(stored_name(digest, "").rstrip("/"))  # a folder, where the storage has some
+    except OSError as error:
+        raise _away("written", error) from error
 
 
 def _verified(digest: str, found: set[str] | None) -> Bundle:

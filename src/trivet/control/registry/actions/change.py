@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 from django.db import router, transaction
 from django.db.models import Model, QuerySet
 from django.dispatch import Signal
+from django.utils import timezone
 
+from trivet.control.registry.history import head_of_history, sha256_of
 from trivet.control.registry.models import Event, RegistryState
 
 Row = TypeVar("Row", bound=Model)
@@ -39,9 +41,9 @@ class Change:
         after: Mapping[str, Any] | None = None,
         reason: str = "",
     ) -> Event:
-        """Write the Event and move the registry to its generation."""
-        RegistryState.objects.using(self.database).advance(self.generation)
-        return self.rows(Event).create(
+        """Write the Event, chained to the one before, and move the registry to its generation."""
+        event = Event(
+            at=timezone.now(),
             actor=actor,
             action=action,
             model=model,
@@ -51,6 +53,10 @@ class Change:
             after=after or {},
             reason=reason,
         )
+        event.sha256 = sha256_of(event, head_of_history(self.database).sha256)
+        RegistryState.objects.using(self.database).advance(self.generation, event.sha256)
+        event.save(using=self.database, force_insert=True)
+        return event
 
     def announce(self, signal: Signal, sender: type, **arguments: Any) -> None:
         """Send `signal` when the transaction has committed."""

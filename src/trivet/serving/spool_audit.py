@@ -1,0 +1,74 @@
+"""Do spool and log agree? What is shipped must be there, what is not must not be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from trivet.control.predictions.models import Prediction
+from trivet.control.predictions.shipping import shipped_offset
+from trivet.control.registry.history import Break
+from trivet.core.records import PredictionRecord, decode_record
+from trivet.dataplane.spool import Segment, segments
+
+RECORDS_AT_ONCE = 200
+Row = tuple[UUID, int]
+
+
+class SpoolAudit(NamedTuple):
+    """What was found on this machine: records in the log already, records that wait, and where both differ."""
+
+    shipped: int
+    waiting: int
+    broken: Break | None
+
+
+def audit_spool(root: Path) -> SpoolAudit:
+    """Hold the segments under `root` against the log, a few records at a time; the keeper may ship meanwhile."""
+    shipped = waiting = 0
+    for segment in segments(root):
+        cursor = shipped_offset(segment.worker, segment.number)
+        for batch in _batches(segment):
+            before = [record for record, after in batch if after <= cursor]
+            behind = [record for record, after in batch if after > cursor]
+            if (gone := _rows(before) - _in_log(before)) and shipped_offset(segment.worker, segment.number) >= cursor:
+                return SpoolAudit(shipped, waiting, _broken(segment, gone, "missing", "is shipped, but not in the log"))
+            early = _rows(behind) & _in_log(behind)
+            if early and shipped_offset(segment.worker, segment.number) <= cursor:
+                text = "is in the log, though nobody has shipped it"
+                return SpoolAudit(shipped, waiting, _broken(segment, early, "inserted", text))
+            shipped, waiting = shipped + len(before), waiting + len(behind)
+    return SpoolAudit(shipped, waiting, None)
+
+
+def _batches(segment: Segment) -> Iterator[list[tuple[PredictionRecord, int]]]:
+    batch: list[tuple[PredictionRecord, int]] = []
+    for payload, after in segment.payloads(0):
+        try:
+            batch.append((decode_record(payload), after))
+        except msgspec.DecodeError:
+            continue  # of another release; the keeper keeps it in a file of its own
+        if len(batch) == RECORDS_AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _rows(records: list[PredictionRecord]) -> set[Row]:
+    return {(UUID(record.id), row) for record in records for row in record.places or range(record.rows)}
+
+
+def _in_log(records: list[PredictionRecord]) -> set[Row]:
+    ids = [UUID(record.id) for record in records]
+    return set(Prediction.objects.filter(prediction_id__in=ids).values_list("prediction_id", "row")) if ids else set()
+
+
+def _broken(segment: Segment, rows: set[Row], kind: str, text: str) -> Break:
+    prediction, row = min(rows)
+    name = f"row {prediction}:{row}"
+    return Break(name, kind, f"{name} of segment {segment.worker}/{segment.number} {text}")
