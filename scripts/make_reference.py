@@ -175,11 +175,46 @@ def metrics() -> str:
     )
 
 
+def permissions() -> str:
+    """Return the page of who may do what."""
+    from django.apps import apps
+
+    from trivet.control.registry.groups import SUGGESTED_GROUPS
+    from trivet.control.registry.permissions import VERBS_OF_MODELS, VERBS_OF_REGISTRY
+
+    told = {
+        codename: words
+        for model in apps.get_app_config("trivet").get_models()
+        for codename, words in model._meta.permissions
+    }
+    told["view_registeredmodel"] = "Can see a model"
+
+    def row(verb: str, codename: str) -> tuple[str, ...]:
+        groups = [name for name, codenames in SUGGESTED_GROUPS.items() if codename in codenames]
+        return (f"`{verb}`", f"`trivet.{codename}`", _cell(str(told[codename])), ", ".join(groups))
+
+    header = ("verb", "Django permission", "it says", "suggested groups that have it")
+    return _page(
+        "Permissions",
+        "A Django permission, given to a user or a group in Django's admin, holds for every model. A grant"
+        " (`trivet grants add user:NAME --model M --verb V`) holds for one. Any grant includes `view`. Superusers may do"
+        " everything, and whoever is disabled nothing. [How](../how-to/people-and-keys.md).",
+        "## With a model",
+        _table(header, [row(verb, codename) for verb, codename in VERBS_OF_MODELS.items()]),
+        "## With the registry",
+        "Of no single model, so not to be granted:",
+        _table(header, [row(verb, codename) for verb, codename in VERBS_OF_REGISTRY.items()]),
+        "Django's own permissions for the tables (`trivet.view_modelversion`, ...) show all rows of a table in Django's"
+        " admin; without them one sees there the rows of the models that one may know of.",
+    )
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings,
     "command-line.md": command_line,
     "errors.md": error_codes,
     "metrics.md": metrics,
+    "permissions.md": permissions,
     "python.md": python,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _, ngettext
@@ -16,17 +17,58 @@ from trivet.control.registry.models import (
     ApiKey,
     Event,
     GoldenCaseRow,
+    Grant,
     ModelVersion,
+    Proposal,
     RegisteredModel,
     Route,
     Shadow,
 )
+from trivet.control.registry.permissions import can, models_open_to
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """Rows that are changed by actions, never by a form."""
+    """Rows that are changed by actions, never by a form.
+
+    Who has the table's own permission sees every row; others, those of the models that they may know of.
+    """
 
     hidden: tuple[str, ...] = ()  # fields that no address may filter by: to search is to read, one bit at a time
+    name_of_model = ""  # where a row's model has its name; nothing: the rows are of no single model
+    seen_with = "view"  # the verb with that model that shows its rows
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return the rows that this person may see."""
+        rows = super().get_queryset(request)
+        known = self._known(request)
+        if known is None:
+            return rows
+        return rows.filter(**{f"{self.name_of_model}__in": known}) if known else rows.none()
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return whether this person may see the table, or one row of it."""
+        known = self._known(request)
+        if known is None:
+            return True
+        return bool(known) if obj is None else self._model_of(obj) in known
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Return the same for the index page."""
+        return self.has_view_permission(request) or super().has_module_permission(request)
+
+    def _known(self, request: HttpRequest) -> frozenset[str] | None:
+        """Return the names of the models whose rows this person may see; None where all rows."""
+        if self._sees_all(request):
+            return None
+        return models_open_to(request.user, self.seen_with) or frozenset() if self.name_of_model else frozenset()
+
+    def _sees_all(self, request: HttpRequest) -> bool:
+        return super().has_view_permission(request)
+
+    def _model_of(self, row: Any) -> str:
+        for name in self.name_of_model.split("__"):
+            row = getattr(row, name)
+        return str(row)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         """Return False for the hidden fields, whoever asks."""
@@ -43,6 +85,9 @@ class ReadOnlyAdmin(admin.ModelAdmin):
     def has_delete_permission(self, *_: Any, **__: Any) -> bool:
         """Return False: what was decided stays on record."""
         return False
+
+
+OF_MODEL = ("model", admin.RelatedOnlyFieldListFilter)  # names of models that this person may know of
 
 
 class RouteInline(admin.TabularInline):
@@ -72,6 +117,7 @@ class ShadowInline(RouteInline):
 class RegisteredModelAdmin(ReadOnlyAdmin):
     """Names that answer."""
 
+    name_of_model = "name"
     list_display = ("name", "title", "owner", "anonymous", "previous_champion", "generation", "created_at")
     list_filter = ("anonymous",)
     inlines = (RouteInline, ShadowInline)
@@ -82,8 +128,9 @@ class RegisteredModelAdmin(ReadOnlyAdmin):
 class ModelVersionAdmin(ReadOnlyAdmin):
     """Immutable trained models."""
 
+    name_of_model = "model__name"
     list_display = ("__str__", "status", "runtime", "short_digest", "cost_us_per_row", "author", "created_at")
-    list_filter = ("status", "runtime", "model")
+    list_filter = ("status", "runtime", OF_MODEL)
     list_select_related = ("model",)
     search_fields = ("model__name", "digest", "author", "note")
     date_hierarchy = "created_at"
@@ -98,8 +145,9 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 class AliasAdmin(ReadOnlyAdmin):
     """Movable names for versions."""
 
+    name_of_model = "model__name"
     list_display = ("model", "name", "version")
-    list_filter = ("name", "model")
+    list_filter = ("name", OF_MODEL)
     list_select_related = ("model", "version__model")
 
 
@@ -107,8 +155,9 @@ class AliasAdmin(ReadOnlyAdmin):
 class RouteAdmin(ReadOnlyAdmin):
     """Shares of traffic."""
 
+    name_of_model = "model__name"
     list_display = ("model", "version", "weight")
-    list_filter = ("model",)
+    list_filter = (OF_MODEL,)
     list_select_related = ("model", "version__model")
 
 
@@ -116,8 +165,9 @@ class RouteAdmin(ReadOnlyAdmin):
 class GoldenCaseAdmin(ReadOnlyAdmin):
     """What any version of a model has to answer to given rows."""
 
+    name_of_model = "model__name"
     list_display = ("model", "number", "expect", "note", "author", "created_at", "removed_at")
-    list_filter = (("removed_at", admin.EmptyFieldListFilter), "model")
+    list_filter = (("removed_at", admin.EmptyFieldListFilter), OF_MODEL)
     list_select_related = ("model",)
     search_fields = ("model__name", "note", "author")
 
@@ -126,6 +176,7 @@ class GoldenCaseAdmin(ReadOnlyAdmin):
 class EventAdmin(ReadOnlyAdmin):
     """Who did what, when and why."""
 
+    name_of_model = "model"
     list_display = ("generation", "at", "actor", "action", "model", "version", "reason")
     list_filter = ("action", "model")
     search_fields = ("actor", "model", "reason")
@@ -136,21 +187,33 @@ class EventAdmin(ReadOnlyAdmin):
 class ApiKeyAdmin(ReadOnlyAdmin):
     """Machines' credentials; what is stored of their secrets is not shown."""
 
-    list_display = ("name", "id", "grants", "created_by", "created_at", "expires_at", "revoked_at")
+    list_display = (
+        "name",
+        "id",
+        "grants",
+        "owner_name",
+        "created_by",
+        "created_at",
+        "expires_at",
+        "last_used_at",
+        "revoked_at",
+    )
     list_filter = (("revoked_at", admin.EmptyFieldListFilter),)
     search_fields = ("name", "id", "created_by")
-    exclude = hidden = ("hash",)
+    exclude = hidden = ("hash", "previous_hash")
     actions = ("revoke",)
 
     def has_manage_keys_permission(self, request: HttpRequest) -> bool:
         """Return whether this person may issue and revoke keys."""
-        return request.user.has_perm("trivet.manage_keys")
+        return can(request.user, "manage_keys")
 
     @admin.action(description=_("Revoke selected keys"), permissions=["manage_keys"])
     def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
         """Revoke each of `keys`."""
+        if not request.user.is_authenticated:
+            raise PermissionDenied
         for key in keys:
-            actions.revoke_key(key=key.pk, actor=f"user:{request.user.get_username()}", reason="admin")
+            actions.revoke_key(key=key.pk, actor=request.user, reason="admin")
         count = len(keys)
         self.message_user(request, ngettext("%d key revoked.", "%d keys revoked.", count) % count, messages.SUCCESS)
 
@@ -159,6 +222,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 class PredictionAdmin(ReadOnlyAdmin):
     """Recorded answers; their inputs and parameters only for those who may see inputs."""
 
+    name_of_model, seen_with = "model", "view_predictions"
     list_display = ("public_id", "made_at", "model", "version", "decision", "score", "caller", "latency_us")
     list_filter = ("kind", "cached", "door", "route")
     search_fields = ("prediction_id", "model", "entity_key", "request_id")
@@ -166,14 +230,28 @@ class PredictionAdmin(ReadOnlyAdmin):
     show_full_result_count = False  # the log is large
     hidden = ("inputs", "parameters", "salt")  # with the salt, inputs could be guessed
 
-    def has_view_permission(self, request: HttpRequest, *_: Any, **__: Any) -> bool:
-        """Return whether this person may read the log."""
-        return request.user.has_perm("trivet.view_predictions")
+    def _sees_all(self, request: HttpRequest) -> bool:
+        return can(request.user, self.seen_with)
 
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        """Return the same for the index page."""
-        return request.user.has_perm("trivet.view_predictions") or super().has_module_permission(request)
-
-    def get_exclude(self, request: HttpRequest, *_: Any, **__: Any) -> tuple[str, ...]:
+    def get_exclude(self, request: HttpRequest, obj: Prediction | None = None) -> tuple[str, ...]:
         """Leave the inputs out for those who may not see them."""
-        return () if request.user.has_perm("trivet.view_inputs") else self.hidden
+        return () if can(request.user, "view_inputs", obj.model if obj else None) else self.hidden
+
+
+@admin.register(Grant)
+class GrantAdmin(ReadOnlyAdmin):
+    """Who may do what with one model."""
+
+    list_display = ("principal", "model", "verbs")
+    list_filter = ("model",)
+    list_select_related = ("model", "user", "group")
+
+
+@admin.register(Proposal)
+class ProposalAdmin(ReadOnlyAdmin):
+    """Moves of traffic that wait, or waited, for a second person."""
+
+    name_of_model = "model__name"
+    list_display = ("pk", "model", "action", "proposer", "reason", "proposed_at", "state", "decided_by", "decided_at")
+    list_filter = ("state", OF_MODEL)
+    list_select_related = ("model",)

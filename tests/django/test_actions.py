@@ -393,6 +393,7 @@ def test_every_action_is_one_function_that_is_told_who_acts():
     found = {name: inspect.signature(one) for name, one in vars(actions).items() if inspect.isfunction(one)}
     assert sorted(found) == [
         "add_golden_case",
+        "grant",
         "issue_key",
         "load",
         "mark_ready",
@@ -400,8 +401,11 @@ def test_every_action_is_one_function_that_is_told_who_acts():
         "register_version",
         "reject_version",
         "remove_golden_case",
+        "revoke_grant",
         "revoke_key",
+        "revoke_orphaned_keys",
         "roll_back",
+        "rotate_key",
         "set_alias",
         "set_anonymous",
         "set_routes",

@@ -21,7 +21,9 @@ def add_common_options(parser: argparse.ArgumentParser, *, is_step: bool = False
     parser.add_argument("--settings", metavar="MODULE", help=settings_help, **default)
     parser.add_argument("--json", action="store_true", dest="as_json", help="one JSON document on stdout", **default)
     parser.add_argument("-q", "--quiet", action="store_true", help="no messages", **default)
-    parser.add_argument("--as", metavar="USER", dest="as_user", help="who acts, for the Event", **default)
+    parser.add_argument(
+        "--as", metavar="USER", dest="as_user", help="act for this user, who needs the permissions", **default
+    )
 
 
 def _model_argument(parser: argparse.ArgumentParser) -> None:
@@ -199,6 +201,29 @@ def _keys_arguments(parser: argparse.ArgumentParser) -> None:
         add_common_options(step, is_step=True)
 
 
+def _grants_arguments(parser: argparse.ArgumentParser) -> None:
+    steps = parser.add_subparsers(dest="step", metavar="add|list|remove", required=True)
+    add = steps.add_parser("add", help="let a user or a group do something with a model")
+    listing = steps.add_parser("list", help="list who may do what with which model; Django's permissions are for all")
+    remove = steps.add_parser("remove", help="take it from them")
+    for step in (add, remove):
+        step.add_argument("who", metavar="WHO", help="user:NAME or group:NAME")
+        step.add_argument(
+            "--model", dest="models", action="append", required=True, metavar="M", help="a model; repeatable"
+        )
+        step.add_argument(
+            "--verb",
+            dest="verbs",
+            action="append",
+            required=step is add,
+            metavar="V",
+            help="view, predict, push, promote, ...; repeatable" + ("" if step is add else "; none: all of them"),
+        )
+        step.add_argument("-m", "--reason", default="", help="why, for the Event")
+    for step in (add, listing, remove):
+        add_common_options(step, is_step=True)
+
+
 def _environments_arguments(parser: argparse.ArgumentParser) -> None:
     steps = parser.add_subparsers(dest="step", metavar="make|list|remove", required=True)
     make = steps.add_parser("make", help="install what is missing on this machine; wheels only")
@@ -303,6 +328,11 @@ def _keeper_arguments(parser: argparse.ArgumentParser) -> None:
 def _initialise_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", nargs="?", type=Path, metavar="DIR", help="the folder to make")
     parser.add_argument("--noinput", action="store_true", help="accepted for scripts; nothing is ever asked")
+    parser.add_argument(
+        "--groups",
+        action="store_true",
+        help="make the suggested groups of people too; one that is there stays as it is",
+    )
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -409,6 +439,9 @@ VERBS = (
         "prune:prune",
         _prune_arguments,
         find_project,
+    ),
+    Verb(
+        "grants", "say what a user or a group may do with one model", "grants:grants", _grants_arguments, find_project
     ),
     Verb("keys", "make, list and revoke API keys", "keys:keys", _keys_arguments, find_project),
 )

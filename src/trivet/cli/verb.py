@@ -12,8 +12,6 @@ from zipfile import is_zipfile
 
 import msgspec
 
-from trivet.core.names import system_user
-
 DONE = 0  # done, and what was checked is right
 WRONG = 1  # done, but what was checked is not right
 USAGE = 2  # wrong usage, unreadable file
@@ -80,11 +78,6 @@ class Out:
             for row in (header, *rows)
         ]
         self.document(value, "\n".join(lines))
-
-
-def actor_of(options: argparse.Namespace) -> str:
-    """Return who acts, for the Event: `--as USER`, else the system's user."""
-    return f"user:{options.as_user}" if options.as_user else f"cli:{system_user()}"
 
 
 def split_version(text: str) -> tuple[str, str | None]:

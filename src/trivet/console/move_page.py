@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext as _
 
 from trivet.control.registry.models import RegisteredModel, Route
 from trivet.serving.acknowledgement import Acknowledgement
+
+if TYPE_CHECKING:
+    from trivet.control.registry.permissions import Actor
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class Move:
     number: int
     reason: str
     seen_generation: int
-    actor: str
+    actor: Actor
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, OuterRef, Prefetch, Q, Subquery
+from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.utils.translation import gettext as _, ngettext
 
 from trivet import conf
@@ -61,15 +61,16 @@ class Overview:
     may_see_models: bool = True
 
 
-def overview(now: datetime) -> Overview:
-    """Return the page as it is at `now`."""
-    models = list(_models())
+def overview(now: datetime, known: Collection[str] | None = None) -> Overview:
+    """Return the page as it is at `now`, of the models whose names are `known`; None for all of them."""
+    found = _models()
+    models = list(found if known is None else found.filter(name__in=known))
     traffic = requests_a_minute([model.name for model in models], now)
     rows = tuple(_row(model, traffic.get(model.name, []), now) for model in models)
     return Overview(tiles=(*_model_tiles(models, rows), _worker_tile(now)) if models else (), models=rows)
 
 
-def _models() -> Iterable[RegisteredModel]:
+def _models() -> QuerySet[RegisteredModel]:
     newest = Prediction.objects.answers().filter(model=OuterRef("name")).order_by("-made_at").values("made_at")[:1]
     versions = ModelVersion.objects.only("number", "signature", "model_id")
     routes = Route.objects.order_by("-weight").prefetch_related(Prefetch("version", versions))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from django.conf import global_settings, settings
@@ -21,6 +21,9 @@ from django.utils.translation import gettext as _
 import trivet
 from trivet.console.assets import HTMX, asset
 from trivet.console.headers import guard
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
 
 View = Callable[..., HttpResponseBase]
 
@@ -82,6 +85,13 @@ def outside_transactions(view: View) -> View:
 def is_htmx(request: HttpRequest) -> bool:
     """True for a request of htmx, which takes a part of a page."""
     return request.headers.get("HX-Request") == "true"
+
+
+def person(request: HttpRequest) -> AbstractBaseUser:
+    """Return who is signed in, as the one who acts; a screen has nobody else."""
+    if not request.user.is_authenticated:
+        raise PermissionDenied
+    return request.user
 
 
 def login_url() -> str:

@@ -12,7 +12,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse_lazy
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext as _, gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_safe
 
@@ -26,15 +26,16 @@ from trivet.console.model_page import Subject, TryIt, Viewer, filled_form, fresh
 from trivet.console.move_page import Move, move_page, moved
 from trivet.console.openapi_page import document_of, openapi_page
 from trivet.console.overview import Overview, overview as overview_page
-from trivet.console.screens import guarded, is_htmx, outside_transactions, screen, show
+from trivet.console.screens import guarded, is_htmx, outside_transactions, person, screen, shell, show
 from trivet.control.registry import actions
 from trivet.control.registry.models import Event, ModelVersion
+from trivet.control.registry.permissions import can, models_open_to
+from trivet.core import errors
 from trivet.core.errors import TrivetError
 from trivet.serving.acknowledgement import Acknowledgement, wait_for_workers
 from trivet.serving.predict import predict
 
-SEE, PREDICT, PROMOTE = "trivet.view_registeredmodel", "trivet.predict", "trivet.promote"
-SEE_PREDICTIONS = "trivet.view_predictions"
+_MAY_NOT_MOVE = gettext_lazy("You may see this model, but not move its traffic.")
 FOR_EVER = "public, max-age=31536000, immutable"  # the address holds the content's fingerprint
 
 
@@ -45,8 +46,10 @@ logout = guarded(auth.LogoutView.as_view(next_page=reverse_lazy("trivet:login"))
 @screen
 @require_safe
 def overview(request: HttpRequest) -> HttpResponseBase:
-    """Show every model, to those who may see models."""
-    page = overview_page(timezone.now()) if request.user.has_perm(SEE) else Overview((), (), may_see_models=False)
+    """Show the models that this person may know of."""
+    known = models_open_to(request.user)
+    may_see_models = known is None or bool(known)
+    page = overview_page(timezone.now(), known) if may_see_models else Overview((), (), may_see_models=False)
     return show(request, "overview", page)
 
 
@@ -62,7 +65,7 @@ def model(request: HttpRequest, name: str) -> HttpResponseBase:
 def try_it(request: HttpRequest, name: str) -> HttpResponseBase:
     """Ask the model for the posted row; on GET, fill the form with another recorded row. htmx gets the form alone."""
     shown = _subject(request, name)
-    if not request.user.has_perm(PREDICT):
+    if not can(request.user, "predict", name):
         raise PermissionDenied(_("You may see this model, but not ask it."))
     filled = _asked(request, shown) if request.method == "POST" else _fresh_form(request, shown)
     if is_htmx(request):
@@ -116,22 +119,22 @@ def file(_request: HttpRequest, fingerprint: str, name: str) -> HttpResponse:
 
 
 def _subject(request: HttpRequest, name: str) -> Subject:
-    """Return the model, to those who may see models; for others there is none."""
-    if not request.user.has_perm(SEE):
+    """Return the model, to those who may know of it; for others there is none."""
+    if not can(request.user, "view", name):
         raise Http404
     return subject(name, request.GET.get("version"))
 
 
 def _subject_to_move(request: HttpRequest, name: str) -> Subject:
     found = _subject(request, name)
-    if not request.user.has_perm(PROMOTE):
-        raise PermissionDenied(_("You may see this model, but not move its traffic."))
+    if request.method != "POST" and not can(request.user, "promote", name):  # else the action refuses, and records it
+        raise PermissionDenied(_MAY_NOT_MOVE)
     return found
 
 
 def _model_page(request: HttpRequest, shown: Subject, filled: TryIt | None) -> HttpResponseBase:
-    user = request.user
-    viewer = Viewer(may_promote=user.has_perm(PROMOTE), sees_predictions=user.has_perm(SEE_PREDICTIONS))
+    user, name = request.user, shown.model.name
+    viewer = Viewer(may_promote=can(user, "promote", name), sees_predictions=can(user, "view_predictions", name))
     page = model_page(
         shown,
         filled,
@@ -149,7 +152,7 @@ def _base_url(request: HttpRequest) -> str:
 
 
 def _fresh_form(request: HttpRequest, shown: Subject) -> TryIt | None:
-    if not request.user.has_perm(PREDICT):
+    if not can(request.user, "predict", shown.model.name):
         return None
     row = request.GET.get("row", "0")
     return fresh_form(shown, int(row) if row.isascii() and row.isdigit() and len(row) < 6 else 0)
@@ -187,9 +190,11 @@ def _move(request: HttpRequest, found: Subject, number: int, *, is_rollback: boo
     name, problem = found.model.name, ""
     reason = request.POST.get("reason", "").replace("\0", "")  # which PostgreSQL cannot store
     if request.method == "POST":
-        move = Move(name, number, reason, _generation(request), f"user:{request.user.get_username()}")
+        move = Move(name, number, reason, _generation(request), person(request))
         try:
             event = _roll_back(move) if is_rollback else _promote(move)
+        except errors.PermissionDenied as refusal:
+            raise PermissionDenied(_MAY_NOT_MOVE) from refusal
         except TrivetError as error:
             found.model.refresh_from_db()
             problem = error.message

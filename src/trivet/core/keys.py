@@ -33,9 +33,12 @@ class ParsedKey(NamedTuple):
     plaintext: str
 
 
-def mint_key() -> tuple[str, str]:
-    """Return a new key as `(id, plaintext)`. The plaintext is shown to its owner once and kept nowhere."""
-    key_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(ID_LENGTH))
+def mint_key(key_id: str | None = None) -> tuple[str, str]:
+    """Return a new key as `(id, plaintext)`, with a new id or a new secret for the id that is given.
+
+    The plaintext is shown to its owner once and kept nowhere.
+    """
+    key_id = key_id or "".join(secrets.choice(_ID_ALPHABET) for _ in range(ID_LENGTH))
     secret = "".join(secrets.choice(_BASE62) for _ in range(SECRET_LENGTH))
     body = f"{PREFIX}_{key_id}_{secret}"
     return key_id, body + check_part(body)

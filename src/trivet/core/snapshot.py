@@ -51,6 +51,8 @@ class KeyEntry(msgspec.Struct, frozen=True):
     hash: bytes
     grants: dict[str, frozenset[str]]  # model name or "*" -> verbs, implied ones included
     expires_at: float | None = None  # seconds since 1970
+    previous_hash: bytes | None = None  # of the secret before, valid as well until
+    previous_until: float = 0.0  # seconds since 1970
 
 
 class Snapshot(msgspec.Struct, frozen=True):

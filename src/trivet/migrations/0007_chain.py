@@ -79,18 +79,6 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "head of the log",
             },
         ),
-        migrations.AlterModelOptions(
-            name="prediction",
-            options={
-                "permissions": [
-                    ("view_predictions", "Can see the prediction log without inputs"),
-                    ("view_inputs", "Can see the inputs in the prediction log"),
-                    ("prune", "Can delete from the log and erase inputs"),
-                ],
-                "verbose_name": "prediction",
-                "verbose_name_plural": "predictions",
-            },
-        ),
         migrations.AddField(
             model_name="event",
             name="sha256",

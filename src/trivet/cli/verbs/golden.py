@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
+from trivet.cli.person import actor_of
 from trivet.cli.values import fields_of_model, row_of
-from trivet.cli.verb import DONE, USAGE, WRONG, Out, actor_of
+from trivet.cli.verb import DONE, USAGE, WRONG, Out
 from trivet.control.registry import actions
 from trivet.control.registry.golden import case_of
 from trivet.control.registry.models import CHAMPION, Alias, GoldenCaseRow, RegisteredModel

@@ -6,7 +6,8 @@ import argparse
 import re
 from datetime import timedelta
 
-from trivet.cli.verb import DONE, WRONG, Out, actor_of
+from trivet.cli.person import actor_of
+from trivet.cli.verb import DONE, WRONG, Out
 from trivet.control.registry import actions
 from trivet.control.registry.models import ApiKey, RegisteredModel, RegistryState
 from trivet.core.errors import InvalidRequest, did_you_mean, quoted

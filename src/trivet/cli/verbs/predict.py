@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import msgspec
 
 from trivet import conf
+from trivet.cli.person import person_of
 from trivet.cli.values import fields_of_model, row_of, value_of
 from trivet.cli.verb import DONE, USAGE, WRONG, Out
 from trivet.core.errors import InvalidRequest, quoted
@@ -38,7 +39,7 @@ def predict_rows(options: argparse.Namespace, out: Out) -> int:
 
 def _one(options: argparse.Namespace, out: Out, fields: dict[str, Input]) -> int:
     row = row_of(fields, options.values)
-    prediction = predict(options.model, row)
+    prediction = predict(options.model, row, user=person_of(options))
     out.document(prediction.as_dict(), repr(prediction))
     return DONE
 
@@ -48,7 +49,7 @@ def _file(options: argparse.Namespace, out: Out, fields: dict[str, Input]) -> in
     if not options.file.is_file():
         out.problem(f"trivet predict: there is no file {options.file}.")
         return USAGE
-    answered = refused = 0
+    answered, refused, person = 0, 0, person_of(options)
     with options.file.open(newline="", encoding="utf-8") as file:
         lines = csv.DictReader(file)
         unknown = [name for name in lines.fieldnames or () if name not in fields and name not in options.skip]
@@ -57,7 +58,7 @@ def _file(options: argparse.Namespace, out: Out, fields: dict[str, Input]) -> in
             return USAGE
         rows = ({k: value_of(fields.get(k), v) for k, v in line.items() if k not in options.skip} for line in lines)
         for batch in _batches(rows, conf.MAX_ROWS()):
-            answers = _answers(options.model, batch)
+            answers = _answers(options.model, batch, person)
             _write(answers, answered + refused, options.output, sys.stdout)
             answered += sum(isinstance(answer, Prediction) for answer in answers)
             refused += sum(not isinstance(answer, Prediction) for answer in answers)
@@ -72,14 +73,15 @@ def _no_inputs(names: Sequence[str]) -> str:
     return f"{which}: {' '.join('--skip ' + shlex.quote(name) for name in shown)}{' …' * (len(names) > MAX_NAMED)}"
 
 
-def _answers(model: str, batch: list[dict[str, Any]]) -> list[Prediction | InvalidRequest]:
+def _answers(model: str, batch: list[dict[str, Any]], person: Any) -> list[Prediction | InvalidRequest]:
+    """Return what each row was answered, for `person`: a user, or None."""
     try:
-        return list(predict_many(model, batch))
+        return list(predict_many(model, batch, user=person))
     except InvalidRequest:
         answers: list[Prediction | InvalidRequest] = []
         for row in batch:
             try:
-                answers.append(predict(model, row))
+                answers.append(predict(model, row, user=person))
             except InvalidRequest as error:
                 answers.append(error)
         return answers

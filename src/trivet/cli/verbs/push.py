@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from trivet import conf
+from trivet.cli.person import actor_of
 from trivet.cli.signing_key import read_key
-from trivet.cli.verb import DONE, USAGE, WRONG, Out, actor_of, labels_problem
+from trivet.cli.verb import DONE, USAGE, WRONG, Out, labels_problem
 from trivet.control.registry.models import CHAMPION
 from trivet.control.registry.pushing import Pushed, push_file
 from trivet.core.errors import CompileError, ParityFailed

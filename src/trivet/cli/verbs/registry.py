@@ -13,11 +13,13 @@ from django.db.models import Count, Max, QuerySet
 from django.utils import timezone
 
 from trivet import conf
-from trivet.cli.verb import DONE, WRONG, Out, actor_of, split_version
+from trivet.cli.person import actor_of, check_may, person_of
+from trivet.cli.verb import DONE, WRONG, Out, split_version
 from trivet.control.predictions.models import Prediction
 from trivet.control.registry import actions
 from trivet.control.registry.comparing import unlike_champion
 from trivet.control.registry.models import CHAMPION, Event, ModelVersion, RegisteredModel
+from trivet.control.registry.permissions import models_open_to
 from trivet.control.registry.signing import signatures_of
 from trivet.core.errors import InvalidRequest, NotFound, Refused, TrivetError, did_you_mean, quoted
 from trivet.serving.acknowledgement import wait_for_workers
@@ -27,10 +29,10 @@ RECENT_EVENTS = 10
 
 def list_models(options: argparse.Namespace, out: Out) -> int:
     """List the models."""
-    models = [
-        _overview(model)
-        for model in RegisteredModel.objects.prefetch_related("routes__version", "shadows__version", "aliases__version")
-    ]
+    person = person_of(options)
+    known = None if person is None else models_open_to(person)
+    found = RegisteredModel.objects.prefetch_related("routes__version", "shadows__version", "aliases__version")
+    models = [_overview(model) for model in (found if known is None else found.filter(name__in=known))]
     rows = [
         (
             m["name"],
@@ -70,6 +72,7 @@ def _overview(model: RegisteredModel) -> dict[str, Any]:
 def show(options: argparse.Namespace, out: Out) -> int:
     """Show a model's history, or everything about one version."""
     name, word = split_version(options.model)
+    check_may(options, "view", name)
     model = _model(name)
     if word is not None:
         version = ModelVersion.objects.resolve(name, word)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from trivet.cli.person import actor_of
 from trivet.cli.signing_key import read_key
-from trivet.cli.verb import DONE, Out, actor_of, split_version
+from trivet.cli.verb import DONE, Out, split_version
 from trivet.control.registry import actions
 from trivet.control.registry.models import ModelVersion
 from trivet.control.registry.verifying import versions_to_verify

@@ -88,7 +88,8 @@ class Prediction(models.Model):
         permissions = [
             ("view_predictions", _("Can see the prediction log without inputs")),
             ("view_inputs", _("Can see the inputs in the prediction log")),
-            ("prune", _("Can delete from the log and erase inputs")),
+            ("export_predictions", _("Can take the prediction log away as a file")),
+            ("label", _("Can say what turned out true")),
         ]
         constraints = [models.UniqueConstraint(fields=["prediction_id", "row"], name="trivet_prediction_once")]
         indexes = [models.Index(fields=["model", "made_at"], name="trivet_prediction_of_model")]

@@ -7,10 +7,13 @@ first migration), a model has each version number, alias and route once.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import F, Q
@@ -25,8 +28,10 @@ from trivet.model.bundle.libraries import COMPILED_RUNTIME, has_requirements
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+REFUSAL = "refuse"  # the action of an Event that says what somebody wanted and may not: nothing has changed by it
 ACTOR_LENGTH = 200
 STATE_ID = 1
+USE_NOTED_SECONDS = 60  # a key's last use is written at most once in so long
 LEASES_KEPT = 10  # a worker silent for so many leases is gone: killed, or its machine is
 _WHOLE_MODEL_NAME = rf"^{MODEL_NAME}\Z"
 _WHOLE_ALIAS_NAME = rf"^{ALIAS_NAME}\Z"
@@ -106,8 +111,12 @@ class RegisteredModel(models.Model):
         ordering = ["name"]
         permissions = [
             ("predict", _("Can ask a model")),
+            ("explain", _("Can ask a model why")),
             ("push", _("Can register versions")),
+            ("retrain", _("Can have a model trained again")),
             ("promote", _("Can move traffic")),
+            ("approve", _("Can confirm what another person wants to promote")),
+            ("prune", _("Can delete bundles and what the log keeps")),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(name__regex=_WHOLE_MODEL_NAME), name="trivet_model_name_grammar"),
@@ -322,12 +331,75 @@ class GoldenCaseRow(models.Model):
         return f"golden case {self.number} of {self.model.name}"
 
 
+class GrantQuerySet(models.QuerySet["Grant"]):
+    """Many grants."""
+
+    def of_person(self, user: Any) -> GrantQuerySet:
+        """Return those that hold for a user of the project: their own, and those of their groups."""
+        mine = Q(user=user.pk)
+        return self.filter(mine | Q(group__in=user.groups.all()) if hasattr(user, "groups") else mine)
+
+
+class Grant(models.Model):
+    """One row lets a user or a group do some things with one model; a Django permission lets them with all.
+
+    An API key's grants stand in its own row. Deleting the user, the group or the model deletes the grant.
+    """
+
+    model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="grants")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="+")
+    group = models.ForeignKey("auth.Group", on_delete=models.CASCADE, null=True, related_name="+")
+    verbs = models.JSONField(help_text=_("What they may do with it."))
+
+    objects = GrantQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("grant")
+        verbose_name_plural = _("grants")
+        ordering = ["model", "pk"]
+        permissions = [("manage_grants", _("Can say who may do what with a model"))]
+        constraints = [
+            models.UniqueConstraint(fields=["model", "user"], name="trivet_grant_of_user_once"),
+            models.UniqueConstraint(fields=["model", "group"], name="trivet_grant_of_group_once"),
+            models.CheckConstraint(
+                condition=Q(user__isnull=False, group__isnull=True) | Q(user__isnull=True, group__isnull=False),
+                name="trivet_grant_to_one_principal",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.principal}: {', '.join(self.verbs)}"
+
+    @property
+    def principal(self) -> str:
+        """Whose it is, as `user:NAME` or `group:NAME`."""
+        if self.group is not None:
+            return f"group:{self.group.name}"
+        return f"user:{self.user.get_username()}" if self.user is not None else ""
+
+
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     """Many keys."""
 
     def usable(self, now: datetime | None = None) -> ApiKeyQuerySet:
-        """Return those neither revoked nor expired."""
-        return self.filter(revoked_at=None).exclude(expires_at__lte=now or timezone.now())
+        """Return those neither revoked nor expired, whose owner, where they have one, was not disabled."""
+        return self.filter(revoked_at=None).exclude(expires_at__lte=now or timezone.now()).exclude(_owner_is_gone())
+
+    def orphaned(self) -> ApiKeyQuerySet:
+        """Return those not yet revoked whose owner was disabled or deleted."""
+        return self.filter(_owner_is_gone(), revoked_at=None)
+
+    def note_use(self, ids: Collection[str]) -> None:
+        """Write that these keys were used now; those of which that was written within the last minute stay as they are."""
+        stale = Q(last_used_at=None) | Q(last_used_at__lt=Now() - timedelta(seconds=USE_NOTED_SECONDS))
+        self.filter(stale, pk__in=ids).update(last_used_at=Now())
+
+
+def _owner_is_gone() -> Q:
+    """Return what holds for a key whose owner was deleted, or disabled where the site's users can be."""
+    deleted = Q(owner=None) & ~Q(owner_name="")
+    names = {field.name for field in get_user_model()._meta.get_fields()}
+    return deleted | Q(owner__is_active=False) if "is_active" in names else deleted
 
 
 class ApiKey(models.Model):
@@ -336,7 +408,17 @@ class ApiKey(models.Model):
     id = models.CharField(primary_key=True, max_length=8)
     name = models.CharField(max_length=100)
     hash = models.BinaryField()
+    previous_hash = models.BinaryField(null=True, help_text=_("Of the secret before, while that is valid as well."))
+    previous_until = models.DateTimeField(null=True)
     grants = models.JSONField(help_text=_("Model name, or *, to a list of verbs."))
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        help_text=_("Whose key it is: it ends with them."),
+    )
+    owner_name = models.CharField(max_length=ACTOR_LENGTH, blank=True, default="", db_default="")
     created_by = models.CharField(max_length=ACTOR_LENGTH)
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField(null=True)
@@ -353,6 +435,61 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.id})"
+
+    @property
+    def is_usable(self) -> bool:
+        """True while it is neither revoked nor expired, and its owner, where it has one, was not disabled."""
+        is_over = self.revoked_at is not None or (self.expires_at is not None and self.expires_at <= timezone.now())
+        owner_is_there = self.owner.is_active if self.owner is not None else not self.owner_name
+        return bool(owner_is_there and not is_over)
+
+
+class ProposalState(models.TextChoices):
+    """Open until it is decided, or until what it was made for has changed."""
+
+    OPEN = "open", _("open")
+    APPROVED = "approved", _("approved")
+    DECLINED = "declined", _("declined")
+    WITHDRAWN = "withdrawn", _("withdrawn")
+
+
+class ProposalQuerySet(models.QuerySet["Proposal"]):
+    """Many proposals."""
+
+    def waiting(self, now: datetime | None = None) -> ProposalQuerySet:
+        """Return those that may be approved: open, not expired, and of a model that has not changed since."""
+        current = self.filter(state=ProposalState.OPEN, generation=F("model__generation"))
+        return current.filter(expires_at__gt=now or timezone.now())
+
+
+class Proposal(models.Model):
+    """One row is a move of traffic that somebody wants, and that a second person has to approve (TRIVET_APPROVALS)."""
+
+    model = models.ForeignKey(RegisteredModel, on_delete=models.CASCADE, related_name="proposals")
+    action = models.CharField(max_length=32)
+    move = models.JSONField(help_text=_("Routes, aliases and how traffic is handled, as it would be."))
+    generation = models.BigIntegerField(help_text=_("Of the model when it was proposed."))
+    proposer = models.CharField(max_length=ACTOR_LENGTH)
+    proposed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    reason = models.TextField(blank=True)
+    proposed_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    state = models.CharField(max_length=16, choices=ProposalState, default=ProposalState.OPEN)
+    decided_by = models.CharField(max_length=ACTOR_LENGTH, blank=True)
+    decided_at = models.DateTimeField(null=True)
+
+    objects = ProposalQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("proposal")
+        verbose_name_plural = _("proposals")
+        ordering = ["-pk"]
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=ProposalState.values), name="trivet_proposal_state_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"proposal {self.pk} of {self.model.name}"
 
 
 class Event(models.Model):

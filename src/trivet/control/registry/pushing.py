@@ -11,9 +11,11 @@ import msgspec
 from django.db import router
 
 from trivet.control.registry import actions
+from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.comparing import unlike_champion
 from trivet.control.registry.golden import cases_of
 from trivet.control.registry.models import CHALLENGER, CHAMPION, Alias, Event, ModelVersion, RegisteredModel
+from trivet.control.registry.permissions import can
 from trivet.control.registry.probing import probe_here
 from trivet.control.registry.signing import check_signer
 from trivet.control.registry.storage import environments_folder
@@ -25,6 +27,7 @@ from trivet.model.environments.environment import own_environment
 from trivet.model.probe import ProbeResult
 
 if TYPE_CHECKING:
+    from trivet.control.registry.permissions import Actor
     from trivet.model.signing.keys import Signer
 
 
@@ -45,7 +48,7 @@ def push_file(
     path: Path,
     *,
     name: str,
-    actor: str,
+    actor: Actor,
     sample: Path | None = None,
     label_column: str | None = None,
     tolerance: float | None = None,
@@ -61,14 +64,16 @@ def push_file(
 
     What does not compile is registered to run unchanged in model workers; the version says why.
 
-    The first version of a model becomes champion with all the traffic; a later one becomes `challenger` and takes
-    none, unless `promote` says so. `is_vouched_for`: the actor made this file, so a weak sandbox is enough; the Event says
-    so, and which `accepted_types`, on no list, the actor lets it hold. With `requirements`, a file of exact versions, it is
-    opened, proved and run in their environment, which was made on this machine before. `source` is what its row says it
-    was made from; the file's name where it is empty. `signer` signs the bundle as it is registered. Raises `CompileError`,
-    `ParityFailed`, or `Refused` for a sandbox that is too weak or a signature that is required, before anything is
-    registered; and `Refused` when the probe fails: then the version is there, rejected, and can take no traffic.
+    The first version of a model becomes champion with all the traffic, where the actor may promote; a later one becomes
+    `challenger` and takes none, unless `promote` says so. `is_vouched_for`: the actor made this file, so a weak sandbox is
+    enough; the Event says so, and which `accepted_types`, on no list, the actor lets it hold. With `requirements`, a file
+    of exact versions, it is opened, proved and run in their environment, which was made on this machine before. `source`
+    is what its row says it was made from; the file's name where it is empty. `signer` signs the bundle as it is
+    registered. Raises `CompileError`, `ParityFailed`, or `Refused` for a sandbox that is too weak or a signature that is
+    required, before anything is registered; and `Refused` when the probe fails: then the version is there, rejected, and
+    can take no traffic.
     """
+    permitted(actor, "push", to="register_version", model=name)
     check_signer(signer)  # before a minute is spent on what would be refused
     options = {} if tolerance is None else {"tolerance": tolerance}
     compiled = compile_file(
@@ -108,7 +113,7 @@ def register_and_probe(
     bundle: Bundle,
     *,
     name: str,
-    actor: str,
+    actor: Actor,
     message: str = "",
     source: str = "",
     sandbox: str = "",
@@ -144,7 +149,7 @@ def _with_passed(bundle: Bundle, cases: list[GoldenCase]) -> Bundle:
     return make_bundle(manifest, {**bundle.files, GOLDEN_NAME: encode_cases(passed)})
 
 
-def _placed(probed: Probed, compiled: CompiledFile, *, actor: str, promote: bool) -> Pushed:
+def _placed(probed: Probed, compiled: CompiledFile, *, actor: Actor, promote: bool) -> Pushed:
     version = probed.version
     name, number = version.model.name, version.number
     database = router.db_for_write(RegisteredModel)  # a replica may not know yet of a champion made just now
@@ -155,7 +160,8 @@ def _placed(probed: Probed, compiled: CompiledFile, *, actor: str, promote: bool
     if promote:
         event = actions.promote(model=name, version=number, actor=actor, reason="pushed with --promote")
         return Pushed(version, compiled, probed.probe, event, CHAMPION, probed.is_new)
-    if champion is None:
+    may_promote = isinstance(actor, str) or can(actor, "promote", name)
+    if champion is None and may_promote:
         try:
             event = actions.promote(
                 model=name, version=number, actor=actor, reason="first version", expected_generation=seen

@@ -11,6 +11,7 @@ from django.db import router
 
 from trivet import conf
 from trivet.control.registry.models import (
+    REFUSAL,
     Alias,
     ApiKey,
     Event,
@@ -80,7 +81,7 @@ def _changes(database: str, generation: int, previous: snapshot.Snapshot | None)
         Event.objects.using(database)
         .filter(generation__gte=first, generation__lte=generation)
         .order_by("generation")
-        .values_list("generation", "at", "model", "before", "after")
+        .values_list("generation", "at", "action", "model", "before", "after")
     )
     changed_at = events[-1][1].timestamp() if events else 0.0
     if previous is None or [number for number, *_ in events] != list(range(first, generation + 1)):
@@ -88,7 +89,9 @@ def _changes(database: str, generation: int, previous: snapshot.Snapshot | None)
     if not is_followed or events[0][1].timestamp() != previous.changed_at:
         return changed_at, None
     changed = _Changed()
-    for _, _, model, before, after in events[1:]:
+    for _, _, action, model, before, after in events[1:]:
+        if action == REFUSAL:
+            continue
         if model:
             changed.models.add(model)
         elif key := after.get("key") or before.get("key"):
@@ -191,12 +194,15 @@ def _read_keys(database: str, ids: set[str] | None = None) -> dict[str, snapshot
     keys = ApiKey.objects.using(database).usable().order_by("pk")
     if ids is not None:
         keys = keys.filter(pk__in=ids)
+    fields = ("id", "hash", "grants", "expires_at", "previous_hash", "previous_until")
     return {
         key_id: snapshot.KeyEntry(
             id=key_id,
             hash=bytes(key_hash),
             grants={model: snapshot.with_implied(verbs) for model, verbs in grants.items()},
             expires_at=expires_at.timestamp() if expires_at else None,
+            previous_hash=bytes(previous_hash) if previous_hash else None,
+            previous_until=previous_until.timestamp() if previous_until else 0.0,
         )
-        for key_id, key_hash, grants, expires_at in keys.values_list("id", "hash", "grants", "expires_at")
+        for key_id, key_hash, grants, expires_at, previous_hash, previous_until in keys.values_list(*fields)
     }

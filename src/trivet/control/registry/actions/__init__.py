@@ -1,8 +1,9 @@
 """Every change to the registry, one function each. Doors parse, call one of these and present what it returns.
 
 Each is one transaction that begins by taking the registry's lock, so changes form one line and every one has its own
-generation; each writes one Event and sends its signals on commit. `actor` says who acts, as `key:<id>`, `user:<name>`,
-`cli:<name>` or `process:<name>`; whether they may is asked by the door before it calls.
+generation; each writes one Event and sends its signals on commit. `actor` is who acts: a user of the project, who is
+asked for permission first (`permission.permitted`; a refusal is an Event too), or a text that is taken at its word, as
+`key:<id>`, `cli:<name>` or `process:<name>`. A door that acts for a person passes the user.
 
 `Conflict` is raised when `expected_generation`, the generation the actor last saw, is older than the model's last
 change of routes or aliases; `Refused` when the rules forbid the change now; `NotFound` and `InvalidRequest` for
@@ -18,9 +19,12 @@ from trivet.control.registry.actions.golden import (
     add_golden_case as add_golden_case,
     remove_golden_case as remove_golden_case,
 )
+from trivet.control.registry.actions.grants import grant as grant, revoke_grant as revoke_grant
 from trivet.control.registry.actions.keys import (
     issue_key as issue_key,
     revoke_key as revoke_key,
+    revoke_orphaned_keys as revoke_orphaned_keys,
+    rotate_key as rotate_key,
     set_anonymous as set_anonymous,
 )
 from trivet.control.registry.actions.loading import load as load, unload as unload

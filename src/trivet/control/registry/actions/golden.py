@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from django.db.models import Max
@@ -10,13 +10,17 @@ from django.utils import timezone
 
 from trivet.control.registry.actions.change import Change, changing
 from trivet.control.registry.actions.finding import bad_parameter, find_model
+from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.models import CHAMPION, GoldenCaseRow, ModelVersion, RegisteredModel
 from trivet.core.errors import NotFound, quoted
 from trivet.model.bundle.golden import MOST_CASES, GoldenCase, check_case
 
+if TYPE_CHECKING:
+    from trivet.control.registry.permissions import Actor
+
 
 def add_golden_case(
-    *, model: str, inputs: dict[str, Any], expect: dict[str, Any], actor: str, note: str = ""
+    *, model: str, inputs: dict[str, Any], expect: dict[str, Any], actor: Actor, note: str = ""
 ) -> GoldenCaseRow:
     """Keep a golden case with the model: from now on no version that fails it is given traffic.
 
@@ -24,6 +28,7 @@ def add_golden_case(
     (`trivet.model.bundle.golden`). Both are held against the champion's signature, or the newest version's. The Event has
     the case's number and expectation, not its inputs. Raises `InvalidRequest` for a case that could not be asked.
     """
+    actor = permitted(actor, "push", "promote", to="add_golden_case", model=model)
     case = _read(inputs, expect)
     with changing() as change:
         found = find_model(change, model)
@@ -41,8 +46,9 @@ def add_golden_case(
         return row
 
 
-def remove_golden_case(*, model: str, number: int, actor: str, reason: str = "") -> GoldenCaseRow:
+def remove_golden_case(*, model: str, number: int, actor: Actor, reason: str = "") -> GoldenCaseRow:
     """Take a golden case away: versions need not pass it any more. It stays on record, with its number."""
+    actor = permitted(actor, "promote", to="remove_golden_case", model=model)
     with changing() as change:
         found = find_model(change, model)
         row = change.rows(GoldenCaseRow).filter(model=found, number=number, removed_at__isnull=True).first()

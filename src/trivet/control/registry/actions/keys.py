@@ -4,65 +4,147 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.utils import timezone
 
 from trivet import conf
-from trivet.control.registry.actions.change import changing
+from trivet.control.registry.actions.change import Change, changing
 from trivet.control.registry.actions.finding import bad_parameter, check_model_name, find_model
+from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.models import ApiKey, RegisteredModel
-from trivet.core.errors import NotFound, did_you_mean, quoted
+from trivet.core.errors import NotFound, Refused, did_you_mean, quoted
 from trivet.core.keys import hash_secret, mint_key
 from trivet.core.snapshot import ANY_MODEL, VERBS
+
+if TYPE_CHECKING:
+    from trivet.control.registry.permissions import Actor
+
+ROTATION = timedelta(days=1)  # how long both secrets are valid, unless another time is named
 
 
 def issue_key(
     *,
     name: str,
     grants: Mapping[str, Iterable[str]],
-    actor: str,
+    actor: Actor,
+    owner: Any = None,  # a user, of whichever class the site has
     expires: datetime | timedelta | None = None,
     reason: str = "",
 ) -> tuple[ApiKey, str]:
     """Make an API key and return it with its plaintext, which is shown to its owner once and stored nowhere.
 
-    `grants` maps a model's name, or `*`, to verbs of `view`, `predict`, `explain`, `label`, `promote`. The Event names
-    the key by its id.
+    `grants` maps a model's name, or `*`, to verbs of `view`, `predict`, `explain`, `label`, `promote`. A key with an
+    `owner` ends when that user is disabled or deleted; the key may do what it is granted, not what they may. The Event
+    names the key by its id. It takes the permission `manage_keys`, with which a user may make a key for anything.
     """
+    actor = permitted(actor, "manage_keys", to="issue_key")
     granted = _checked_grants(grants)
     expires_at = _moment(expires)
+    owner_name = "" if owner is None else owner.get_username()
     key_id, plaintext = mint_key()
     with changing() as change:
+        if owner is not None and not owner.is_active:
+            raise Refused(f"{quoted(owner_name)} is disabled: a key of theirs would not hold.")
         key = change.rows(ApiKey).create(
             id=key_id,
             name=name,
             hash=hash_secret(conf.peppers()[0], plaintext),
             grants=granted,
+            owner=owner,
+            owner_name=owner_name,
             created_by=actor,
             expires_at=expires_at,
         )
-        after = {"key": key_id, "name": name, "grants": granted, "expires_at": _iso(expires_at)}
+        after: dict[str, Any] = {"key": key_id, "name": name, "grants": granted, "expires_at": _iso(expires_at)}
+        if owner is not None:
+            after["owner"] = owner_name
         change.record("issue_key", actor=actor, after=after, reason=reason)
         return key, plaintext
 
 
-def revoke_key(*, key: str, actor: str, reason: str = "") -> ApiKey:
-    """Revoke the API key with the id `key`: workers refuse it from the next generation on. A second time is no change."""
+def rotate_key(
+    *, key: str, actor: Actor, overlap: timedelta = ROTATION, at_once: bool = False, reason: str = ""
+) -> tuple[ApiKey, str]:
+    """Give the API key with the id `key` a new secret, and return it with its new plaintext, which is shown once.
+
+    Id, grants and expiry stay. The secret before stays valid for `overlap`, or ends `at_once` with any other. Never are
+    there three: where an earlier rotation still goes on, another is `Refused` unless it is `at_once`.
+    """
+    actor = permitted(actor, "manage_keys", to="rotate_key")
+    if overlap <= timedelta():
+        raise bad_parameter("both secrets are valid for some time, or the old one ends at once.")
     with changing() as change:
-        found = change.rows(ApiKey).filter(pk=key).first()
-        if found is None:
-            raise NotFound(f"no API key {quoted(key)}.")
+        found = _find_key(change, key)
+        now = timezone.now()
+        if not found.is_usable:
+            raise Refused(f"the key {quoted(key)} is not valid any more; make a new one.")
+        running = found.previous_until
+        if running is not None and running > now and not at_once:
+            raise Refused(
+                f"the key {quoted(key)} has two secrets until {running.isoformat(timespec='seconds')}; rotate it then, "
+                "or at once, which ends both of them."
+            )
+        _, plaintext = mint_key(found.pk)
+        before = {"key": key, "previous_until": _iso(running)}
+        found.previous_hash = None if at_once else found.hash
+        found.previous_until = None if at_once else now + overlap
+        found.hash = hash_secret(conf.peppers()[0], plaintext)
+        found.save(update_fields=["hash", "previous_hash", "previous_until"])
+        after = {"key": key, "previous_until": _iso(found.previous_until)}
+        change.record("rotate_key", actor=actor, before=before, after=after, reason=reason)
+        return found, plaintext
+
+
+def revoke_key(*, key: str, actor: Actor, reason: str = "") -> ApiKey:
+    """Revoke the API key with the id `key`: workers refuse it from the next generation on. A second time is no change.
+
+    All its secrets end. It takes the permission `manage_keys`.
+    """
+    actor = permitted(actor, "manage_keys", to="revoke_key")
+    with changing() as change:
+        found = _find_key(change, key)
         if found.revoked_at is None:
-            found.revoked_at = timezone.now()
-            found.save(update_fields=["revoked_at"])
-            before, after = {"key": key, "revoked_at": None}, {"key": key, "revoked_at": _iso(found.revoked_at)}
-            change.record("revoke_key", actor=actor, before=before, after=after, reason=reason)
+            _revoke(change, found, actor=actor, reason=reason)
         return found
 
 
-def set_anonymous(*, model: str, anonymous: bool, actor: str, reason: str = "") -> RegisteredModel:
-    """Let a model answer `predict` without a key, or no longer. It has effect only with TRIVET_REQUIRE_KEY = False."""
+def revoke_orphaned_keys(*, actor: Actor) -> list[ApiKey]:
+    """Revoke every key whose owner was disabled or deleted, with an Event each; enabling them again revives none."""
+    actor = permitted(actor, "manage_keys", to="revoke_key")
+    revoked = []
+    for key in ApiKey.objects.orphaned().values_list("pk", flat=True):
+        with changing() as change:  # an Event has a generation of its own
+            found = change.rows(ApiKey).orphaned().filter(pk=key).select_related("owner").first()  # type: ignore[attr-defined]  # of its own QuerySet
+            if found is None:
+                continue
+            what = "disabled" if found.owner is not None else "deleted"
+            _revoke(change, found, actor=actor, reason=f"its owner {found.owner_name} was {what}")
+            revoked.append(found)
+    return revoked
+
+
+def _revoke(change: Change, key: ApiKey, *, actor: str, reason: str) -> None:
+    key.revoked_at = timezone.now()
+    key.save(update_fields=["revoked_at"])
+    before, after = {"key": key.pk, "revoked_at": None}, {"key": key.pk, "revoked_at": _iso(key.revoked_at)}
+    change.record("revoke_key", actor=actor, before=before, after=after, reason=reason)
+
+
+def _find_key(change: Change, key: str) -> ApiKey:
+    found = change.rows(ApiKey).filter(pk=key).select_related("owner").first()
+    if found is None:
+        raise NotFound(f"no API key {quoted(key)}.")
+    return found
+
+
+def set_anonymous(*, model: str, anonymous: bool, actor: Actor, reason: str = "") -> RegisteredModel:
+    """Let a model answer `predict` without a key, or no longer. It has effect only with TRIVET_REQUIRE_KEY = False.
+
+    It takes the permission `manage_grants`: it grants everybody something.
+    """
+    actor = permitted(actor, "manage_grants", to="set_anonymous", model=model)
     with changing() as change:
         found = find_model(change, model)
         if found.anonymous != anonymous:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from trivet.control.registry.actions.change import Change, changing
 from trivet.control.registry.actions.finding import find_model, find_ready_version, find_version
+from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.actions.signing import check_signed
 from trivet.control.registry.models import Alias, ModelVersion, RegisteredModel, Route
 from trivet.core.errors import Conflict
 
+if TYPE_CHECKING:
+    from trivet.control.registry.permissions import Actor
 
-def load(*, model: str, version: int | None = None, actor: str, reason: str = "") -> int:
+
+def load(*, model: str, version: int | None = None, actor: Actor, reason: str = "") -> int:
     """Have a ready version loaded that has no traffic; without `version`, all that the model's traffic and aliases need.
 
     Returns the generation that workers acknowledge; where nothing would change it is the present one.
     """
+    actor = permitted(actor, "promote", to="load", model=model, version=version)
     check_signed(model, [version])
     with changing() as change:
         found = find_model(change, model)
@@ -25,11 +32,12 @@ def load(*, model: str, version: int | None = None, actor: str, reason: str = ""
         return _set_keep_loaded(change, target, keep=True, actor=actor, reason=reason)
 
 
-def unload(*, model: str, version: int | None = None, actor: str, reason: str = "") -> int:
+def unload(*, model: str, version: int | None = None, actor: Actor, reason: str = "") -> int:
     """Have a version unloaded; without `version` the whole model, which then answers 503 until `load`. Its routes stay.
 
     Returns the generation that workers acknowledge. `Conflict` is raised for a version that has traffic or an alias.
     """
+    actor = permitted(actor, "promote", to="unload", model=model, version=version)
     with changing() as change:
         found = find_model(change, model)
         if version is None:

@@ -9,12 +9,14 @@ from django.db import router
 
 from trivet.control.registry.actions.change import Change, changing
 from trivet.control.registry.actions.finding import find_model, find_version
+from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.models import Event, ModelVersion
 from trivet.control.registry.signing import add_signature, check_signer, check_version, key_of
 from trivet.control.registry.storage import fetch_bundle
 from trivet.model.signing.statement import files_of
 
 if TYPE_CHECKING:
+    from trivet.control.registry.permissions import Actor
     from trivet.model.signing.keys import Signer
 
 
@@ -31,7 +33,7 @@ def check_signed(model: str, numbers: Iterable[int | None]) -> None:
 
 
 def sign_version(
-    *, model: str, version: int, actor: str, by: Signer | bytes, reason: str = ""
+    *, model: str, version: int, actor: Actor, by: Signer | bytes, reason: str = ""
 ) -> tuple[ModelVersion, str]:
     """Put a signature beside a version's bundle: made `by` a key now, or elsewhere by a trusted key, as a file's bytes.
 
@@ -40,6 +42,7 @@ def sign_version(
     `BundleError` for a bundle that is damaged or a signature that is not over it, and `Refused` for a key that is not
     trusted where that is required.
     """
+    actor = permitted(actor, "push", to="sign_version", model=model, version=version)
     with changing() as change:
         found = find_version(change, find_model(change, model), version)
     files = files_of(fetch_bundle(found.digest))  # without the lock: a bundle may be large, and never changes

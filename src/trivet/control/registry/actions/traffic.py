@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import router
 from django.dispatch import Signal
@@ -22,6 +22,7 @@ from trivet.control.registry.actions.manner import (
     check_manner,
     write_manner,
 )
+from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.actions.signing import check_signed
 from trivet.control.registry.golden import Proof, cases_of, prove
 from trivet.control.registry.models import (
@@ -37,11 +38,14 @@ from trivet.control.registry.models import (
 from trivet.core.errors import Conflict, Refused, quoted
 from trivet.core.names import ALIAS_NAME, RESERVED_ALIASES
 
+if TYPE_CHECKING:
+    from trivet.control.registry.permissions import Actor
+
 
 def set_routes(
     *,
     model: str,
-    actor: str,
+    actor: Actor,
     routes: Mapping[int, int] | None = None,
     reason: str = "",
     expected_generation: int | None = None,
@@ -64,6 +68,7 @@ def set_routes(
     Returns the Event, whose generation workers acknowledge; where nothing would change it is that of the last change.
     Sends `routes_changed`.
     """
+    actor = permitted(actor, "promote", to="set_routes", model=model)
     manner = Manner(shadows, sticky_by, fallback)
     check_signed(model, _named(routes or {}, aliases or {}, manner))
     proven = _prove_newcomers(model, routes or {}, those_with_less_than=1)
@@ -82,7 +87,9 @@ def set_routes(
         )
 
 
-def promote(*, model: str, version: int, actor: str, reason: str = "", expected_generation: int | None = None) -> Event:
+def promote(
+    *, model: str, version: int, actor: Actor, reason: str = "", expected_generation: int | None = None
+) -> Event:
     """Make a ready version champion with all the traffic, in one generation.
 
     A `challenger` alias that points at it goes, and so does its being a shadow. Other shadows, the fallback chain and what
@@ -90,6 +97,7 @@ def promote(*, model: str, version: int, actor: str, reason: str = "", expected_
     has not run, or because it fails a golden case of the model, is an Event as well. Where the model has golden cases they
     are replayed first, in a fresh process, which takes a second.
     """
+    actor = permitted(actor, "promote", to="promote", model=model, version=version)
     try:
         check_signed(model, [version])
         proven = _prove_newcomers(model, {version: ALL_TRAFFIC}, those_with_less_than=ALL_TRAFFIC)
@@ -106,7 +114,7 @@ def promote(*, model: str, version: int, actor: str, reason: str = "", expected_
 def roll_back(
     *,
     model: str,
-    actor: str,
+    actor: Actor,
     to: int | None = None,
     reason: str = "",
     expected_generation: int | None = None,
@@ -116,6 +124,7 @@ def roll_back(
     Rolling back twice goes two champions back, not forth again. Sends `routes_changed` and `version_rolled_back`. Raises
     `Conflict` also where somebody else moved the champion between the look at who was before and the change.
     """
+    actor = permitted(actor, "promote", to="roll_back", model=model, version=to)
     target = _champion_before(model) if to is None else to
     check_signed(model, [target])
     with changing() as change:
@@ -148,20 +157,27 @@ def set_alias(
     model: str,
     alias: str,
     version: int | None,
-    actor: str,
+    actor: Actor,
     reason: str = "",
     expected_generation: int | None = None,
 ) -> Event:
     """Point an alias at a ready version, or remove it with None. Not `champion`: it moves with its traffic.
 
-    Sends `routes_changed`.
+    Who may push may move `challenger`, where it stands in for nobody. Sends `routes_changed`.
     """
+    by_pushers = ("push",) if alias == CHALLENGER and not _stands_in(model, alias) else ()
+    actor = permitted(actor, "promote", *by_pushers, to="set_alias", model=model, version=version)
     if alias == CHAMPION:
         raise Refused("the alias 'champion' moves with its traffic: promote the version instead.")
     check_signed(model, [version])
     with changing() as change:
         found = unchanged_since(change, expected_generation, find_model(change, model))
         return _move(change, found, "set_alias", routes=None, aliases={alias: version}, actor=actor, reason=reason)
+
+
+def _stands_in(model: str, alias: str) -> bool:
+    models = RegisteredModel.objects.using(router.db_for_write(RegisteredModel)).filter(name=model)
+    return alias in (models.values_list("fallback", flat=True).first() or ())
 
 
 def _move_champion(

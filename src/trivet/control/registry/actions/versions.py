@@ -10,6 +10,7 @@ import msgspec
 from trivet import signals
 from trivet.control.registry.actions.change import Change, changing
 from trivet.control.registry.actions.finding import check_model_name, find_model, find_version
+from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.actions.signing import record_signature
 from trivet.control.registry.models import ModelVersion, RegisteredModel, VersionStatus
 from trivet.control.registry.signing import add_signature, check_signer
@@ -20,6 +21,7 @@ from trivet.model.environments.environment import needs_of
 from trivet.model.signing.statement import files_of
 
 if TYPE_CHECKING:
+    from trivet.control.registry.permissions import Actor
     from trivet.model.signing.keys import Signer
 
 
@@ -27,7 +29,7 @@ def register_version(
     *,
     name: str,
     bundle: Bundle,
-    actor: str,
+    actor: Actor,
     message: str = "",
     source: str = "",
     sandbox: str = "",
@@ -42,6 +44,7 @@ def register_version(
     Event tells of it. Sends `version_registered`. Raises `Refused` where a signature is required and no trusted key
     signs.
     """
+    actor = permitted(actor, "push", to="register_version", model=name)
     check_model_name(name)
     check_signer(signer)
     store_bundle(bundle)
@@ -82,12 +85,13 @@ def register_version(
 
 
 def mark_ready(
-    *, model: str, version: int, actor: str, cost_us_per_row: float | None = None, reason: str = ""
+    *, model: str, version: int, actor: Actor, cost_us_per_row: float | None = None, reason: str = ""
 ) -> ModelVersion:
     """Let a version take traffic: its probe loaded it fresh and it answered its sample as it should.
 
     Also for one that was rejected before. Writes the status and the measured cost; sends `version_ready`.
     """
+    actor = permitted(actor, "push", to="mark_ready", model=model, version=version)
     with changing() as change:
         found = find_version(change, find_model(change, model), version)
         if found.status == VersionStatus.RETIRED:
@@ -100,8 +104,9 @@ def mark_ready(
         return found
 
 
-def reject_version(*, model: str, version: int, actor: str, reason: str) -> ModelVersion:
+def reject_version(*, model: str, version: int, actor: Actor, reason: str) -> ModelVersion:
     """Keep a version from taking traffic, because its probe found `reason`; sends `version_rejected`."""
+    actor = permitted(actor, "push", to="reject_version", model=model, version=version)
     with changing() as change:
         found = find_version(change, find_model(change, model), version)
         if found.status not in {VersionStatus.REGISTERED, VersionStatus.REJECTED}:
