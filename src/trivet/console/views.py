@@ -26,7 +26,7 @@ from trivet.console.model_page import Subject, TryIt, Viewer, filled_form, fresh
 from trivet.console.move_page import Move, move_page, moved
 from trivet.console.openapi_page import document_of, openapi_page
 from trivet.console.overview import Overview, overview as overview_page
-from trivet.console.screens import guarded, is_htmx, outside_transactions, person, screen, shell, show
+from trivet.console.screens import guarded, is_htmx, outside_transactions, person, screen, show
 from trivet.control.registry import actions
 from trivet.control.registry.models import Event, ModelVersion
 from trivet.control.registry.permissions import can, models_open_to

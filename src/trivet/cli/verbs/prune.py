@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from trivet.cli.verb import DONE, USAGE, Out, actor_of
+from trivet.cli.person import actor_of
+from trivet.cli.verb import DONE, USAGE, Out
 from trivet.control.predictions.pruning import beyond_retention, forget, prune_log, retention_ends, rows_of_entity
 from trivet.control.registry.bundle_pruning import prune_bundles, superfluous_bundles
 

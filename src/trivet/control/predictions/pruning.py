@@ -1,12 +1,13 @@
 """Retention and erasure: what is taken out of the log, each time with an Event, so that the chain still holds.
 
-Each takes `actor`, asks no permission (whoever calls it does: `trivet.prune`), and writes one Event that says how much went,
-not what. A plan says the same before, and changes nothing.
+Each takes an `actor` who may `prune`, and writes one Event that says how much went, not what. A plan says the same before,
+and changes nothing.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from django.db import router, transaction
 from django.db.models import Sum
@@ -17,8 +18,12 @@ from trivet.control.predictions.auditing import FORGET, PRUNE_LOG
 from trivet.control.predictions.forgetting import digest_of
 from trivet.control.predictions.models import ForgottenEntity, LogHead, LogLink, Prediction, PredictionQuerySet
 from trivet.control.registry.actions.change import changing
+from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.models import Event
 from trivet.core.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from trivet.control.registry.permissions import Actor
 
 LINKS_AT_ONCE, ROWS_AT_ONCE = 200, 200_000  # in one transaction: about as many rows
 ERASED = {"inputs": None, "parameters": None, "inputs_sha256": "", "entity_key": "", "caller_id": "", "salt": ""}
@@ -31,11 +36,12 @@ def rows_of_entity(entity_key: str) -> PredictionQuerySet:
     return Prediction.objects.using(_database()).filter(entity_key=entity_key)
 
 
-def forget(entity_key: str, *, actor: str, reason: str = "") -> Event:
+def forget(entity_key: str, *, actor: Actor, reason: str = "") -> Event:
     """Erase inputs, parameters and entity of every row about `entity_key`; the rows and their answers stay.
 
     What a spool still holds of them is shipped without, from now on. The Event names the entity by a keyed digest only.
     """
+    actor = permitted(actor, "prune", to=FORGET)
     rows, database = rows_of_entity(entity_key), _database()
     digest = digest_of(entity_key, conf.peppers()[0])
     with changing() as change, transaction.atomic(using=database):
@@ -64,11 +70,12 @@ def beyond_retention(before: datetime) -> tuple[int, int]:
     return links.aggregate(rows=Sum("rows"))["rows"] or 0, unsealed.count()
 
 
-def prune_log(before: datetime, *, actor: str, reason: str = "") -> list[Event]:
+def prune_log(before: datetime, *, actor: Actor, reason: str = "") -> list[Event]:
     """Delete the rows of each link whose predictions are all from before that, and rows older than the chain; links stay.
 
     A large log goes in several transactions, each with its Event: nobody waits long for the lock.
     """
+    actor = permitted(actor, "prune", to=PRUNE_LOG)
     events: list[Event] = []
     while sum(beyond_retention(before)):
         events.append(_prune_some(before, actor=actor, reason=reason))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.core.files.storage import Storage
 from django.db import router
 from django.utils import timezone
 
 from trivet.control.registry.actions.change import Change, changing
+from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.models import ModelVersion, RegistryState, VersionStatus
 from trivet.control.registry.storage import bundle_storage, remove_bundle, stored_digests
+
+if TYPE_CHECKING:
+    from trivet.control.registry.permissions import Actor
 
 HALF_PUSHED = timedelta(days=1)  # a bundle is stored before it is registered; a push takes minutes
 ACTION = "prune_bundles"
@@ -35,8 +39,9 @@ def superfluous_bundles(*, keep: int | None = None, now: datetime | None = None)
     return _superfluous(router.db_for_write(RegistryState), keep, now or timezone.now())
 
 
-def prune_bundles(*, keep: int | None = None, actor: str, reason: str = "") -> Superfluous:
+def prune_bundles(*, keep: int | None = None, actor: Actor, reason: str = "") -> Superfluous:
     """Retire those versions, write one Event, and delete the bundles from the storage. Their rows and manifests stay."""
+    actor = permitted(actor, "prune", to=ACTION)
     with changing() as change:
         found = _superfluous(change.database, keep, timezone.now())
         _retire(change, found.versions)
