@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Self
 
 import pytest
 
 from tests.acceptance.conftest import Churn
 from tests.acceptance.servers import Server, copy_project, serving
+from tests.acceptance.wire import Wire, request
 
 
 @pytest.fixture(scope="module")
@@ -20,53 +19,6 @@ def served(churn_template: Churn, tmp_path_factory: pytest.TempPathFactory) -> I
     project = copy_project(churn_template.project, tmp_path_factory.mktemp("edges") / "project")
     with serving(project, workers=1) as server:
         yield server, Churn(project, churn_template.key, churn_template.body, churn_template.rows)
-
-
-class Wire:
-    """One TCP connection; answers are read by their Content-Length."""
-
-    def __init__(self, server: Server) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=15)
-        self.buffer = b""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.socket.close()
-
-    def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
-
-    def answer(self) -> tuple[int, dict[str, str], bytes]:
-        while b"\r\n\r\n" not in self.buffer:
-            self._more()
-        head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
-        status, *lines = head.decode().split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        length = int(headers.get("content-length", 0))
-        while len(self.buffer) < length:
-            self._more()
-        body, self.buffer = self.buffer[:length], self.buffer[length:]
-        return int(status.split()[1]), headers, body
-
-    def is_closed(self) -> bool:
-        try:
-            return self.socket.recv(1) == b""
-        except ConnectionResetError:
-            return True
-
-    def _more(self) -> None:
-        data = self.socket.recv(65536)
-        if not data:
-            raise ConnectionError("closed")
-        self.buffer += data
-
-
-def request(churn: Churn, body: bytes | None = None, *, extra: str = "", path: str = "/v2/models/churn/infer") -> bytes:
-    body = churn.body if body is None else body
-    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {churn.key}\r\n{extra}"
-    return head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def test_many_requests_on_one_connection_are_answered_in_order(served):

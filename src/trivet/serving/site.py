@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from trivet.core.errors import TrivetError
+from trivet.core.errors import TrivetError, Unavailable
 from trivet.dataplane.frontends.asgi import ClientGone, Message, Receive, Scope, Send, read_body
-from trivet.dataplane.protocol.catalogue import http_status
+from trivet.dataplane.frontends.headers import check_length, read_headers
+from trivet.dataplane.protocol.catalogue import RETRY_AFTER_SECONDS, http_status
+from trivet.dataplane.protocol.encode import encode_error
 
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 WAITING_PER_THREAD = 8
@@ -41,14 +43,14 @@ class Site:
             return
         headers = list(scope["headers"])  # before the body: what comes after it are trailers
         try:
+            check_length(read_headers(headers), self._max_body_bytes)
             body = await read_body(receive, self._max_body_bytes)
+            if self._under_way >= self._most:
+                raise Unavailable("the site is busy; ask again in a second.", code="QUEUE_FULL")
         except ClientGone:
             return
         except TrivetError as error:
-            await _refuse(send, http_status(error), error.message)
-            return
-        if self._under_way >= self._most:
-            await _refuse(send, 503, "the site is busy; ask again in a second.")
+            await _refuse(send, error)
             return
         self._under_way += 1
         try:
@@ -137,14 +139,18 @@ def _environ(scope: Scope, headers: list[tuple[bytes, bytes]], body: bytes) -> d
     return environ
 
 
-async def _refuse(send: Send, status: int, text: str) -> None:
-    body = text.encode()
+async def _refuse(send: Send, error: TrivetError) -> None:
+    """Answer in the words of the prediction paths: who sends what no page takes is a program."""
+    status, body = http_status(error), encode_error(error, {})
     headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"trivet-error", error.code.encode()),
         (b"connection", b"close"),
     ]
     if status == 503:
-        headers.append((b"retry-after", b"1"))
+        headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 from trivet.core.errors import InvalidRequest, TooLarge, TrivetError, Unavailable
 from trivet.dataplane.frontends.descriptions import PUBLIC
-from trivet.dataplane.frontends.headers import Headers, read_headers
+from trivet.dataplane.frontends.headers import Headers, read_headers, too_large
 from trivet.dataplane.frontends.paths import parse_path
 from trivet.dataplane.frontends.rest import Exchange, Response
 from trivet.dataplane.frontends.slow_lane import LARGE_BYTES, LaneFull, SlowLane
@@ -140,7 +140,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         part: bytes = message.get("body", b"")
         size += len(part)
         if size > limit:
-            raise TooLarge(f"the body is over {limit} bytes (TRIVET_MAX_BODY_MB).")
+            raise too_large(limit)
         if not message.get("more_body"):
             return b"".join([*parts, part]) if parts else part
         parts.append(part)

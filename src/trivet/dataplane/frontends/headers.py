@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from trivet.core.errors import InvalidRequest, Unauthenticated, UnsupportedMedia, quoted
+from trivet.core.errors import InvalidRequest, TooLarge, Unauthenticated, UnsupportedMedia, quoted
 from trivet.dataplane.protocol.compression import check_encoding
 
 Headers = dict[bytes, bytes]
@@ -39,6 +39,17 @@ def content_length(value: bytes | None) -> int:
     if not _LENGTH.fullmatch(value):
         raise InvalidRequest("Content-Length is not a number of up to ten digits.", code="BAD_HEADER")
     return int(value)
+
+
+def check_length(headers: Headers, most: int) -> None:
+    """Judge the length of a body before it is read; raises `InvalidRequest`, `TooLarge` beyond `most` bytes."""
+    if content_length(headers.get(b"content-length")) > most:
+        raise too_large(most)
+
+
+def too_large(most: int) -> TooLarge:
+    """Return what is raised of a body over `most` bytes."""
+    return TooLarge(f"the body is over {most} bytes (TRIVET_MAX_BODY_MB).")
 
 
 def presented_key(headers: Headers) -> str | None:

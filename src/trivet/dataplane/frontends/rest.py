@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from trivet.core.errors import InvalidRequest, NotFound, TooLarge, TrivetError, Unavailable, quoted
+from trivet.core.errors import InvalidRequest, NotFound, TrivetError, Unavailable, quoted
 from trivet.core.ids import new_prediction_id
 from trivet.dataplane.authentication import authenticate
 from trivet.dataplane.deadline import deadline_of
@@ -24,6 +24,7 @@ from trivet.dataplane.frontends.headers import (
     is_csv,
     presented_key,
     presented_traceparent,
+    too_large,
 )
 from trivet.dataplane.frontends.paths import METHODS, READ, Target, likely_slip, parse_path
 from trivet.dataplane.frontends.reading import READ_FROM_FILES, Reading
@@ -233,7 +234,7 @@ class Exchange:
                 f"the header {quoted(headers[REPEATED].decode('latin-1'))} stands twice.", code="BAD_HEADER"
             )
         if content_length(headers.get(b"content-length")) > self.max_body_bytes:
-            raise _too_large(self.max_body_bytes)
+            raise too_large(self.max_body_bytes)
         target = parse_path(self._path, self._plane.prefix) if len(self._path) <= MAX_PATH else None
         if target is None or target.kind not in WITHOUT_HOST_CHECK:
             self._check_host(headers.get(b"host", b""))
@@ -265,7 +266,7 @@ class Exchange:
         if self._arrived:
             self._waited, self._began = self._began - self._arrived, self._arrived
         if len(body) > self.max_body_bytes:
-            raise _too_large(self.max_body_bytes)
+            raise too_large(self.max_body_bytes)
         if (encoding := self._headers.get(b"content-encoding")) and self._method not in READ:
             body = _inflated(body, encoding, self.max_body_bytes)
         target = self._target
@@ -395,10 +396,6 @@ def _state(error: TrivetError, target: Target) -> dict[str, object]:
     if target.kind == "model_ready":
         return {"name": target.model, "ready": False}
     return {"ready": False} if target.kind == "ready" else {}
-
-
-def _too_large(bound: int) -> TooLarge:
-    return TooLarge(f"the body is over {bound} bytes (TRIVET_MAX_BODY_MB).")
 
 
 def _inflated(body: bytes, content_encoding: bytes, limit: int) -> bytes:

@@ -5,7 +5,9 @@ bounded size is driven through the same exchange at once, in the parser's callba
 All else (other paths, large or chunked requests, what waits behind another on its connection) takes uvicorn's own road
 to the same exchange.
 
-It also bounds what uvicorn does not: the request line, each header, all of them, and the time a small body may take.
+It also bounds what uvicorn does not: the request line, each header, all of them, what frames a body, the time a small body
+may take, and how long a client may leave its answer unread. And it refuses what another server would read another way: a
+transfer coding beside `chunked`, a version there is not, an address that is another host's.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ from __future__ import annotations
 import asyncio
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from trivet.core.errors import InvalidRequest, TrivetError, Unavailable
 from trivet.dataplane.frontends.asgi import BODY_BYTES_PER_SECOND, BODY_GRACE_SECONDS, BODY_SECONDS, MAX_CHUNKS
@@ -25,15 +28,25 @@ from trivet.dataplane.frontends.rest import Exchange, Response
 from trivet.dataplane.frontends.slow_lane import LaneFull, SlowLane
 from trivet.dataplane.plane import Plane
 
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
 MAX_LINE = 8 * 1024
 MAX_HEADER = 8 * 1024
 MAX_HEADERS = 64 * 1024
 MAX_FIELDS = 100
+READ_BYTES = 256 * 1024  # what comes at once at most
+MAX_HEAD = MAX_LINE + MAX_HEADERS + READ_BYTES  # as it comes: the parser keeps a header, however long, until it ends
+MAX_FRAMING = 1024 * 1024  # of a body, beside itself: sizes and extensions of its chunks, trailers
 LENGTH_DIGITS = 6  # a body whose length has fewer digits is taken directly: under 100 kB
 MAX_CONNECTIONS = 1024
 HEAD_SECONDS = 5.0  # a head may take this long from its first byte
 LINGER_SECONDS = 3.0  # an idle connection of a server that ends is left open for so long: a client may be slow to go on
 WATCH_SECONDS = 2.5  # so a bound of 5 s is kept to within 7.5
+READER_SECONDS = 20.0  # a client may take nothing of its answer for so long
+READER_BYTES = int(BODY_BYTES_PER_SECOND * WATCH_SECONDS)  # to take less from one look to the next is to take nothing
+VERSIONS = ("1.1", "1.0")
+INVALID = "Invalid HTTP request received."
 
 
 class DirectProtocol(HttpToolsProtocol):
@@ -53,6 +66,15 @@ class DirectProtocol(HttpToolsProtocol):
         self._chunks = 0
         self._head_error: TrivetError | None = None
         self._since = 0.0  # when what is waited for began: a head, a body, or nothing
+        self._running: RequestResponseCycle | None = None  # on uvicorn's road, which may not be the one that came last
+        self._is_open = False  # a message has begun, and is not complete
+        self._is_long = False  # it is, or was, on uvicorn's road
+        self._framing = 0  # bytes of it that are no body
+        self._without_upgrade = b""  # its head, where it asked for another protocol, without that wish
+        self._due: Response | None = None  # to what cannot be read, once all before it is answered
+        self._unsent = 0  # bytes, at the last look
+        self._unread_since: float | None = None  # since when the client takes nothing
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
 
     # --- the connection -----------------------------------------------------------------------------------------------
 
@@ -66,8 +88,11 @@ class DirectProtocol(HttpToolsProtocol):
             self._write(Exchange(self._plane, "GET", "", {}).refuse(error), keep_alive=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget a request that will not be completed."""
+        """Forget a request that will not be completed; tell whoever answers one that nobody waits for it."""
         self._drop_exchange()
+        self.pipeline.clear()
+        if self._running is not None:
+            self._running.disconnected = True
         if self._watch is not None:
             self._watch.cancel()
         super().connection_lost(exc)
@@ -100,6 +125,10 @@ class DirectProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Leave idle time to `_look`: uvicorn sets a timer for each response, which costs more and knows one road only."""
+        if self._due is not None and not self.pipeline:
+            if not self.transport.is_closing():
+                self._write(self._due, keep_alive=False)
+            return
         super().on_response_complete()
         super()._unset_keepalive_if_required()
         self._since = self.loop.time()
@@ -107,8 +136,11 @@ class DirectProtocol(HttpToolsProtocol):
     def _look(self) -> None:
         """Look after the connection every few seconds: no head, no body and no idle time lasts beyond its bound."""
         self._watch = self.loop.call_later(WATCH_SECONDS, self._look)
-        waited = self.loop.time() - self._since
-        if self._exchange is not None:
+        now = self.loop.time()
+        waited = now - self._since
+        if self._is_left_unread(now):
+            self.transport.abort()  # to close it would wait for the client
+        elif self._exchange is not None:
             size = sum(map(len, self._body))
             if waited > min(BODY_GRACE_SECONDS + size / BODY_BYTES_PER_SECOND, BODY_SECONDS):
                 error = InvalidRequest(
@@ -122,16 +154,79 @@ class DirectProtocol(HttpToolsProtocol):
         elif waited > (HEAD_SECONDS if self._has_begun else self.timeout_keep_alive):
             self.transport.close()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _is_left_unread(self, now: float) -> bool:
+        """True when an answer has been there for long, and the client takes nothing of it."""
+        unsent, before = self.transport.get_write_buffer_size(), self._unsent
+        self._unsent = unsent
+        if not unsent or unsent <= before - READER_BYTES:
+            self._unread_since = None
+        elif self._unread_since is None:
+            self._unread_since = now
+        return self._unread_since is not None and now - self._unread_since > READER_SECONDS
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio's: true keeps the other half open
+        """Answer a client that sends no more but has asked, then close: it may have said so by closing its half only."""
+        if self._due is not None:
+            return True
+        cycle = self.cycle
+        if self._is_open or cycle is None or cycle.response_complete:
+            return None
+        cycle.keep_alive = False
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come, unless a message has too much that is neither line, headers nor body."""
+        if self._is_open:
+            self._framing += len(data)
+            if self._framing > (MAX_FRAMING if self._is_head_done else MAX_HEAD):
+                self._refuse_framing()
+                return
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except HttpParserUpgrade as upgrade:  # which is not offered: its body is taken for that other protocol
+                data = self._without_upgrade + data[upgrade.args[0] :]
+                self.parser, self._without_upgrade = HttpRequestParser(self), b""
+                continue
+            except HttpParserError:
+                self.send_400_response(INVALID)
+            return
+
     def send_400_response(self, msg: str) -> None:
-        """Answer bad HTTP, or a head beyond its bounds, as everything is answered: in JSON, then close."""
+        """Answer bad HTTP, or a head beyond its bounds, as everything is answered: in JSON, in turn, then close."""
+        if self._due is not None or self.transport.is_closing():
+            return
         error = self._head_error or InvalidRequest(f"{msg[:80].rstrip('.')}.", code="BAD_HEADER")
         self._drop_exchange()
-        self._write(Exchange(self._plane, "GET", "", {}).refuse(error), keep_alive=False)
+        cycle = self.cycle
+        if self._is_open and self._is_long and self.pipeline and self.pipeline[0][0] is cycle:
+            self.pipeline.popleft()  # it waits for its turn, and will not be complete
+        elif self._is_open and self._is_long and cycle.response_started:
+            self.transport.close()  # it was answered before its body came
+            return
+        elif (self._is_open and self._is_long) or cycle is None or cycle.response_complete:
+            self._write(Exchange(self._plane, "GET", "", {}).refuse(error), keep_alive=False)
+            return
+        self._due = Exchange(self._plane, "GET", "", {}).refuse(error)
+
+    def _refuse_framing(self) -> None:
+        if self._is_head_done:
+            text, code = f"what frames the body is over {MAX_FRAMING} bytes.", "BODY_TOO_LARGE"
+        else:
+            text, code = f"the headers are over {MAX_HEADERS} bytes together.", "HEADERS_TOO_LARGE"
+        self._head_error = TrivetError(text, code=code)
+        self.send_400_response(text)
 
     # --- the parser's callbacks ---------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        self._has_begun = True
+        self._has_begun = self._is_open = True
+        self._is_long = False
+        self._framing = 0
         self._is_head_done = False
         self._since = self.loop.time()
         self.url = b""
@@ -162,13 +257,18 @@ class DirectProtocol(HttpToolsProtocol):
         self._is_head_done = True
         self._has_begun = False
         headers = read_headers(self.headers)
+        if b"upgrade" in headers and self.parser.should_upgrade():
+            self._without_upgrade = self._head_without_upgrade()
+            return
+        if not self.parser.should_keep_alive():  # so of 1.0 and 2.0 at least; to ask each time costs a microsecond
+            self._check_version()
         raw_path, _, query = self.url.partition(b"?")
         path = raw_path.decode("ascii", "replace")
         if (
             not (self._may_go_directly(headers) and is_prediction_path(path, self._plane.prefix))
             or self._plane.lease.is_over
         ):
-            self._take_the_long_road()
+            self._take_the_long_road(headers)
             return
         self._exchange = exchange = Exchange(self._plane, "POST", path, headers, query=query, holds=True)
         self._refusal = exchange.begin()
@@ -181,15 +281,18 @@ class DirectProtocol(HttpToolsProtocol):
             self._stop(f"the body came in over {MAX_CHUNKS} chunks; send larger ones.", "BODY_TOO_LARGE")
 
     def on_body(self, body: bytes) -> None:
+        self._framing -= len(body)
         if self._exchange is not None:
             self._body.append(body)
         else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._is_open = False
         exchange = self._exchange
         if exchange is None:
-            super().on_message_complete()
+            if not self._without_upgrade:
+                super().on_message_complete()
             return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         response = self._refusal or exchange.receive(body)
@@ -266,15 +369,47 @@ class DirectProtocol(HttpToolsProtocol):
             and (self.cycle is None or self.cycle.response_complete)
         )
 
-    def _take_the_long_road(self) -> None:
-        """Give the head that was parsed to uvicorn, as if it had collected it."""
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
+    def _take_the_long_road(self, by_name: Headers) -> None:
+        """Give the head that was parsed to uvicorn, as if it had collected it; refuse one that may mean two things."""
+        url, headers, is_old = self.url, self.headers, self._check_version() == "1.0"
+        self._check_target(by_name)
+        codings = [value.strip().lower() for name, value in headers if name == b"transfer-encoding"]
+        if codings and (codings != [b"chunked"] or is_old):
+            self._stop("Transfer-Encoding is not 'chunked', once, in HTTP/1.1.", "BAD_HEADER")
+        expects = self.expect_100_continue and not is_old
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
         self.headers.extend(headers)
         super().on_headers_complete()
+        self._is_long = True
         if self._plane.is_draining:
             self.cycle.keep_alive = False
+
+    def _check_version(self) -> str:
+        version: str = self.parser.get_http_version()
+        if version not in VERSIONS:
+            self._stop("the request line names neither HTTP/1.1 nor HTTP/1.0.", "BAD_HEADER")
+        return version
+
+    def _check_target(self, headers: Headers) -> None:
+        """Refuse what is neither a path nor the whole address of one on the host that the headers name."""
+        if self.parser.get_method() == b"CONNECT":
+            self._stop("CONNECT is not offered.", "METHOD")
+        if self.url[:1] == b"/":
+            return
+        scheme, separator, rest = self.url.partition(b"://")
+        is_address = separator and scheme.lower() in (b"http", b"https")
+        if not is_address or rest.partition(b"/")[0].lower() != headers.get(b"host", b"").lower():
+            self._stop("the request line names no path of the host in its headers.", "BAD_PATH")
+
+    def _head_without_upgrade(self) -> bytes:
+        """Return the head that was parsed, as it would be without the wish for another protocol."""
+        left_out = (b"connection", b"upgrade", b"http2-settings")
+        lines = [b"%b: %b" % field for field in self.headers if field[0] not in left_out]
+        if any(b"close" in value.lower() for name, value in self.headers if name == b"connection"):
+            lines.append(b"connection: close")
+        first = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        return b"\r\n".join((first, *lines, b"\r\n"))
 
     def _write(self, response: Response, *, keep_alive: bool) -> None:
         parts = [_status_line(response.status)]
