@@ -208,18 +208,3 @@ def memory_of(pid: int) -> int:
     """Return the most memory that a process has had, in bytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
-
-
-def test_H59_a_client_that_has_closed_its_half_is_answered(served: tuple[Server, Churn]):
-    server, churn = served
-    slow = request(churn, json.dumps({"rows": churn.rows[:1] * 1000}).encode(), path="/v2/models/churn/predict")
-    for sent in (request(churn), slow, b"GET /login/ HTTP/1.1\r\n" + HOST + b"\r\n\r\n"):
-        with Wire(server) as wire:
-            wire.send(sent)
-            wire.socket.shutdown(socket.SHUT_WR)
-            assert wire.told().status == 200
-            assert wire.is_closed()
-    with Wire(server) as wire:
-        wire.send(slow[:-5])
-        wire.socket.shutdown(socket.SHUT_WR)
-        assert wire.is_closed()

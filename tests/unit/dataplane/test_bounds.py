@@ -294,3 +294,26 @@ def test_41_a_body_that_does_not_come_in_its_time_is_408(
     told = answered_slowly(world, HEAD + world.key.encode() + b"\r\n\r\n", body)
     assert told.startswith(b"HTTP/1.1 408")
     assert b"BODY_TIMEOUT" in told
+
+
+def test_H58_an_answer_that_nobody_takes_costs_its_connection(world: World, quick_watch: pytest.MonkeyPatch):
+    quick_watch.setattr(http, "READER_SECONDS", 0.2)
+    quick_watch.setattr(http, "READER_BYTES", 1)
+
+    async def run() -> tuple[int, int]:
+        web = Web(world)
+        async with asyncio.timeout(SECONDS):
+            deaf, good = await web.connect(), await web.connect()
+            loop = asyncio.get_running_loop()
+            sending = asyncio.create_task(loop.sock_sendall(deaf, REQUEST * 20_000))
+            while len(web.state.connections) > 1:
+                assert await web.status(good) == 200
+                await asyncio.sleep(0.01)
+            with suppress(ConnectionError):
+                await sending
+            status = await web.status(good)
+            deaf.close()
+            good.close()
+            return status, len(web.state.connections)
+
+    assert asyncio.run(run()) == (200, 1)
