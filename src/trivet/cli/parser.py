@@ -179,7 +179,7 @@ def _sign_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _keys_arguments(parser: argparse.ArgumentParser) -> None:
-    steps = parser.add_subparsers(dest="step", metavar="create|list|revoke", required=True)
+    steps = parser.add_subparsers(dest="step", metavar="create|list|rotate|revoke", required=True)
     create = steps.add_parser("create", help="make a key; it is printed once")
     create.add_argument("name", metavar="NAME", help="whose key it is, or for what")
     create.add_argument(
@@ -194,10 +194,15 @@ def _keys_arguments(parser: argparse.ArgumentParser) -> None:
         help="view, predict, label, ...; repeatable",
     )
     create.add_argument("--expires", metavar="90d", help="how long it is valid: hours, days or weeks")
+    create.add_argument("--owner", metavar="USER", help="whose key it is: disabling or deleting the user ends it")
     listing = steps.add_parser("list", help="list the keys, never their secrets")
+    rotate = steps.add_parser("rotate", help="give a key a new secret, printed once; the old one is valid for a while")
+    rotate.add_argument("id", metavar="ID", help="the eight characters after trivet_")
+    rotate.add_argument("--overlap", default="1d", metavar="1d", help="for how long: hours, days or weeks; default 1d")
+    rotate.add_argument("--at-once", action="store_true", help="the old secrets end now")
     revoke = steps.add_parser("revoke", help="refuse a key from now on")
     revoke.add_argument("id", metavar="ID", help="the eight characters after trivet_")
-    for step in (create, listing, revoke):
+    for step in (create, listing, rotate, revoke):
         add_common_options(step, is_step=True)
 
 
@@ -443,5 +448,5 @@ VERBS = (
     Verb(
         "grants", "say what a user or a group may do with one model", "grants:grants", _grants_arguments, find_project
     ),
-    Verb("keys", "make, list and revoke API keys", "keys:keys", _keys_arguments, find_project),
+    Verb("keys", "make, list, rotate and revoke API keys", "keys:keys", _keys_arguments, find_project),
 )

@@ -8,7 +8,7 @@ from hmac import compare_digest
 
 from trivet.core.errors import NotFound, PermissionDenied, Unauthenticated
 from trivet.core.keys import ID_LENGTH, PREFIX, hash_secret, parse_key
-from trivet.core.snapshot import ANY_MODEL, NO_VERBS
+from trivet.core.snapshot import ANY_MODEL, NO_VERBS, KeyEntry
 from trivet.dataplane.protocol.messages import Caller
 from trivet.dataplane.table import LiveModel, Table
 
@@ -28,20 +28,32 @@ def authenticate(table: Table, peppers: Sequence[bytes], key: str | None) -> Cal
     """Return the caller who holds `key`; without one, the anonymous caller. Raises `Unauthenticated`.
 
     The hash decides; the check part that catches typing errors is only read to say which kind of wrong a key is. A key
-    whose id is unknown is hashed and compared all the same, so that time does not tell the two apart.
+    whose id is unknown is hashed and compared all the same, and as often as one with two secrets, so that time does not
+    tell them apart.
     """
     if key is None:
         return ANONYMOUS
     entry = table.snapshot.keys.get(key[KEY_ID])
     expected = _NO_HASH if entry is None else entry.hash
     for pepper in peppers:
-        if compare_digest(hash_secret(pepper, key), expected) and entry is not None:
-            if entry.expires_at is None or entry.expires_at > time.time():
-                return table.callers[entry.id]
+        found = hash_secret(pepper, key)
+        if compare_digest(found, expected) and entry is not None:
+            return _let_in(table, entry)
+        previous = _NO_HASH if entry is None else entry.previous_hash or _NO_HASH
+        if compare_digest(found, previous) and entry is not None:
+            if entry.previous_until > time.time():
+                return _let_in(table, entry)
             raise Unauthenticated(_NOT_VALID, reason="expired")
     if parse_key(key) is None:
         raise Unauthenticated("this API key is not well-formed; copy it again.", reason="malformed")
     raise Unauthenticated(_NOT_VALID, reason="invalid")
+
+
+def _let_in(table: Table, entry: KeyEntry) -> Caller:
+    if entry.expires_at is None or entry.expires_at > time.time():
+        table.used.add(entry.id)
+        return table.callers[entry.id]
+    raise Unauthenticated(_NOT_VALID, reason="expired")
 
 
 def authorise(table: Table, caller: Caller, model_name: str, verb: str) -> LiveModel:

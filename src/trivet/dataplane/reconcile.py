@@ -69,7 +69,7 @@ class Reconciler:
             name: self._unchanged_or_new(entry, before.models.get(name)) for name, entry in snapshot.models.items()
         }
         self._fill()
-        return Table(snapshot, models, _callers(snapshot.keys, before))
+        return Table(snapshot, models, _callers(snapshot.keys, before), before.used)
 
     def release_unused(self, table: Table) -> None:
         """Unload what `table`, which is in force by now, does not use."""

@@ -75,6 +75,9 @@ class Table:
     snapshot: Snapshot = NOTHING_YET
     models: dict[str, LiveModel] = field(default_factory=dict)
     callers: dict[str, Caller] = field(default_factory=dict)  # by the id of their key
+    used: set[str] = field(
+        default_factory=set
+    )  # ids of keys that were used and not told of yet; one set for every table
 
 
 EMPTY_TABLE = Table()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import socket
 import threading
@@ -15,10 +16,12 @@ from functools import partial
 from django.db import Error as DatabaseFailure, connections
 
 from trivet import conf
-from trivet.control.registry.models import Worker, WorkerKind
+from trivet.control.registry import actions
+from trivet.control.registry.models import USE_NOTED_SECONDS, ApiKey, Worker, WorkerKind
 from trivet.control.registry.snapshots import build_snapshot, current_generation
 from trivet.core.errors import TrivetError
 from trivet.core.ids import new_prediction_id
+from trivet.core.names import system_user
 from trivet.dataplane.lease import SECOND_NS, now_ns
 from trivet.dataplane.plane import Plane
 from trivet.model.sandbox import tripwire
@@ -60,6 +63,7 @@ class Process:
         self._next_beat_ns = 0
         self._last_load = 0.0
         self._acknowledged = 0
+        self._use_noted: dict[str, float] = {}  # id of a key -> when its use was last written from here
         self._older: tuple[int, float] | None = None  # an older generation than ours, and since when it is there
         self._keeper: Keeper | None = None
         self._is_registry_away = False
@@ -101,6 +105,7 @@ class Process:
         if self._keeper is not None:
             self._keeper.stop()
         try:
+            self._note_use(self.plane.table.used)
             Worker.objects.filter(pk=self.worker_id).delete()
         except DatabaseFailure:
             logger.info("event=lease_not_returned worker=%s", self.worker_id)  # it lapses
@@ -124,6 +129,7 @@ class Process:
                 if was_lost:
                     self._sync()  # whoever moved traffic before the beat did not wait for this process
                 lease.renew(began_ns)
+                self._look_after_keys()
         except Exception as error:
             lease.go_on_without(began_ns)
             if not self._is_registry_away:
@@ -215,6 +221,23 @@ class Process:
         finally:
             loaded.set()
             thread.join()
+
+    def _look_after_keys(self) -> None:
+        """Write which keys were used, and end those whose owner was disabled in a way that nobody was told of."""
+        table = self.plane.table
+        if table.used:
+            self._note_use(table.used)
+        if table.snapshot.keys and ApiKey.objects.orphaned().exists():
+            actions.revoke_orphaned_keys(actor=f"process:{system_user()}")
+
+    def _note_use(self, used: set[str]) -> None:
+        """Write the last use of keys, of each at most once a minute, whichever processes it is used in."""
+        ids, now = list(used), time.monotonic()
+        used.difference_update(ids)
+        due = [key for key in ids if now - self._use_noted.get(key, -math.inf) >= USE_NOTED_SECONDS]
+        if due:
+            ApiKey.objects.all().note_use(due)
+            self._use_noted.update(dict.fromkeys(due, now))
 
     def _beat(self, began_ns: int) -> bool:
         """Tell the registry that this process lives, where it is time to; True when it was.

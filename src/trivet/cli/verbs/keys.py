@@ -1,12 +1,15 @@
-"""The verb `keys`: make, list and revoke API keys."""
+"""The verb `keys`: make, list, rotate and revoke API keys."""
 
 from __future__ import annotations
 
 import argparse
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
-from trivet.cli.person import actor_of
+from django.utils import timezone
+
+from trivet.cli.person import actor_of, find_person
 from trivet.cli.verb import DONE, WRONG, Out
 from trivet.control.registry import actions
 from trivet.control.registry.models import ApiKey, RegisteredModel, RegistryState
@@ -18,8 +21,8 @@ _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
 def keys(options: argparse.Namespace, out: Out) -> int:
-    """Make, list or revoke keys."""
-    step = {"create": _create, "list": _list, "revoke": _revoke}[options.step]
+    """Make, list, rotate or revoke keys."""
+    step = {"create": _create, "list": _list, "rotate": _rotate, "revoke": _revoke}[options.step]
     return step(options, out)
 
 
@@ -29,8 +32,11 @@ def _create(options: argparse.Namespace, out: Out) -> int:
         if model not in (*known, ANY_MODEL):
             out.problem(f"note: there is no model {quoted(model)} yet.{did_you_mean(model, known)}")
     grants = dict.fromkeys(options.models, options.verbs)
-    expires = _duration(options.expires) if options.expires else None
-    key, plaintext = actions.issue_key(name=options.name, grants=grants, actor=actor_of(options), expires=expires)
+    expires = _duration("--expires", options.expires) if options.expires else None
+    owner = find_person(options.owner) if options.owner else None
+    key, plaintext = actions.issue_key(
+        name=options.name, grants=grants, actor=actor_of(options), owner=owner, expires=expires
+    )
     acknowledged = wait_for_workers(RegistryState.objects.generation())
     out.say(
         f"key {key.pk} for {', '.join(options.models)}: {', '.join(options.verbs)}. It is shown now and never again:"
@@ -40,14 +46,31 @@ def _create(options: argparse.Namespace, out: Out) -> int:
 
 
 def _list(_options: argparse.Namespace, out: Out) -> int:
-    keys = ApiKey.objects.all()
+    keys = ApiKey.objects.select_related("owner")
     rows = [
-        (k.pk, k.name, _state(k), "; ".join(f"{m}: {', '.join(v)}" for m, v in k.grants.items()), k.created_by)
+        (k.pk, k.name, _state(k), _granted(k), k.owner_name or "-", _told(k.last_used_at) or "never", k.created_by)
         for k in keys
     ]
-    facts = [{"id": r[0], "name": r[1], "state": r[2], "grants": k.grants} for r, k in zip(rows, keys, strict=True)]
-    out.table(facts, ("ID", "NAME", "STATE", "GRANTS", "MADE BY"), rows)
+    out.table([_facts(key) for key in keys], ("ID", "NAME", "STATE", "GRANTS", "OWNER", "LAST USED", "MADE BY"), rows)
     return DONE
+
+
+def _rotate(options: argparse.Namespace, out: Out) -> int:
+    key, plaintext = actions.rotate_key(
+        key=options.id,
+        actor=actor_of(options),
+        overlap=_duration("--overlap", options.overlap),
+        at_once=options.at_once,
+    )
+    acknowledged = wait_for_workers(RegistryState.objects.generation())
+    until = _told(key.previous_until)
+    out.say(
+        f"key {key.pk} has a new secret; the one before {f'is valid until {until}' if until else 'is not valid any more'}."
+    )
+    out.say("It is shown now and never again:")
+    told = {"id": key.pk, "key": plaintext, "previous_until": until, "behind": list(acknowledged.behind)}
+    out.document({**told, "workers": acknowledged.live}, plaintext)
+    return WRONG if acknowledged.behind else DONE
 
 
 def _revoke(options: argparse.Namespace, out: Out) -> int:
@@ -59,14 +82,36 @@ def _revoke(options: argparse.Namespace, out: Out) -> int:
     return WRONG if acknowledged.behind else DONE
 
 
+def _facts(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": key.pk,
+        "name": key.name,
+        "state": _state(key),
+        "grants": key.grants,
+        "owner": key.owner_name,
+        "last_used_at": _told(key.last_used_at),
+        "previous_until": _told(key.previous_until),
+    }
+
+
+def _granted(key: ApiKey) -> str:
+    return "; ".join(f"{model}: {', '.join(verbs)}" for model, verbs in key.grants.items())
+
+
 def _state(key: ApiKey) -> str:
     if key.revoked_at:
         return "revoked"
+    if not key.is_usable:
+        return "expired" if key.expires_at and key.expires_at <= timezone.now() else "owner is disabled"
     return f"until {key.expires_at:%Y-%m-%d}" if key.expires_at else "valid"
 
 
-def _duration(text: str) -> timedelta:
+def _told(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds")
+
+
+def _duration(option: str, text: str) -> timedelta:
     match = re.fullmatch(r"([1-9][0-9]{0,4})([hdw])", text)
     if match is None:
-        raise InvalidRequest(f"--expires {quoted(text)}: a number and h, d or w, such as 90d.")
+        raise InvalidRequest(f"{option} {quoted(text)}: a number and h, d or w, such as 90d.")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
