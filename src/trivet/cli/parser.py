@@ -79,6 +79,17 @@ def _rollback_arguments(parser: argparse.ArgumentParser) -> None:
     _decision_arguments(parser)
 
 
+def _redact_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a model")
+    parser.add_argument(
+        "fields", nargs="*", metavar="FIELD", help="inputs, or columns of one, to hide as well; none: which are hidden"
+    )
+    parser.add_argument(
+        "--no-longer", action="append", default=[], metavar="FIELD", help="keep it in the clear again; repeatable"
+    )
+    parser.add_argument("-m", "--reason", default="", help="why, for the Event")
+
+
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
@@ -156,6 +167,13 @@ def _push_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="exact versions of libraries, NAME==VERSION a line: it is opened and runs unchanged in their environment,"
         " which `trivet environments make` made",
+    )
+    parser.add_argument(
+        "--sensitive",
+        action="append",
+        default=[],
+        metavar="FIELD",
+        help="an input that the log never keeps in the clear; in the sample its values are shuffled; repeatable",
     )
     parser.add_argument("--sign", type=Path, metavar="KEY.pem", help="sign the version with this private key")
     parser.add_argument("-m", "--message", default="", help="what is new, for the history")
@@ -438,6 +456,13 @@ VERBS = (
         "predict", "predict one row, or every row of a file", "predict:predict_rows", _predict_arguments, find_project
     ),
     Verb("golden", "keep, list and take away golden cases", "golden:golden", _golden_arguments, find_project),
+    Verb(
+        "redact",
+        "have inputs of a model recorded as keyed digests, never in the clear",
+        "redact:redact",
+        _redact_arguments,
+        find_project,
+    ),
     Verb(
         "prune",
         "delete what need not be kept: old bundles, the log beyond its retention, what is known of somebody",

@@ -42,6 +42,7 @@ class ModelEntry(msgspec.Struct, frozen=True):
     constant: dict[str, Any] | None = None  # output -> value of one row: what is answered where those fail as well
     shadows: tuple[Route, ...] = ()  # versions that run a share of the requests as well and never answer
     sticky_by: str = ""  # the input whose value keeps a caller on one version, where no `route_key` is sent
+    sensitive: frozenset[str] = frozenset()  # inputs whose values stand in no record
 
 
 class KeyEntry(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ import numpy as np
 from trivet.core.errors import DeadlineExceeded, InvalidRequest, TrivetError, Unavailable, did_you_mean, quoted
 from trivet.core.ids import new_prediction_id
 from trivet.core.records import SHADOW, PredictionRecord, encode_record
+from trivet.core.redaction import redacted
 from trivet.core.signature import enumerate_names
 from trivet.dataplane.admission import admit
 from trivet.dataplane.authentication import authenticate, authorise
@@ -399,6 +400,9 @@ def record_of(
     """Return what is logged of `answer`: everything it depended on. Inputs and parameters are kept for a share of them."""
     share = plane.limits.log_inputs
     keep_inputs = share >= 1.0 or random.random() < share
+    inputs: list[list[Any]] | None = valid.columns if keep_inputs else None
+    if inputs is not None and entrance.model.entry.sensitive:
+        inputs = redacted(inputs, answer.signature, entrance.model.entry.sensitive, answer.rows, plane.peppers)
     return PredictionRecord(
         answer.prediction_id,
         time.time_ns(),
@@ -410,7 +414,7 @@ def record_of(
         entrance.caller.name,
         door,
         answer.rows,
-        valid.columns if keep_inputs else None,
+        inputs,
         [output.data for output in answer.outputs],
         [output.name for output in answer.outputs],
         valid.flags,

@@ -1,4 +1,4 @@
-"""The chain: Events and rows of the log that show that somebody changed them; who was forgotten.
+"""The chain: Events and rows of the log that show that somebody changed them; who was forgotten; sensitive inputs.
 
 It runs before the code it comes with; the release before works on, for the new columns have defaults in the database. What
 it still writes is in no chain: its Events are taken in with the next one, its rows of the log are told apart. Events that
@@ -125,6 +125,13 @@ class Migration(migrations.Migration):
             model_name="prediction",
             name="sha256",
             field=models.CharField(blank=True, db_default="", default="", help_text="Of all the rest.", max_length=64),
+        ),
+        migrations.AddField(
+            model_name="registeredmodel",
+            name="sensitive",
+            field=models.JSONField(
+                help_text="Names of the inputs that the log keeps a keyed digest of, in place of the value.", null=True
+            ),
         ),
         migrations.AddField(
             model_name="registrystate",

@@ -61,6 +61,7 @@ def _push(options: argparse.Namespace, out: Out) -> int:
             accepted_types=options.accept_types,
             requirements=options.requirements.read_bytes() if options.requirements is not None else None,
             signer=signer,
+            sensitive=options.sensitive,
         )
     except CompileError as error:
         out.document({"state": "refused", "reason": error.message})

@@ -16,7 +16,7 @@ from django.db import connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
-from trivet import signals
+from trivet import conf, signals
 from trivet.control.predictions.forgetting import forgotten_rows
 from trivet.control.predictions.models import LogHead, Prediction, SpoolCursor
 from trivet.control.predictions.sealing import (
@@ -34,11 +34,13 @@ from trivet.control.predictions.sealing import (
     record_digest,
     sealed,
 )
+from trivet.control.registry.models import RegisteredModel
 from trivet.control.registry.signatures import signature_of, signature_of_version
 from trivet.core.chain import instant
 from trivet.core.constants import NO_VERSION
 from trivet.core.decisions import decide, named_outputs, split
 from trivet.core.records import SHADOW, PredictionRecord
+from trivet.core.redaction import redacted
 from trivet.core.signature import Signature
 
 BATCH_ROWS = 1000  # rows of one INSERT
@@ -121,10 +123,12 @@ class _Batch:
         """Return the rows as they are written, before any lock is taken: without what was to be forgotten."""
         self.erasures = LogHead.objects.using(self.database).read().erasures
         forgotten = forgotten_rows(self.records, self.database) if self.erasures else {}
+        marked = RegisteredModel.objects.filter(sensitive__isnull=False).values_list("name", "sensitive")
+        sensitive = {name: names or [] for name, names in marked}
         return [
             line
             for place, record in enumerate(self.records)
-            for line in lines_of(record, self.connection, forgotten.get(place, ()))
+            for line in lines_of(record, self.connection, forgotten.get(place, ()), sensitive.get(record.model, ()))
         ]
 
     def write(self, lines: list[Line]) -> None:
@@ -188,18 +192,24 @@ def forget_segment(worker: str, segment: int) -> None:
 
 
 def lines_of(
-    record: PredictionRecord, connection: BaseDatabaseWrapper, forgotten: Collection[int] = ()
+    record: PredictionRecord,
+    connection: BaseDatabaseWrapper,
+    forgotten: Collection[int] = (),
+    sensitive: Collection[str] = (),
 ) -> Iterator[Line]:
     """Yield the rows of the log that `record` stands for, as `connection` takes them, in the order of `COLUMNS`.
 
     Where its version is no longer registered, inputs and outputs keep their order but not their names. Rows in `forgotten`
-    are without what would tell of whom they are.
+    are without what would tell of whom they are; inputs called `sensitive` are hidden.
     """
     signature = _signature(record) or UNKNOWN_SIGNATURE
+    given = record.inputs
+    if given is not None and sensitive:  # from before they were marked, or by a release that knew of no marks
+        given = redacted(given, signature, sensitive, record.rows, conf.peppers())
     answers = dict(zip(record.output_names, record.outputs, strict=False))
     shared = _shared(record, connection)
     told = zip(
-        named_inputs(signature, record.inputs, record.rows),
+        named_inputs(signature, given, record.rows),
         named_outputs(signature, answers, record.rows),
         decide(signature, answers, record.rows),
         strict=True,

@@ -100,6 +100,9 @@ class RegisteredModel(models.Model):
         null=True,
         help_text=_("Who answers where the routed version fails: versions and aliases, at the end perhaps a constant."),
     )
+    sensitive = models.JSONField(
+        null=True, help_text=_("Names of the inputs that the log keeps a keyed digest of, in place of the value.")
+    )
     unloaded = models.BooleanField(
         default=False, db_default=False, help_text=_("Answers 503 until it is loaded again; its routes stay.")
     )

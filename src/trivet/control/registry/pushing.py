@@ -17,9 +17,11 @@ from trivet.control.registry.golden import cases_of
 from trivet.control.registry.models import CHALLENGER, CHAMPION, Alias, Event, ModelVersion, RegisteredModel
 from trivet.control.registry.permissions import can
 from trivet.control.registry.probing import probe_here
+from trivet.control.registry.shuffling import shuffled
 from trivet.control.registry.signing import check_signer
 from trivet.control.registry.storage import environments_folder
 from trivet.core.errors import Conflict, Refused
+from trivet.core.redaction import check_sensitive
 from trivet.model.bundle.bundle import Bundle, make_bundle
 from trivet.model.bundle.golden import GOLDEN_NAME, GoldenCase, encode_cases
 from trivet.model.compile.process import LEVEL_OF_STRANGERS, CompiledFile, compile_file
@@ -59,6 +61,7 @@ def push_file(
     requirements: bytes | None = None,
     source: str = "",
     signer: Signer | None = None,
+    sensitive: Collection[str] = (),
 ) -> Pushed:
     """Compile the trained file at `path`, register it, probe it in a fresh process, and give it its place.
 
@@ -68,23 +71,26 @@ def push_file(
     `challenger` and takes none, unless `promote` says so. `is_vouched_for`: the actor made this file, so a weak sandbox is
     enough; the Event says so, and which `accepted_types`, on no list, the actor lets it hold. With `requirements`, a file
     of exact versions, it is opened, proved and run in their environment, which was made on this machine before. `source`
-    is what its row says it was made from; the file's name where it is empty. `signer` signs the bundle as it is
-    registered. Raises `CompileError`, `ParityFailed`, or `Refused` for a sandbox that is too weak or a signature that is
-    required, before anything is registered; and `Refused` when the probe fails: then the version is there, rejected, and
-    can take no traffic.
+    is what its row says it was made from; the file's name where it is empty. Inputs called `sensitive` are hidden in every
+    record of the model, from before its first answer; in `sample` their values are shuffled. `signer` signs the bundle as
+    it is registered. Raises `CompileError`, `ParityFailed`, or `Refused` for a sandbox that is too weak or a signature that
+    is required, before anything is registered; and `Refused` when the probe fails: then the version is there, rejected,
+    and can take no traffic.
     """
     permitted(actor, "push", to="register_version", model=name)
     check_signer(signer)  # before a minute is spent on what would be refused
     options = {} if tolerance is None else {"tolerance": tolerance}
-    compiled = compile_file(
-        path,
-        sample=sample,
-        label_column=label_column,
-        is_vouched_for=is_vouched_for,
-        accepted_types=accepted_types,
-        own=own_environment(environments_folder(), requirements) if requirements is not None else None,
-        **options,
-    )
+    with shuffled(sample, sensitive) as rows:
+        compiled = compile_file(
+            path,
+            sample=rows,
+            label_column=label_column,
+            is_vouched_for=is_vouched_for,
+            accepted_types=accepted_types,
+            own=own_environment(environments_folder(), requirements) if requirements is not None else None,
+            **options,
+        )
+    check_sensitive(compiled.bundle.signature, sensitive, name)
     level = compiled.confinement.level
     sandbox = f"L{level}" if level >= LEVEL_OF_STRANGERS else f"L{level}, vouched for"
     version = register_and_probe(
@@ -96,6 +102,8 @@ def push_file(
         sandbox=sandbox,
         signer=signer,
     )
+    if sensitive:
+        actions.add_sensitive(model=name, fields=sensitive, actor=actor, reason="pushed as sensitive")
     differ = unlike_champion(version.version)
     return replace(_placed(version, compiled, actor=actor, promote=promote), inputs_differ=differ)
 

@@ -178,6 +178,7 @@ def _model_entry(
         shadows=() if model.unloaded else shadows,
         fallback=fallback,
         constant=constant,
+        sensitive=frozenset(model.sensitive or ()),
     )
 
 
