@@ -14,6 +14,7 @@ import trivet
 from trivet.cli import verb
 from trivet.cli.parser import VERBS, add_common_options
 from trivet.cli.verb import Out, Verb
+from trivet.core.descriptors import hold_standard_streams
 from trivet.core.errors import (
     CompileError,
     Conflict,
@@ -82,6 +83,7 @@ def _lacks_tables(error: Exception) -> bool:
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb in `options`; errors become one sentence on stderr and their exit code."""
+    hold_standard_streams()
     out = Out(as_json=options.as_json, quiet=options.quiet)
     one: Verb = options.chosen
     try:

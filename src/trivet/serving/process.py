@@ -21,6 +21,7 @@ from trivet.control.registry.models import USE_NOTED_SECONDS, ApiKey, Worker, Wo
 from trivet.control.registry.snapshots import build_snapshot, current_generation
 from trivet.core.errors import TrivetError
 from trivet.core.ids import new_prediction_id
+from trivet.core.log_sink import dropped_lines
 from trivet.core.names import system_user
 from trivet.dataplane.lease import SECOND_NS, now_ns
 from trivet.dataplane.plane import Plane
@@ -68,6 +69,7 @@ class Process:
         self._keeper: Keeper | None = None
         self._is_registry_away = False
         self._next_check = 0.0
+        self._dropped_lines = 0
         self._pid = os.getpid()
 
     def start(self, *, ships: bool) -> None:
@@ -151,15 +153,18 @@ class Process:
         while not self._stopping.is_set():
             self.plane.lease.wanted.wait(POLL_SECONDS)
             self.plane.tell_standing()
-            self._check_log()
+            self._check_logs()
             self.step()
         connections.close_all()
 
-    def _check_log(self) -> None:
-        """Let readiness tell the truth of the log before the first request finds it out."""
+    def _check_logs(self) -> None:
+        """Let readiness tell the truth of the spool before the first request finds it out; count what the log's sink dropped."""
         if (now := time.monotonic()) >= self._next_check:
             self._next_check = now + LOG_SECONDS
             self.plane.spool.check()
+            dropped = dropped_lines()
+            self.plane.meter.count("trivet_log_lines_dropped_total", by=dropped - self._dropped_lines)
+            self._dropped_lines = dropped
 
     def _sync(self) -> None:
         generation = current_generation()

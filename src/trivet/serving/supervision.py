@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
+from trivet.core.log_sink import LogSink, takes
 from trivet.serving.supervisor import Child, Supervisor
 
 
@@ -64,7 +65,7 @@ def supervise(plan: Plan) -> int:
     """Keep the children of `plan` running until SIGTERM or SIGINT; return the exit code."""
 
     def ready() -> None:
-        if plan.voice is None:
+        if plan.voice is None or not takes(plan.voice):
             return
         with suppress(OSError):  # whoever listened has gone
             os.write(plan.voice, f"ready in {time.monotonic() - plan.began:.1f} s\n".encode())
@@ -86,5 +87,7 @@ def main(descriptor: str) -> int:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(format="{asctime} {levelname} {name} {message}", style="{", level=logging.INFO)
+    logging.basicConfig(
+        format="{asctime} {levelname} {name} {message}", style="{", level=logging.INFO, handlers=[LogSink()]
+    )
     sys.exit(main(*sys.argv[1:]))

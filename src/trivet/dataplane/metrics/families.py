@@ -100,6 +100,12 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family("trivet_snapshot_generation", "gauge", (), "The oldest that a process of this host follows.", is_least=True),
     Family("trivet_snapshot_age_seconds", "gauge", (), "Since the process behind most saw the registry.", is_age=True),
+    Family(
+        "trivet_log_lines_dropped_total",
+        "counter",
+        (),
+        "Lines that standard error did not take at once; answers do not wait for it.",
+    ),
     Family("trivet_spool_bytes", "gauge", (), "Disk held by the records of this host on their way into the log."),
     Family("trivet_spool_unshipped_records", "gauge", (), "Records of this host that are not in the log yet."),
     Family("trivet_spool_oldest_seconds", "gauge", (), "Age of the oldest of them; 0 for none."),

@@ -27,6 +27,7 @@ import numpy as np
 
 from trivet.core.environment import code_places
 from trivet.core.errors import BundleError, TrivetError
+from trivet.core.log_sink import LogSink
 from trivet.core.parent import end_with
 from trivet.dataplane.engines.warming import warm
 from trivet.dataplane.engines.worker.batching import Batcher, Waiting, joined, parted
@@ -368,5 +369,5 @@ def _read_order(text: bytes) -> Order:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
+    logging.basicConfig(format="%(levelname)s %(name)s %(message)s", handlers=[LogSink()])
     sys.exit(stand_by(*sys.argv[1:]))

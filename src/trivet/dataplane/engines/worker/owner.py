@@ -29,6 +29,7 @@ import msgspec
 
 from trivet.core.descriptors import allow_descriptors
 from trivet.core.errors import BundleError, TrivetError
+from trivet.core.log_sink import LogSink
 from trivet.core.parent import end_with
 from trivet.dataplane.engines.worker.control import (
     Message,
@@ -546,5 +547,5 @@ def main(folder: str, environments: str, descriptor: str, supervisor: str = "") 
 
 
 if __name__ == "__main__":
-    logging.basicConfig(format="%(levelname)s %(name)s %(message)s", level=logging.INFO)
+    logging.basicConfig(format="%(levelname)s %(name)s %(message)s", level=logging.INFO, handlers=[LogSink()])
     sys.exit(main(*sys.argv[1:]))
