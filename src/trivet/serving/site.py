@@ -55,7 +55,13 @@ class Site:
         self._under_way += 1
         try:
             call = _Call(self._application, _environ(scope, headers, body), send)
-            await asyncio.get_running_loop().run_in_executor(self._pool, call.run)
+            try:
+                done = self._pool.submit(call.run)
+            except RuntimeError:  # no thread can be started; the pool has queued it all the same
+                call.is_refused = True
+                await _refuse(send, 503, "the site is busy; ask again in a second.")
+                return
+            await asyncio.wrap_future(done)
         finally:
             self._under_way -= 1
 
@@ -69,9 +75,12 @@ class _Call:
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._start: Message = {}
+        self.is_refused = False  # it was answered already
 
     def run(self) -> None:
         """Run the application; each message waits until the server took it, so a slow reader slows only this thread."""
+        if self.is_refused:
+            return
         parts = self._application(self._environ, self._start_response)
         try:
             held: bytes | None = None

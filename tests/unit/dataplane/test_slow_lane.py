@@ -313,3 +313,26 @@ def test_without_a_chain_no_room_is_a_503_that_says_when_to_come_back(world: Wor
     headers = dict(response.headers)
     assert (response.status, headers[b"trivet-error"], headers[b"retry-after"]) == (503, b"QUEUE_FULL", b"1")
     assert not world.records()
+
+
+def test_F28_without_a_thread_slow_work_is_refused_not_lost_and_its_place_is_free(monkeypatch: pytest.MonkeyPatch):
+    started: list[str] = []
+
+    async def run() -> list[str]:
+        lane, done = SlowLane(threads=1, waiting=0), asyncio.get_running_loop().create_future()
+        with monkeypatch.context() as scarce:
+            scarce.setattr(threading.Thread, "start", no_thread)
+            for _ in range(3):
+                with pytest.raises(LaneFull):
+                    lane.submit(lambda: started.append("for nobody"), Lane(), lambda _: None)
+            with pytest.raises(LaneFull):
+                await lane.run(lambda: started.append("for nobody"))
+        lane.submit(lambda: started.append("asked"), Lane(), done.set_result)
+        await asyncio.wait_for(done, 10)
+        return started
+
+    assert asyncio.run(run()) == ["asked"]
+
+
+def no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")

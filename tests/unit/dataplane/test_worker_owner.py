@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,9 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.servers import wait_for
+from tests.unit.dataplane.scarce import Scarce
 from trivet.dataplane.engines.worker.control import Options, Peer, Reader, State, Want
 from trivet.dataplane.engines.worker.instance import Report
 from trivet.dataplane.engines.worker.owner import (
+    ACCEPT_AGAIN_SECONDS,
     LOOK_AGAIN_SECONDS,
     MOST_RESTARTS,
     SPARE_PAYS_SECONDS,
@@ -28,7 +32,7 @@ from trivet.dataplane.engines.worker.owner import (
     Owner,
 )
 from trivet.dataplane.engines.worker.runs import RunsWritten
-from trivet.dataplane.engines.worker.sockets import listen_on
+from trivet.dataplane.engines.worker.sockets import connect_to, listen_on
 from trivet.model.bundle.manifest import MANIFEST_NAME
 from trivet.model.environments.environment import COMPLETE, environment_at
 
@@ -187,3 +191,18 @@ def test_who_stands_by_is_let_go_with_the_last_version_of_its_runtime(owner: Own
     owner._let_go(group, time.monotonic())
     assert spare.returncode == -signal.SIGKILL
     assert before - open_descriptors()
+
+
+def test_F28_without_a_descriptor_for_a_caller_the_owner_waits_and_takes_it_later(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    scarce = Scarce(monkeypatch)
+    thread = threading.Thread(target=owner.run)
+    thread.start()
+    try:
+        with connect_to(tmp_path / "control.sock", 10.0):
+            scarce.assert_waits(ACCEPT_AGAIN_SECONDS)
+            wait_for(lambda: owner._callers)
+    finally:
+        owner.end()
+        thread.join()

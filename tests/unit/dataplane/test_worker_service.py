@@ -5,16 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.acceptance.workshop import by_wish_bundle, rows
+from tests.unit.dataplane.scarce import Scarce
 from trivet.dataplane.engines.worker.connection import Connection
 from trivet.dataplane.engines.worker.control import Options
 from trivet.dataplane.engines.worker.frames import Ask, Contract, encode_frame
-from trivet.dataplane.engines.worker.instance import Service
+from trivet.dataplane.engines.worker.instance import ACCEPT_AGAIN_SECONDS, Service
 from trivet.dataplane.engines.worker.runs import RunsWritten
 from trivet.dataplane.engines.worker.sockets import listen_on
 
@@ -86,3 +89,16 @@ def test_a_run_is_told_to_the_first_of_those_who_shared_it_that_is_still_there(t
         assert [one.run_rows for one in told] == [1, 3, 0]
         for connection in (first, *callers[1:]):
             connection.close()
+
+
+def test_F28_without_a_descriptor_for_a_caller_a_model_worker_waits_and_answers_it_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with answering(tmp_path, Doubling()) as connect:
+        known = connect()
+        scarce = Scarce(monkeypatch)
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(connect)
+            scarce.assert_waits(ACCEPT_AGAIN_SECONDS)
+            known.close()
+            other.result().close()

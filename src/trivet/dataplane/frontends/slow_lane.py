@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 from trivet.core.errors import Unavailable
@@ -67,7 +68,7 @@ class SlowLane:
         threads = self._threads_of(lane)
         self._enter(threads, lane)
         try:
-            return await asyncio.get_running_loop().run_in_executor(threads.pool, work)
+            return await asyncio.wrap_future(threads.submit(work))
         finally:
             self._leave(threads, lane)
 
@@ -98,11 +99,18 @@ class SlowLane:
 
         question = put()
         if question is None:
-            threads.pool.submit(begin)
+            try:
+                threads.submit(begin)
+            except LaneFull:
+                self._leave(threads, lane)
+                raise
             return
 
         def end() -> None:
-            threads.pool.submit(begin)
+            try:
+                threads.submit(begin)
+            except LaneFull:  # it holds the loop, which is better than no answer
+                finish(work())
 
         _Watch(loop, question, (lambda: finish(work())) if ends_quickly() else end, end)
 
@@ -174,6 +182,22 @@ class _Threads:
 
     def leave(self) -> None:
         self.under_way -= 1
+
+    def submit(self, work: Callable[[], Result]) -> Future[Result]:
+        """Have `work` done in a thread. Raises `LaneFull` where all are busy and no other can be started."""
+        refusal = LaneFull("there is no thread for a slow prediction; ask again.", code="QUEUE_FULL")
+        is_refused = threading.Event()
+
+        def begin() -> Result:
+            if is_refused.is_set():
+                raise refusal
+            return work()
+
+        try:
+            return self.pool.submit(begin)
+        except RuntimeError:  # the pool has queued it all the same, and would do it later, for nobody
+            is_refused.set()
+            raise refusal from None
 
 
 def is_slow(

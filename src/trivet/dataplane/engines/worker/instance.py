@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 READ_BYTES = 256 * 1024
 READS_AT_ONCE = 16  # of one connection, before the others have their turn
 IDLE_SECONDS = 0.5
+ACCEPT_AGAIN_SECONDS = 0.5  # where there was no descriptor for a connection
 LEAVE_SECONDS = 10.0  # after SIGTERM, while somebody still asks
 QUIET_SECONDS = 0.3  # after SIGTERM, this long without a request means that nobody asks any more
 HOPELESS_SECONDS = 1.0  # a run that nobody waits for any more may still take this long,
@@ -118,6 +119,7 @@ class Service:
         self._poll.register(listening.fileno(), select.EPOLLIN)
         self._warmed_seconds = cost_us_per_row / 1e6
         self._leaving_since: float | None = None
+        self._accept_at = 0.0  # when connections are taken again, after there was no descriptor for one
         self._last_request = time.monotonic()
 
     def leave(self) -> None:
@@ -147,6 +149,9 @@ class Service:
 
     def _gather(self, seconds: float) -> None:
         """Read what has arrived; wait up to `seconds` for something to arrive."""
+        if self._accept_at and time.monotonic() >= self._accept_at:
+            self._accept_at = 0.0
+            self._poll.register(self._listening.fileno(), select.EPOLLIN)
         for descriptor, events in self._poll.poll(seconds):
             if descriptor == self._listening.fileno():
                 self._accept()
@@ -162,7 +167,12 @@ class Service:
     def _accept(self) -> None:
         try:
             connected, _ = self._listening.accept()
-        except OSError:
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # the caller left
+        except OSError as error:  # out of descriptors: the connection waits until one is free
+            logger.error("event=not_accepted error=%s", error.strerror)  # noqa: TRY400
+            self._poll.unregister(self._listening.fileno())
+            self._accept_at = time.monotonic() + ACCEPT_AGAIN_SECONDS
             return
         connected.setblocking(False)
         self._count = self._count % 0xFFFFFFFF + 1

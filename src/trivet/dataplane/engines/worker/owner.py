@@ -54,6 +54,7 @@ logger = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", MODULE)
 WATCH_SECONDS = 0.25  # between looks at memory and at what is due
+ACCEPT_AGAIN_SECONDS = 0.5  # where there was no descriptor for a connection
 LOAD_SECONDS = 60.0  # a bundle that is not loaded by then has failed
 LINGER_SECONDS = 5.0  # a version nobody wants any more is kept this long: web workers restart
 LEAVE_SECONDS = 12.0  # from SIGTERM to SIGKILL of one model worker; its own bound is 10
@@ -149,6 +150,7 @@ class Owner:
         self._serial = 0
         self._ending_since: float | None = None
         self._must_end = False
+        self._accept_at = 0.0  # when connections are taken again, after there was no descriptor for one
 
     def end(self) -> None:
         """End once the callers are gone; at the second time, now."""
@@ -191,7 +193,12 @@ class Owner:
     def _accept(self) -> None:
         try:
             connected, _ = self._listening.accept()
-        except OSError:
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # the caller left
+        except OSError as error:  # out of descriptors: the connection waits until one is free
+            logger.error("event=not_accepted error=%s", error.strerror)  # noqa: TRY400
+            self._selector.unregister(self._listening)
+            self._accept_at = time.monotonic() + ACCEPT_AGAIN_SECONDS
             return
         connected.settimeout(1.0)  # for sending: a caller that takes no message of a few bytes is gone
         caller = Caller(connected)
@@ -473,6 +480,9 @@ class Owner:
     # --- watching -------------------------------------------------------------------------------------------------
 
     def _watch(self, now: float) -> None:
+        if self._accept_at and now >= self._accept_at:
+            self._accept_at = 0.0
+            self._selector.register(self._listening, selectors.EVENT_READ, self._accept)
         for group in self._groups.values():
             for one in group.instances:
                 if one.leaves_at is not None and now > one.leaves_at:
