@@ -46,7 +46,7 @@ class Site:
             check_length(read_headers(headers), self._max_body_bytes)
             body = await read_body(receive, self._max_body_bytes)
             if self._under_way >= self._most:
-                raise Unavailable("the site is busy; ask again in a second.", code="QUEUE_FULL")
+                raise _busy()
         except ClientGone:
             return
         except TrivetError as error:
@@ -59,11 +59,15 @@ class Site:
                 done = self._pool.submit(call.run)
             except RuntimeError:  # no thread can be started; the pool has queued it all the same
                 call.is_refused = True
-                await _refuse(send, 503, "the site is busy; ask again in a second.")
+                await _refuse(send, _busy())
                 return
             await asyncio.wrap_future(done)
         finally:
             self._under_way -= 1
+
+
+def _busy() -> Unavailable:
+    return Unavailable("the site is busy; ask again in a second.", code="QUEUE_FULL")
 
 
 class _Call:
