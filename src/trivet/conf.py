@@ -235,6 +235,12 @@ REQUIRE_SIGNATURE = Setting(
 TRUSTED_KEYS = Setting[tuple[Path, ...]](
     "TRIVET_TRUSTED_KEYS", tuple, file_paths, "Files of the public keys, in PEM, whose signatures of bundles count."
 )
+APPROVALS = Setting(
+    "TRIVET_APPROVALS",
+    lambda: 1,
+    integer(1, 2),
+    "People it takes to give a version traffic, or more of it: with 2, one proposes and another approves.",
+)
 SPOOL_MB = Setting("TRIVET_SPOOL_MB", lambda: 2048, integer(64, 10_000_000), "Bound of the spool on disk, in MiB.")
 SPOOL_FULL = Setting(
     "TRIVET_SPOOL_FULL",
@@ -327,6 +333,7 @@ SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     KEY_PEPPER_FALLBACKS,
     REQUIRE_SIGNATURE,
     TRUSTED_KEYS,
+    APPROVALS,
     SPOOL_MB,
     SPOOL_FULL,
     DURABILITY,

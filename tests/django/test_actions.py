@@ -393,6 +393,8 @@ def test_every_action_is_one_function_that_is_told_who_acts():
     found = {name: inspect.signature(one) for name, one in vars(actions).items() if inspect.isfunction(one)}
     assert sorted(found) == [
         "add_golden_case",
+        "approve",
+        "decline",
         "grant",
         "issue_key",
         "load",

@@ -9,7 +9,7 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, Group, Permission
 from django.core.management import call_command
-from django.test import Client
+from django.test import Client, override_settings
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 import trivet
@@ -26,7 +26,7 @@ from trivet.control.registry.permissions import (
     why_not,
 )
 from trivet.control.registry.snapshots import build_snapshot
-from trivet.core.errors import NotFound, PermissionDenied, TrivetError
+from trivet.core.errors import ApprovalNeeded, NotFound, PermissionDenied, TrivetError
 from trivet.core.snapshot import VERBS, KeyEntry, ModelEntry, Snapshot, with_implied
 from trivet.dataplane.authentication import authorise
 from trivet.dataplane.protocol.messages import Caller
@@ -156,6 +156,8 @@ def test_a_key_may_in_the_registry_what_it_may_where_it_is_answered(grants, verb
 # What each action of a person needs, with arguments that would otherwise do something. A new action has its line here.
 ASKED = {
     "add_golden_case": {"model": "churn", "inputs": {"age": 1.0, "plan": "pro"}, "expect": {"class": "stays"}},
+    "approve": {"proposal": "PROPOSAL"},
+    "decline": {"proposal": "PROPOSAL"},
     "grant": {"model": "churn", "to": "user:ben", "verbs": ["promote"]},
     "issue_key": {"name": "k", "grants": {"*": ["promote"]}},
     "load": {"model": "churn", "version": 2},
@@ -177,6 +179,11 @@ ASKED = {
 }
 
 
+def filled(arguments, world):
+    """Return the arguments with the key and the proposal that are there."""
+    return {name: world.get(value, value) if isinstance(value, str) else value for name, value in arguments.items()}
+
+
 def test_every_action_of_a_person_is_asked_for():
     assert sorted(ASKED) == sorted(name for name, one in vars(actions).items() if inspect.isfunction(one))
 
@@ -187,16 +194,19 @@ def changeable(two_models):
     actions.promote(model="churn", version=1, actor="cli:ana")
     person(name="zoe")
     grant("user:zoe", "churn", "view")
+    key, _ = actions.issue_key(name="deploy", grants={"churn": ["predict"]}, actor="cli:ana")
+    with override_settings(TRIVET_APPROVALS=2), pytest.raises(ApprovalNeeded) as waiting:
+        actions.set_routes(model="churn", routes={1: 90, 2: 10}, actor="cli:ana")
     actions.add_golden_case(
         model="churn", inputs={"age": 1.0, "plan": "pro"}, expect={"class": "stays"}, actor="cli:ana"
     )
-    return actions.issue_key(name="deploy", grants={"churn": ["predict"]}, actor="cli:ana")[0].pk
+    return {"KEY": key.pk, "PROPOSAL": waiting.value.proposal}
 
 
 @pytest.mark.parametrize("name", sorted(ASKED))
 def test_who_may_only_look_is_refused_and_that_is_on_record(changeable, name):
     ben = person("view_registeredmodel")
-    arguments = {key: changeable if value == "KEY" else value for key, value in ASKED[name].items()}
+    arguments = filled(ASKED[name], changeable)
     before = build_snapshot()
     with pytest.raises(PermissionDenied, match="you may not"):
         getattr(actions, name)(**arguments, actor=ben)
@@ -205,7 +215,8 @@ def test_who_may_only_look_is_refused_and_that_is_on_record(changeable, name):
     assert told.after["action"] in (name, "revoke_key")
     assert told.after["needs"] in VERBS_OF_MODELS | VERBS_OF_REGISTRY
     assert told.reason.startswith("you may not")
-    assert told.model == arguments.get("model", arguments.get("name", "") if name == "register_version" else "")
+    is_of_churn = name in ("register_version", "approve", "decline")
+    assert told.model == arguments.get("model", "churn" if is_of_churn else "")
     after = build_snapshot(before)
     assert after.generation == before.generation + 1
     assert (after.models, after.keys) == (before.models, before.keys), "nothing has changed"
@@ -378,6 +389,6 @@ def test_auditors_read_everything_and_change_nothing(changeable):
     for table in (*TABLES, "prediction", "apikey", "grant", "proposal"):
         assert client.get(f"/admin/trivet/{table}/").status_code == 200, table
     for name, given_to_it in ASKED.items():
-        arguments = {key: changeable if value == "KEY" else value for key, value in given_to_it.items()}
+        arguments = filled(given_to_it, changeable)
         with pytest.raises(PermissionDenied):
             getattr(actions, name)(**arguments, actor=again(ben))

@@ -16,6 +16,7 @@ from trivet.cli.parser import VERBS, add_common_options
 from trivet.cli.verb import Out, Verb
 from trivet.core.descriptors import hold_standard_streams
 from trivet.core.errors import (
+    ApprovalNeeded,
     CompileError,
     Conflict,
     DeadlineExceeded,
@@ -34,6 +35,7 @@ EXIT_CODES: tuple[tuple[type[TrivetError], int], ...] = (  # the first that fits
     (Refused, verb.REFUSED),
     (Conflict, verb.REFUSED),
     (PermissionDenied, verb.REFUSED),
+    (ApprovalNeeded, verb.REFUSED),
     (NotFound, verb.NOT_FOUND),
     (Unavailable, verb.OUT_OF_REACH),
     (DeadlineExceeded, verb.OUT_OF_REACH),

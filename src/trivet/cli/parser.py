@@ -73,6 +73,14 @@ def _route_arguments(parser: argparse.ArgumentParser) -> None:
     _decision_arguments(parser)
 
 
+def _approve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "proposal", nargs="?", type=int, metavar="N", help="the proposal's number; none: list what waits"
+    )
+    parser.add_argument("--decline", action="store_true", help="close it: withdrawn by who made it, else declined")
+    parser.add_argument("-m", "--reason", default="", help="why, for the Event")
+
+
 def _rollback_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model")
     parser.add_argument("--to", type=int, metavar="V", help="an earlier champion; default the one before")
@@ -436,6 +444,13 @@ VERBS = (
         "share a model's traffic between versions; shadows, sticky callers, fallback",
         "registry:route",
         _route_arguments,
+        find_project,
+    ),
+    Verb(
+        "approve",
+        "be the second person for what somebody proposed (TRIVET_APPROVALS), or list what waits",
+        "approve:approve",
+        _approve_arguments,
         find_project,
     ),
     Verb(

@@ -19,6 +19,7 @@ from trivet.console import form, snippets
 from trivet.console.answer import Answer
 from trivet.console.charts import Bars, bars
 from trivet.console.figures import Moment, between, count, duration, moment, percent
+from trivet.console.proposal_page import ProposalLine, waiting
 from trivet.console.samples import recorded_rows
 from trivet.console.traffic import MINUTES, requests_a_minute
 from trivet.console.words import (
@@ -211,6 +212,7 @@ class ModelPage:
     try_it: TryIt | None
     predictions: tuple[PredictionRow, ...]
     events: tuple[EventRow, ...]
+    proposals: tuple[ProposalLine, ...]
     viewer: Viewer
 
 
@@ -283,6 +285,7 @@ def model_page(shown: Subject, try_it: TryIt | None, *, now: datetime, base_url:
         try_it=try_it,
         predictions=_predictions(model.name, signature, now) if viewer.sees_predictions else (),
         events=_events(model.name, now),
+        proposals=waiting(model.name, now),
         viewer=viewer,
     )
 

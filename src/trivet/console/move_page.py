@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext as _
 
+from trivet import conf
 from trivet.control.registry.models import RegisteredModel, Route
 from trivet.serving.acknowledgement import Acknowledgement
 
@@ -45,6 +46,7 @@ class MovePage:
     generation: int
     reason: str
     problem: str
+    takes_two: bool  # it happens when a second person has approved it
 
 
 def moved(move: Move, reached: Acknowledgement) -> str:
@@ -77,4 +79,5 @@ def move_page(model: RegisteredModel, number: int, *, is_rollback: bool, reason:
         generation=model.generation,
         reason=reason,
         problem=problem,
+        takes_two=conf.APPROVALS() > 1 and not is_rollback,
     )

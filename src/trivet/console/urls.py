@@ -17,5 +17,6 @@ urlpatterns = [
     path("models/<str:name>/openapi.json", views.openapi_json, name="openapi_json"),
     path("models/<str:name>/promote/<int:number>/", views.promote, name="promote"),
     path("models/<str:name>/roll-back/", views.roll_back, name="roll_back"),
+    path("models/<str:name>/proposals/<int:number>/", views.proposal, name="proposal"),
     path("assets/<slug:fingerprint>/<str:name>", views.file, name="asset"),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.contrib.auth import views as auth
@@ -26,14 +26,18 @@ from trivet.console.model_page import Subject, TryIt, Viewer, filled_form, fresh
 from trivet.console.move_page import Move, move_page, moved
 from trivet.console.openapi_page import document_of, openapi_page
 from trivet.console.overview import Overview, overview as overview_page
+from trivet.console.proposal_page import proposal_page
 from trivet.console.screens import guarded, is_htmx, outside_transactions, person, screen, show
 from trivet.control.registry import actions
-from trivet.control.registry.models import Event, ModelVersion
+from trivet.control.registry.models import Event, ModelVersion, Proposal
 from trivet.control.registry.permissions import can, models_open_to
 from trivet.core import errors
 from trivet.core.errors import TrivetError
 from trivet.serving.acknowledgement import Acknowledgement, wait_for_workers
 from trivet.serving.predict import predict
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
 
 _MAY_NOT_MOVE = gettext_lazy("You may see this model, but not move its traffic.")
 FOR_EVER = "public, max-age=31536000, immutable"  # the address holds the content's fingerprint
@@ -106,6 +110,25 @@ def roll_back(request: HttpRequest, name: str) -> HttpResponseBase:
     if found.model.previous_champion is None:
         raise Http404
     return _move(request, found, found.model.previous_champion, is_rollback=True)
+
+
+@outside_transactions
+@screen
+def proposal(request: HttpRequest, name: str, number: int) -> HttpResponseBase:
+    """Show what somebody proposed; on POST, approve it as the second person, or close it."""
+    found, problem, who = _subject(request, name), "", person(request)
+    row = Proposal.objects.filter(model=found.model, pk=number).select_related("model").first()
+    if row is None:
+        raise Http404
+    if request.method == "POST":
+        try:
+            return _decided(request, row, who)
+        except errors.PermissionDenied as refusal:
+            raise PermissionDenied(_("You may see this, but not decide it.")) from refusal
+        except TrivetError as error:
+            problem = error.message
+            row.refresh_from_db()
+    return show(request, "proposal", proposal_page(row, who, timezone.now(), problem=problem))
 
 
 @require_GET
@@ -195,6 +218,8 @@ def _move(request: HttpRequest, found: Subject, number: int, *, is_rollback: boo
             event = _roll_back(move) if is_rollback else _promote(move)
         except errors.PermissionDenied as refusal:
             raise PermissionDenied(_MAY_NOT_MOVE) from refusal
+        except errors.ApprovalNeeded as waits:
+            return redirect("trivet:proposal", name, waits.proposal)
         except TrivetError as error:
             found.model.refresh_from_db()
             problem = error.message
@@ -203,6 +228,27 @@ def _move(request: HttpRequest, found: Subject, number: int, *, is_rollback: boo
             return redirect("trivet:model", name)
     page = move_page(found.model, number, is_rollback=is_rollback, reason=reason, problem=problem)
     return show(request, "move", page)
+
+
+def _decided(request: HttpRequest, row: Proposal, who: AbstractBaseUser) -> HttpResponseBase:
+    """Approve or close the proposal, and go back to the model, which says what came of it."""
+    reason = request.POST.get("reason", "").replace("\0", "")
+    if request.POST.get("decision") == "approve":
+        event = actions.approve(proposal=row.pk, actor=who, reason=reason)
+        move = Move(row.model.name, event.version or row.pk, reason, event.generation, who)
+        reached = wait_for_workers(event.generation)
+        sentence = _("Proposal %(number)s is approved.") % {"number": row.pk}
+        if event.version is not None and event.action == "promote":
+            sentence = moved(move, reached)
+        level = messages.WARNING if reached.behind else messages.SUCCESS
+        messages.add_message(request, level, sentence, fail_silently=True)
+    else:
+        closed = actions.decline(proposal=row.pk, actor=who, reason=reason)
+        values = {"number": row.pk, "state": closed.get_state_display()}
+        messages.add_message(
+            request, messages.SUCCESS, _("Proposal %(number)s is %(state)s.") % values, fail_silently=True
+        )
+    return redirect("trivet:model", row.model.name)
 
 
 def _tell(request: HttpRequest, move: Move, reached: Acknowledgement) -> None:

@@ -173,6 +173,10 @@ def event(action: str, version: int | None, after: Mapping[str, Any]) -> str:
     about = {
         "version": version,
         "case": after.get("case"),
+        "number": after.get("proposal"),
+        "wanted": after.get("action"),
+        "principal": after.get("principal"),
+        "verbs": ", ".join(after.get("verbs") or ()) or _("nothing"),
         "shares": _shares(after.get("routes") or {}) + _handling(after),
     }
     words = {
@@ -182,6 +186,13 @@ def event(action: str, version: int | None, after: Mapping[str, Any]) -> str:
         "promote": _("promoted version %(version)s"),
         "sign_version": _("signed version %(version)s"),
         "refuse_promotion": _("wanted to promote version %(version)s and was refused"),
+        "refuse": _("wanted %(wanted)s and was refused"),
+        "propose": _("proposed version %(version)s, as proposal %(number)s")
+        if version
+        else _("proposed another split, as proposal %(number)s"),
+        "decline": _("closed proposal %(number)s"),
+        "grant": _("let %(principal)s do: %(verbs)s"),
+        "revoke_grant": _("left %(principal)s: %(verbs)s"),
         "roll_back": _("rolled back to version %(version)s"),
         "set_routes": _("shared the traffic: %(shares)s"),
         "load": _("had version %(version)s loaded") if version else _("had it loaded again"),
@@ -193,7 +204,10 @@ def event(action: str, version: int | None, after: Mapping[str, Any]) -> str:
         if after.get("anonymous")
         else _("closed it to callers without a key"),
     }
-    return words[action] % about if action in words else action
+    sentence = words[action] % about if action in words else action
+    if second := after.get("approved_by"):
+        sentence += _("; approved by %(who)s") % {"who": actor(second)}
+    return sentence
 
 
 def _handling(after: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ TrivetError
 ├── NotFound                  no such model, version, alias, key or path
 ├── Conflict                  somebody changed the registry first
 ├── Refused                   an action that its rules forbid now (version not ready, ...)
+├── ApprovalNeeded            it is written down, and happens when a second person approves it
 ├── Unavailable               cannot answer at the moment; the same request may succeed later
 ├── DeadlineExceeded          the answer would have come too late
 ├── UnsupportedMedia          a content type or encoding that is not read here
@@ -112,6 +113,16 @@ class Refused(TrivetError):
     """An action whose rules forbid it now; the message says what has to change first."""
 
     default_code = "REFUSED"
+
+
+class ApprovalNeeded(TrivetError):
+    """Nothing has changed yet: it is written down as a `proposal`, and happens when a second person approves that."""
+
+    default_code = "APPROVAL"
+
+    def __init__(self, message: str, *, proposal: int) -> None:
+        super().__init__(message)
+        self.proposal = proposal
 
 
 class Unavailable(TrivetError):

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from tests.django.test_people import browser, grant, person
 from tests.django.worlds import ready
 from trivet.control.registry import actions
-from trivet.control.registry.models import Event
+from trivet.control.registry.models import Event, Proposal, RegisteredModel, Route
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("trivet.server.urls")]
 
@@ -79,3 +79,69 @@ def test_the_console_asks_the_database_as_often_for_many_models_as_for_few(two_m
                 client.get(path)
             counts.append(len(asked))
     assert counts[:2] == counts[2:]
+
+
+@pytest.fixture
+def waits(two_models, settings):
+    """Ana proposed that version 2 of churn be promoted; return her browser, and the address of the proposal."""
+    actions.promote(model="churn", version=1, actor="cli:root")
+    settings.TRIVET_APPROVALS = 2
+    client = browser(person("view_registeredmodel", "promote", "approve", name="ana"))
+    assert "waits for a second person" in client.get("/models/churn/promote/2/").content.decode()
+    generation = RegisteredModel.objects.get(name="churn").generation
+    answer = client.post("/models/churn/promote/2/", {"generation": generation, "reason": "<b>better</b>"})
+    number = Proposal.objects.get().pk
+    assert answer.headers["Location"] == f"/models/churn/proposals/{number}/"
+    return client, answer.headers["Location"]
+
+
+def live():
+    return dict(Route.objects.filter(model__name="churn").values_list("version__number", "weight"))
+
+
+def test_D48_in_the_console_the_second_person_approves_and_the_history_names_both(waits):
+    anas, address = waits
+    page = anas.get(address).content.decode()
+    assert "somebody else has to approve it" in page
+    assert 'value="approve"' not in page
+    assert anas.post(address, {"decision": "approve"}).status_code == 200, "forged: told what is wrong"
+    assert live() == {1: 100}
+    bens = browser(person("view_registeredmodel", "approve", name="ben"))
+    assert address in bens.get("/models/churn/").content.decode()
+    page = bens.get(address).content.decode()
+    assert "&lt;b&gt;better&lt;/b&gt;" in page
+    assert 'value="approve"' in page
+    assert bens.post(address, {"decision": "approve"}).headers["Location"] == "/models/churn/"
+    assert live() == {2: 100}
+    page = bens.get("/models/churn/").content.decode()
+    assert "promoted version 2; approved by ben" in page
+    assert "A second person decides" not in page
+    assert "It is approved, by ben" in bens.get(address).content.decode()
+    assert bens.post(address, {"decision": "approve"}).status_code == 200
+    assert live() == {2: 100}
+
+
+def test_D48_in_the_console_a_proposal_is_seen_by_who_may_see_and_decided_by_who_may_decide(waits):
+    anas, address = waits
+    looks, knows_nothing = browser(person("view_registeredmodel", name="zoe")), browser(person(name="eve"))
+    page = looks.get(address).content.decode()
+    assert '<form method="post">' not in page
+    assert looks.post(address, {"decision": "approve"}).status_code == 403
+    assert looks.post(address, {"decision": "decline"}).status_code == 403
+    assert Event.objects.first().after["action"] == "decline"
+    missing = address.replace("churn", "chur")
+    assert [knows_nothing.get(one).status_code for one in (address, missing)] == [404, 404]
+    assert knows_nothing.post(address, {"decision": "approve"}).status_code == 404
+    assert looks.get(address.replace("churn", "fraud")).status_code == 404, "it is of another model"
+    assert live() == {1: 100}
+    assert anas.post(address, {"decision": "decline"}).status_code == 302
+    assert "It is withdrawn, by ana" in looks.get(address).content.decode()
+
+
+def test_the_way_back_asks_nobody(waits, settings):
+    anas, address = waits
+    browser(person("view_registeredmodel", "approve", name="ben")).post(address, {"decision": "approve"})
+    assert "second person" not in anas.get("/models/churn/roll-back/").content.decode()
+    generation = RegisteredModel.objects.get(name="churn").generation
+    assert anas.post("/models/churn/roll-back/", {"generation": generation}).headers["Location"] == "/models/churn/"
+    assert live() == {1: 100}

@@ -101,7 +101,7 @@ def _report(pushed: Pushed, acknowledged: Acknowledgement | None) -> str:
     proof = compiled.parity.round_trip_line() if compiled.is_native else compiled.parity.line()
     headline = (
         f"{name} {version.number} · digest {version.digest[:12]} · {state} · {version.runtime} · {proof}"
-        f" · {pushed.probe.cost_us_per_row:.0f} µs a row · {pushed.alias}"
+        f" · {pushed.probe.cost_us_per_row:.0f} µs a row · {pushed.alias or 'proposed'}"
     )
     if not pushed.is_new:
         headline += " · it was registered already"
@@ -115,6 +115,8 @@ def _report(pushed: Pushed, acknowledged: Acknowledgement | None) -> str:
     lines += ["", *_signature_lines(bundle.signature), ""]
     if acknowledged is not None:
         lines.append(f"{pushed.alias} · {acknowledged}")
+    elif pushed.proposed:
+        lines.append(pushed.proposed)
     elif pushed.alias != CHAMPION:
         lines.append(f"it takes no traffic yet: `trivet promote {name}@{version.number}` makes it live.")
     if pushed.inputs_differ:

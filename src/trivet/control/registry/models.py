@@ -494,6 +494,16 @@ class Proposal(models.Model):
     def __str__(self) -> str:
         return f"proposal {self.pk} of {self.model.name}"
 
+    @property
+    def in_words(self) -> str:
+        """What it would do, in short: `promote 2`, `set_routes 1=90% 2=10%`."""
+        names = {name: number for name, number in self.move["aliases"].items() if name != CHAMPION}
+        parts = [f"{number}={weight}%" for number, weight in (self.move["routes"] or {}).items()]
+        parts += [f"{name}={number or 'none'}" for name, number in names.items()]
+        if self.move["fallback"] is not None:
+            parts.append(f"fallback {', '.join(map(str, self.move['fallback'])) or 'none'}")
+        return f"{self.action} {' '.join(parts)}"
+
 
 class Event(models.Model):
     """One row says who did what to the registry, when and why; never edited (by trigger)."""

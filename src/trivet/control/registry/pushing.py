@@ -20,7 +20,7 @@ from trivet.control.registry.probing import probe_here
 from trivet.control.registry.shuffling import shuffled
 from trivet.control.registry.signing import check_signer
 from trivet.control.registry.storage import environments_folder
-from trivet.core.errors import Conflict, Refused
+from trivet.core.errors import ApprovalNeeded, Conflict, Refused
 from trivet.core.redaction import check_sensitive
 from trivet.model.bundle.bundle import Bundle, make_bundle
 from trivet.model.bundle.golden import GOLDEN_NAME, GoldenCase, encode_cases
@@ -43,6 +43,7 @@ class Pushed:
     promoted: Event | None
     alias: str
     is_new: bool = True  # False where the model had this very bundle already
+    proposed: str = ""  # where a second person has to approve its first traffic: what to do
     inputs_differ: str = ""  # in what they do from those of the champion that it met, as a sentence
 
 
@@ -174,6 +175,8 @@ def _placed(probed: Probed, compiled: CompiledFile, *, actor: Actor, promote: bo
             event = actions.promote(
                 model=name, version=number, actor=actor, reason="first version", expected_generation=seen
             )
+        except ApprovalNeeded as waiting:
+            return Pushed(version, compiled, probed.probe, None, "", probed.is_new, proposed=waiting.message)
         except Conflict:  # another push was first to be the first
             return _placed(probed, compiled, actor=actor, promote=promote)
         return Pushed(version, compiled, probed.probe, event, CHAMPION, probed.is_new)

@@ -15,6 +15,7 @@ the change and no signal is sent. Never wait for workers in there.
 
 from __future__ import annotations
 
+from trivet.control.registry.actions.approving import approve as approve, decline as decline
 from trivet.control.registry.actions.golden import (
     add_golden_case as add_golden_case,
     remove_golden_case as remove_golden_case,

@@ -6,23 +6,24 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from django.db import router
-from django.dispatch import Signal
+from django.db import router, transaction
 
-from trivet import signals
+from trivet import conf, signals
 from trivet.control.registry.actions.champions import champion_moves, previous_champion
 from trivet.control.registry.actions.change import Change, changing
 from trivet.control.registry.actions.conflict import unchanged_since
 from trivet.control.registry.actions.finding import bad_parameter, find_model, find_ready_version
 from trivet.control.registry.actions.manner import (
     ALL_TRAFFIC,
-    AS_IT_WAS,
     FallbackStep,
     Manner,
     check_manner,
+    routes_of,
     write_manner,
 )
+from trivet.control.registry.actions.move import Move
 from trivet.control.registry.actions.permission import permitted
+from trivet.control.registry.actions.proposals import propose
 from trivet.control.registry.actions.signing import check_signed
 from trivet.control.registry.golden import Proof, cases_of, prove
 from trivet.control.registry.models import (
@@ -35,7 +36,7 @@ from trivet.control.registry.models import (
     Route,
     Shadow,
 )
-from trivet.core.errors import Conflict, Refused, quoted
+from trivet.core.errors import ApprovalNeeded, Conflict, Refused, quoted
 from trivet.core.names import ALIAS_NAME, RESERVED_ALIASES
 
 if TYPE_CHECKING:
@@ -68,23 +69,9 @@ def set_routes(
     Returns the Event, whose generation workers acknowledge; where nothing would change it is that of the last change.
     Sends `routes_changed`.
     """
-    actor = permitted(actor, "promote", to="set_routes", model=model)
-    manner = Manner(shadows, sticky_by, fallback)
-    check_signed(model, _named(routes or {}, aliases or {}, manner))
-    proven = _prove_newcomers(model, routes or {}, those_with_less_than=1)
-    with changing() as change:
-        found = unchanged_since(change, expected_generation, find_model(change, model))
-        _check_proofs(found, proven)
-        return _move(
-            change,
-            found,
-            "set_routes",
-            routes=routes,
-            aliases=aliases or {},
-            manner=manner,
-            actor=actor,
-            reason=reason,
-        )
+    by, actor = actor, permitted(actor, "promote", to="set_routes", model=model)
+    move = Move("set_routes", routes, aliases or {}, Manner(shadows, sticky_by, fallback))
+    return make_or_propose(model, move, by, actor=actor, reason=reason, expected_generation=expected_generation)
 
 
 def promote(
@@ -97,15 +84,10 @@ def promote(
     has not run, or because it fails a golden case of the model, is an Event as well. Where the model has golden cases they
     are replayed first, in a fresh process, which takes a second.
     """
-    actor = permitted(actor, "promote", to="promote", model=model, version=version)
+    by, actor = actor, permitted(actor, "promote", to="promote", model=model, version=version)
+    move = Move("promote", {version: ALL_TRAFFIC}, {CHAMPION: version})
     try:
-        check_signed(model, [version])
-        proven = _prove_newcomers(model, {version: ALL_TRAFFIC}, those_with_less_than=ALL_TRAFFIC)
-        with changing() as change:
-            found = unchanged_since(change, expected_generation, find_model(change, model))
-            _check_proofs(found, proven)
-            signal = signals.version_promoted
-            return _move_champion(change, found, "promote", version, signal, actor=actor, reason=reason)
+        return make_or_propose(model, move, by, actor=actor, reason=reason, expected_generation=expected_generation)
     except Refused as refusal:
         _record_refusal(model, version, actor=actor, refusal=refusal)
         raise
@@ -135,8 +117,8 @@ def roll_back(
             raise Refused(f"{model} has no earlier champion to roll back to.{_way_forth(change, found)}")
         if target not in {champion for _, champion in champion_moves(change, found)}:
             raise Refused(f"{model} {target} was never champion; promote it instead.")
-        signal = signals.version_rolled_back
-        return _move_champion(change, found, "roll_back", target, signal, actor=actor, reason=reason)
+        move = Move("roll_back", {target: ALL_TRAFFIC}, {CHAMPION: target})
+        return make(change, found, move, actor=actor, reason=reason)
 
 
 def _champion_before(model: str) -> int | None:
@@ -166,13 +148,98 @@ def set_alias(
     Who may push may move `challenger`, where it stands in for nobody. Sends `routes_changed`.
     """
     by_pushers = ("push",) if alias == CHALLENGER and not _stands_in(model, alias) else ()
-    actor = permitted(actor, "promote", *by_pushers, to="set_alias", model=model, version=version)
+    by, actor = actor, permitted(actor, "promote", *by_pushers, to="set_alias", model=model, version=version)
     if alias == CHAMPION:
         raise Refused("the alias 'champion' moves with its traffic: promote the version instead.")
-    check_signed(model, [version])
+    move = Move("set_alias", None, {alias: version})
+    return make_or_propose(model, move, by, actor=actor, reason=reason, expected_generation=expected_generation)
+
+
+def make_or_propose(
+    model: str, move: Move, by: Actor, *, actor: str, reason: str, expected_generation: int | None
+) -> Event:
+    """Make the move; where it takes a second person, leave it at a proposal and raise `ApprovalNeeded`."""
+    proven = prove_move(model, move)
     with changing() as change:
         found = unchanged_since(change, expected_generation, find_model(change, model))
-        return _move(change, found, "set_alias", routes=None, aliases={alias: version}, actor=actor, reason=reason)
+        check_proofs(found, proven)
+        if conf.APPROVALS() == 1:
+            return make(change, found, move, actor=actor, reason=reason)
+        made = _made_alone(change, found, move, actor=actor, reason=reason)
+        if made is not None:
+            return made
+        found = find_model(change, model)  # as it was before the attempt
+        proposal = propose(change, found, move, by, actor=actor, reason=reason)
+    raise ApprovalNeeded(
+        f"{model}: this takes a second person (TRIVET_APPROVALS). It is proposal {proposal.pk}, until "
+        f"{proposal.expires_at:%Y-%m-%d %H:%M}: `trivet approve {proposal.pk}`, or the console, by somebody else who may "
+        "approve.",
+        proposal=proposal.pk,
+    )
+
+
+def _made_alone(change: Change, model: RegisteredModel, move: Move, *, actor: str, reason: str) -> Event | None:
+    """Make the move where one person may: it gives no version traffic, or more of it; else undo it and return None."""
+    before = _answering(change, model)
+    with transaction.atomic(using=change.database):
+        event = make(change, model, move, actor=actor, reason=reason)
+        after = _answering(change, model)
+        gains = any(weight > before.get(number, 0) for number, weight in after.items())
+        transaction.set_rollback(gains, using=change.database)
+    return None if gains else event
+
+
+def _answering(change: Change, model: RegisteredModel) -> dict[int, int]:
+    """Return what each version has of the traffic, in percent, and a trace of it for those that stand in where one fails."""
+    shares = dict(routes_of(change, model).values_list("version__number", "weight"))
+    aliases = dict(change.rows(Alias).filter(model=model).values_list("name", "version__number"))
+    for step in model.fallback or ():
+        number = aliases.get(step) if isinstance(step, str) else step
+        if isinstance(number, int):
+            shares.setdefault(number, 1)
+    return shares
+
+
+def prove_move(model: str, move: Move) -> Proof | None:
+    """Ask, before the lock is taken, whether those that would get a place are signed and pass the golden cases."""
+    check_signed(model, _named(move))
+    threshold = ALL_TRAFFIC if move.action == "promote" else 1
+    return _prove_newcomers(model, move.routes or {}, those_with_less_than=threshold)
+
+
+def make(change: Change, model: RegisteredModel, move: Move, *, actor: str, reason: str, **told: Any) -> Event:
+    """Write the move, and its Event with what is `told` besides; where nothing changes, return the last Event."""
+    before = _traffic(change, model)
+    if move.routes is not None:
+        _write_routes(change, model, move.routes)
+    _write_aliases(change, model, move.aliases)
+    write_manner(change, model, move.manner)
+    if move.action != "roll_back":  # the way back is open, whatever fits no longer
+        check_manner(change, model, move.manner)
+    after = _traffic(change, model)
+    if after == before and (last := change.rows(Event).filter(generation=model.generation).first()):
+        return last
+    champion = after["aliases"].get(CHAMPION)
+    if champion != before["aliases"].get(CHAMPION):
+        model.previous_champion = previous_champion([*champion_moves(change, model), (move.action, champion)])
+    model.generation = change.generation
+    model.save(update_fields=["generation", "previous_champion", "sticky_by", "fallback"])
+    event = change.record(
+        move.action,
+        actor=actor,
+        model=model.name,
+        version=move.version,
+        before=before,
+        after={**after, **told},
+        reason=reason,
+    )
+    change.announce(signals.routes_changed, RegisteredModel, **_told(event))
+    if move.action in _SIGNALS:
+        change.announce(_SIGNALS[move.action], RegisteredModel, **_told(event))
+    return event
+
+
+_SIGNALS = {"promote": signals.version_promoted, "roll_back": signals.version_rolled_back}
 
 
 def _stands_in(model: str, alias: str) -> bool:
@@ -180,21 +247,12 @@ def _stands_in(model: str, alias: str) -> bool:
     return alias in (models.values_list("fallback", flat=True).first() or ())
 
 
-def _move_champion(
-    change: Change, model: RegisteredModel, action: str, number: int, signal: Signal, *, actor: str, reason: str
-) -> Event:
-    routes, aliases = {number: ALL_TRAFFIC}, {CHAMPION: number}
-    event = _move(change, model, action, routes=routes, aliases=aliases, actor=actor, reason=reason)
-    if event.generation == change.generation:
-        change.announce(signal, RegisteredModel, **_told(event))
-    return event
-
-
-def _named(routes: Mapping[int, int], aliases: Mapping[str, int | None], manner: Manner) -> list[int | None]:
-    """Return the numbers that such a call gives a place, each once; a weight of 0 takes one away."""
-    shares = [number for table in (routes, manner.shadows or {}) for number, weight in table.items() if weight]
-    chain = [step for step in manner.fallback or () if isinstance(step, int)]
-    return list(dict.fromkeys([*shares, *aliases.values(), *chain]))
+def _named(move: Move) -> list[int | None]:
+    """Return the numbers that such a move gives a place, each once; a weight of 0 takes one away."""
+    tables = (move.routes or {}, move.manner.shadows or {})
+    shares = [number for table in tables for number, weight in table.items() if weight]
+    chain = [step for step in move.manner.fallback or () if isinstance(step, int)]
+    return list(dict.fromkeys([*shares, *move.aliases.values(), *chain]))
 
 
 def _prove_newcomers(model: str, routes: Mapping[int, int], *, those_with_less_than: int) -> Proof | None:
@@ -211,7 +269,7 @@ def _prove_newcomers(model: str, routes: Mapping[int, int], *, those_with_less_t
     return proven
 
 
-def _check_proofs(model: RegisteredModel, proven: Proof | None) -> None:
+def check_proofs(model: RegisteredModel, proven: Proof | None) -> None:
     if proven is not None and proven.cases != cases_of(model.name):
         raise Conflict(f"the golden cases of {model.name} changed while you decided. Look again, then promote.")
 
@@ -220,40 +278,6 @@ def _record_refusal(model: str, version: int, *, actor: str, refusal: Refused) -
     """Write who wanted to promote what, and why it was refused: nothing else has changed."""
     with changing() as change:
         change.record("refuse_promotion", actor=actor, model=model, version=version, reason=refusal.message)
-
-
-def _move(
-    change: Change,
-    model: RegisteredModel,
-    action: str,
-    *,
-    routes: Mapping[int, int] | None,
-    aliases: Mapping[str, int | None],
-    actor: str,
-    reason: str,
-    manner: Manner = AS_IT_WAS,
-) -> Event:
-    before = _traffic(change, model)
-    if routes is not None:
-        _write_routes(change, model, routes)
-    _write_aliases(change, model, aliases)
-    write_manner(change, model, manner)
-    if action != "roll_back":  # the way back is open, whatever fits no longer
-        check_manner(change, model, manner)
-    after = _traffic(change, model)
-    if after == before and (last := change.rows(Event).filter(generation=model.generation).first()):
-        return last
-    champion = after["aliases"].get(CHAMPION)
-    if champion != before["aliases"].get(CHAMPION):
-        model.previous_champion = previous_champion([*champion_moves(change, model), (action, champion)])
-    model.generation = change.generation
-    model.save(update_fields=["generation", "previous_champion", "sticky_by", "fallback"])
-    about = None if action == "set_routes" else next(iter(aliases.values()), None)
-    event = change.record(
-        action, actor=actor, model=model.name, version=about, before=before, after=after, reason=reason
-    )
-    change.announce(signals.routes_changed, RegisteredModel, **_told(event))
-    return event
 
 
 def _write_routes(change: Change, model: RegisteredModel, routes: Mapping[int, int]) -> None:
