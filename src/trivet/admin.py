@@ -191,6 +191,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         "name",
         "id",
         "grants",
+        "limits",
         "owner_name",
         "created_by",
         "created_at",

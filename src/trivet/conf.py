@@ -19,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from trivet.core.errors import quoted
 from trivet.core.keys import derive_pepper
+from trivet.core.rates import EXPECTED, read_rates, write_rates
 
 T = TypeVar("T")
 Reader = Callable[[Any], T]  # Any: whatever stands in the settings module
@@ -115,6 +116,13 @@ def names(*known: str) -> Reader[tuple[str, ...]]:
         return tuple(value)
 
     return read
+
+
+def rates(value: Any) -> str:
+    """Accept how often something may happen; empty means: as often as anybody likes."""
+    if not isinstance(value, str):
+        raise ValueError(EXPECTED)  # noqa: TRY004  (readers raise one kind)
+    return write_rates(read_rates(value)) if value else ""
 
 
 def folder(value: Any) -> Path:
@@ -222,6 +230,12 @@ PUBLIC_URL = Setting("TRIVET_PUBLIC_URL", lambda: "", base_url, "Address in snip
 MAX_BODY_MB = Setting("TRIVET_MAX_BODY_MB", lambda: 16, integer(1, 2048), "Largest request body, in MiB.")
 MAX_ROWS = Setting("TRIVET_MAX_ROWS", lambda: 1024, integer(1, 1_000_000), "Most rows of one request.")
 REQUIRE_KEY = Setting("TRIVET_REQUIRE_KEY", lambda: True, boolean, "False lets models marked anonymous answer keyless.")
+RATE_LIMIT = Setting(
+    "TRIVET_RATE_LIMIT",
+    lambda: "",
+    rates,
+    "How often one key may ask for predictions, unless it has a limit of its own; default as often as it likes.",
+)
 KEY_PEPPER = Setting("TRIVET_KEY_PEPPER", _default_pepper, secret, "Keys the hash of API keys; default `SECRET_KEY`.")
 KEY_PEPPER_FALLBACKS = Setting(
     "TRIVET_KEY_PEPPER_FALLBACKS", _default_pepper_fallbacks, secrets, "Earlier peppers that still open their keys."
@@ -329,6 +343,7 @@ SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     MAX_BODY_MB,
     MAX_ROWS,
     REQUIRE_KEY,
+    RATE_LIMIT,
     KEY_PEPPER,
     KEY_PEPPER_FALLBACKS,
     REQUIRE_SIGNATURE,

@@ -162,6 +162,8 @@ def test_a_key_is_shown_once_and_refused_everywhere_once_revoked(churn: Churn):
                 project=churn.project,
             ).stdout
         )
+        limited = trivet("keys", "limit", made["id"], "--limit=9/s", "--limit=churn=90/d,5/m", project=churn.project)
+        assert f"limit of key {made['id']}: 9/s; churn: 5/m, 90/d · on 2 of 2 workers" in limited.stdout
         listed = trivet("keys", "list", "--json", project=churn.project).stdout
         assert made["key"] not in listed
         assert made["id"] in listed

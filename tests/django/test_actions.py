@@ -383,6 +383,31 @@ def test_a_revoked_key_stays_revoked_and_is_revoked_once():
         actions.revoke_key(key="nobody00", actor="user:ana")
 
 
+def test_a_key_may_have_limits_of_its_own_which_the_event_tells():
+    limits = {"*": "50000/d,100/s", "churn": "10/s"}
+    key, _ = actions.issue_key(name="ci", grants={"*": ["predict"]}, limits=limits, actor="user:ana")
+    assert key.limits == {"*": "100/s, 50000/d", "churn": "10/s"}
+    assert Event.objects.first().after["limits"] == key.limits
+    assert actions.limit_key(key=key.pk, limits={"*": "5/s"}, actor="user:ana").limits == {"*": "5/s"}
+    assert actions.limit_key(key=key.pk, limits={"*": "5/s"}, actor="user:ana").limits == {"*": "5/s"}
+    last = Event.objects.first()
+    assert (last.action, last.before["limits"], last.after["limits"]) == ("limit_key", key.limits, {"*": "5/s"})
+    assert Event.objects.filter(action="limit_key").count() == 1
+    assert actions.limit_key(key=key.pk, limits=None, actor="user:ana").limits is None
+
+
+@pytest.mark.parametrize("limits", [{"*": "many"}, {"*": "0/s"}, {"no model!": "1/s"}, {"*": "1/s, 2/s"}])
+def test_a_limit_that_is_none_is_refused(limits):
+    with pytest.raises(InvalidRequest, match=r"limit must be rates such as|name"):
+        actions.issue_key(name="k", grants={"*": ["predict"]}, limits=limits, actor="user:ana")
+    assert not ApiKey.objects.exists()
+
+
+def test_only_a_key_that_is_there_can_be_limited():
+    with pytest.raises(NotFound, match="no API key 'nobody'"):
+        actions.limit_key(key="nobody", limits={"*": "1/s"}, actor="user:ana")
+
+
 def test_a_model_may_answer_without_a_key_when_somebody_says_so():
     ready()
     assert actions.set_anonymous(model="churn", anonymous=True, actor="user:ana").anonymous
@@ -397,6 +422,7 @@ def test_every_action_is_one_function_that_is_told_who_acts():
         "decline",
         "grant",
         "issue_key",
+        "limit_key",
         "load",
         "mark_ready",
         "promote",

@@ -37,6 +37,12 @@ def test_a_setting_is_read_when_it_is_asked_for(settings):
     ("name", "value", "message"),
     [
         ("TRIVET_WORKERS", 0, "TRIVET_WORKERS must be a whole number from 1 to 1,024, not '0'."),
+        (
+            "TRIVET_RATE_LIMIT",
+            "fast",
+            "TRIVET_RATE_LIMIT must be rates such as '100/s' or '100/s, 50000/d': a whole number, then s, m, h or d,"
+            " each unit once, not 'fast'.",
+        ),
         ("TRIVET_WORKERS", True, "TRIVET_WORKERS must be a whole number from 1 to 1,024, not 'True'."),
         ("TRIVET_LOG_INPUTS", 1.5, "TRIVET_LOG_INPUTS must be a number from 0 to 1, not '1.5'."),
         ("TRIVET_LOG_INPUTS", float("nan"), "TRIVET_LOG_INPUTS must be a number from 0 to 1, not 'nan'."),

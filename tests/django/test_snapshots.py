@@ -14,6 +14,7 @@ from trivet.control.registry.models import ApiKey, Event, Worker
 from trivet.control.registry.snapshots import build_snapshot, current_generation
 from trivet.core.errors import Unavailable
 from trivet.core.keys import hash_secret
+from trivet.core.rates import Rate
 from trivet.core.snapshot import EMPTY_SNAPSHOT, Route
 
 pytestmark = pytest.mark.django_db
@@ -78,6 +79,30 @@ def test_it_holds_only_keys_that_may_still_be_used():
     from trivet.conf import peppers
 
     assert keys[key.pk].hash == hash_secret(peppers()[0], plaintext)
+
+
+def test_a_key_is_limited_by_what_it_says_itself_and_else_by_the_setting(settings):
+    plain, _ = actions.issue_key(name="a", grants={"*": ["predict"]}, actor="u")
+    own, _ = actions.issue_key(name="b", grants={"*": ["predict"]}, limits={"*": "5/s, 90/d"}, actor="u")
+    of_model, _ = actions.issue_key(name="c", grants={"*": ["predict"]}, limits={"churn": "1/m"}, actor="u")
+
+    assert {key.id: key.limits for key in build_snapshot().keys.values()} == {
+        plain.pk: {},
+        own.pk: {"*": (Rate(5, 1), Rate(90, 86_400))},
+        of_model.pk: {"churn": (Rate(1, 60),)},
+    }
+    settings.TRIVET_RATE_LIMIT = "100/s"
+    found = build_snapshot()
+    assert found.keys[plain.pk].limits == found.keyless_limits == {"*": (Rate(100, 1),)}
+    assert found.keys[own.pk].limits == {"*": (Rate(5, 1), Rate(90, 86_400))}
+    assert found.keys[of_model.pk].limits == {"*": (Rate(100, 1),), "churn": (Rate(1, 60),)}
+
+
+def test_a_limit_that_changes_is_in_the_next_snapshot():
+    key, _ = actions.issue_key(name="a", grants={"*": ["predict"]}, actor="u")
+    before = build_snapshot()
+    actions.limit_key(key=key.pk, limits={"*": "5/s"}, actor="u")
+    assert build_snapshot(before).keys[key.pk].limits == {"*": (Rate(5, 1),)}
 
 
 def test_its_cost_does_not_grow_with_the_registry(django_assert_num_queries, django_assert_max_num_queries):

@@ -205,7 +205,7 @@ def _sign_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _keys_arguments(parser: argparse.ArgumentParser) -> None:
-    steps = parser.add_subparsers(dest="step", metavar="create|list|rotate|revoke", required=True)
+    steps = parser.add_subparsers(dest="step", metavar="create|limit|list|rotate|revoke", required=True)
     create = steps.add_parser("create", help="make a key; it is printed once")
     create.add_argument("name", metavar="NAME", help="whose key it is, or for what")
     create.add_argument(
@@ -221,6 +221,10 @@ def _keys_arguments(parser: argparse.ArgumentParser) -> None:
     )
     create.add_argument("--expires", metavar="90d", help="how long it is valid: hours, days or weeks")
     create.add_argument("--owner", metavar="USER", help="whose key it is: disabling or deleting the user ends it")
+    _limits_argument(create, "default what TRIVET_RATE_LIMIT says")
+    limit = steps.add_parser("limit", help="say how often a key may ask; without --limit as every key")
+    limit.add_argument("id", metavar="ID", help="the eight characters after trivet_")
+    _limits_argument(limit, "repeatable")
     listing = steps.add_parser("list", help="list the keys, never their secrets")
     rotate = steps.add_parser("rotate", help="give a key a new secret, printed once; the old one is valid for a while")
     rotate.add_argument("id", metavar="ID", help="the eight characters after trivet_")
@@ -228,7 +232,7 @@ def _keys_arguments(parser: argparse.ArgumentParser) -> None:
     rotate.add_argument("--at-once", action="store_true", help="the old secrets end now")
     revoke = steps.add_parser("revoke", help="refuse a key from now on")
     revoke.add_argument("id", metavar="ID", help="the eight characters after trivet_")
-    for step in (create, listing, rotate, revoke):
+    for step in (create, limit, listing, rotate, revoke):
         add_common_options(step, is_step=True)
 
 
@@ -253,6 +257,17 @@ def _grants_arguments(parser: argparse.ArgumentParser) -> None:
         step.add_argument("-m", "--reason", default="", help="why, for the Event")
     for step in (add, listing, remove):
         add_common_options(step, is_step=True)
+
+
+def _limits_argument(parser: argparse.ArgumentParser, more: str) -> None:
+    parser.add_argument(
+        "--limit",
+        dest="limits",
+        action="append",
+        default=[],
+        metavar="RATE",
+        help=f"how often it may ask, such as 100/s or 100/s,50000/d; of one model M=10/s; {more}",
+    )
 
 
 def _environments_arguments(parser: argparse.ArgumentParser) -> None:
@@ -336,14 +351,22 @@ def _web_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bind", metavar="HOST:PORT", help="default TRIVET_BIND, 127.0.0.1:8000")
     parser.add_argument("--fd", type=int, metavar="N", help="a listening socket this process inherited, instead")
     parser.add_argument("--ready-fd", type=int, metavar="N", help="closed once requests are answered")
+    _processes_argument(parser)
     parser.add_argument(
         "--supervisor", type=int, metavar="PID", help="the process that started this one; end when it ends"
+    )
+
+
+def _processes_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--processes", type=int, metavar="N", help="how many of them answer on this machine; default TRIVET_WORKERS"
     )
 
 
 def _grpc_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bind", default=GRPC_BIND, metavar="HOST:PORT", help=f"default {GRPC_BIND}")
     parser.add_argument("--ready-fd", type=int, metavar="N", help="closed once calls are answered")
+    _processes_argument(parser)
     parser.add_argument(
         "--supervisor", type=int, metavar="PID", help="the process that started this one; end when it ends"
     )
@@ -488,5 +511,5 @@ VERBS = (
     Verb(
         "grants", "say what a user or a group may do with one model", "grants:grants", _grants_arguments, find_project
     ),
-    Verb("keys", "make, list, rotate and revoke API keys", "keys:keys", _keys_arguments, find_project),
+    Verb("keys", "make, limit, list, rotate and revoke API keys", "keys:keys", _keys_arguments, find_project),
 )

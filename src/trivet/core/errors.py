@@ -11,6 +11,7 @@ TrivetError
 ├── ApprovalNeeded            it is written down, and happens when a second person approves it
 ├── Unavailable               cannot answer at the moment; the same request may succeed later
 ├── DeadlineExceeded          the answer would have come too late
+├── RateExceeded              the caller asked more often than it may
 ├── UnsupportedMedia          a content type or encoding that is not read here
 ├── TooLarge                  beyond a stated bound
 ├── InternalError             a defect of ours; never the caller's or the model's doing
@@ -135,6 +136,16 @@ class DeadlineExceeded(TrivetError):
     """The answer would have come after the deadline."""
 
     default_code = "DEADLINE"
+
+
+class RateExceeded(TrivetError):
+    """The caller asked more often than it may; after `retry_after` seconds there is room again."""
+
+    default_code = "RATE"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class UnsupportedMedia(TrivetError):

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from trivet.core.rates import Limits
 from trivet.core.signature import Signature
 
 ANY_MODEL = "*"
@@ -54,6 +55,7 @@ class KeyEntry(msgspec.Struct, frozen=True):
     expires_at: float | None = None  # seconds since 1970
     previous_hash: bytes | None = None  # of the secret before, valid as well until
     previous_until: float = 0.0  # seconds since 1970
+    limits: Limits = {}  # how often it may ask, what holds for every key included
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -63,6 +65,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     models: dict[str, ModelEntry] = msgspec.field(default_factory=dict)
     keys: dict[str, KeyEntry] = msgspec.field(default_factory=dict)
     changed_at: float = 0.0  # seconds since 1970, of its last change: tells two registries at one generation apart
+    keyless_limits: Limits = {}  # how often callers without a key may ask, all together
 
 
 NO_VERBS: frozenset[str] = frozenset()

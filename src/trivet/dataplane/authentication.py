@@ -12,7 +12,6 @@ from trivet.core.snapshot import ANY_MODEL, NO_VERBS, KeyEntry
 from trivet.dataplane.protocol.messages import Caller
 from trivet.dataplane.table import LiveModel, Table
 
-ANONYMOUS = Caller("anonymous", {})
 _EVERYTHING = {ANY_MODEL: frozenset({"view", "predict", "explain", "label", "promote"})}
 KEY_ID = slice(len(PREFIX) + 1, len(PREFIX) + 1 + ID_LENGTH)  # where a key's id stands in its text
 _NOT_VALID = "this API key is not valid here: unknown, expired or revoked."  # which of these, only the metrics tell
@@ -32,7 +31,7 @@ def authenticate(table: Table, peppers: Sequence[bytes], key: str | None) -> Cal
     tell them apart.
     """
     if key is None:
-        return ANONYMOUS
+        return table.anonymous
     entry = table.snapshot.keys.get(key[KEY_ID])
     expected = _NO_HASH if entry is None else entry.hash
     for pepper in peppers:
@@ -63,7 +62,7 @@ def authorise(table: Table, caller: Caller, model_name: str, verb: str) -> LiveM
     `PermissionDenied` when another verb is granted; `Unauthenticated` when no key was given.
     """
     model = table.models.get(model_name)
-    if caller is ANONYMOUS:
+    if caller.is_anonymous:
         if model is not None and model.entry.anonymous and verb in ("predict", "view"):
             return model
         raise Unauthenticated("an API key is required: send it as 'Authorization: Bearer <key>'.")

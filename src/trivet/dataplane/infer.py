@@ -1,6 +1,6 @@
 """The corridor: the one way from a request to an answer, for every door.
 
-enter:  authenticate -> authorise -> admit      judged on headers alone, before a body is read
+enter:  authenticate -> authorise -> limit -> admit      judged on headers alone, before a body is read
 infer:  route -> validate -> cache -> run -> record      no answer leaves before its record is in the spool
 
 Where the routed version fails, the model's fallback chain is asked in its place, one after the other.
@@ -59,13 +59,17 @@ def enter(plane: Plane, credentials: str | Caller | None, model_name: str, verb:
     """Return the entrance for `credentials` (a key's text, a trusted caller, or nothing).
 
     Where the lease of this process is over, it looks at the registry first, which blocks: a door on an event loop does
-    that beforehand, elsewhere. Raises `Unauthenticated`, `PermissionDenied`, `NotFound` or `Unavailable`.
+    that beforehand, elsewhere. Raises `Unauthenticated`, `PermissionDenied`, `NotFound`, `RateExceeded` or `Unavailable`.
     """
-    if now_ns() > plane.lease.ends_ns:
+    at_ns = now_ns()
+    if at_ns > plane.lease.ends_ns:
         plane.lease.catch_up()
+        at_ns = now_ns()
     table = plane.table
     caller = credentials if isinstance(credentials, Caller) else authenticate(table, plane.peppers, credentials)
     model = authorise(table, caller, model_name, verb)
+    if caller.limits:
+        plane.limiter.admit(caller, model_name, at_ns)
     admit(model, plane.spool, is_closed=plane.is_closed)
     return Entrance(caller, model, table.snapshot.generation)
 

@@ -13,6 +13,7 @@ from trivet.dataplane.lease import Lease
 from trivet.dataplane.metrics.backlog import Backlog
 from trivet.dataplane.metrics.families import UNKNOWN
 from trivet.dataplane.metrics.meter import Meter, now
+from trivet.dataplane.rates.limiter import Limiter
 from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.shadows import Shadows
 from trivet.dataplane.spool import Spool
@@ -68,6 +69,7 @@ class Plane:
     metrics_aliases: tuple[str, ...] = ()  # other products whose names are told as well: "triton"
     table: Table = EMPTY_TABLE
     lease: Lease = field(default_factory=Lease)
+    limiter: Limiter = field(default_factory=Limiter)
     shadows: Shadows = field(default_factory=Shadows)
     is_draining: bool = False  # not ready, and each answer closes its connection
     is_closed: bool = False  # nothing is answered any more

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+import msgspec
 from msgspec.json import Decoder
 
 from trivet.core.constants import CONSTANT_RUNTIME, NO_VERSION, Constant, constant_digest
@@ -69,7 +70,10 @@ class Reconciler:
             name: self._unchanged_or_new(entry, before.models.get(name)) for name, entry in snapshot.models.items()
         }
         self._fill()
-        return Table(snapshot, models, _callers(snapshot.keys, before), before.used)
+        anonymous = before.anonymous
+        if anonymous.limits != snapshot.keyless_limits:
+            anonymous = msgspec.structs.replace(anonymous, limits=snapshot.keyless_limits)
+        return Table(snapshot, models, _callers(snapshot.keys, before), before.used, anonymous)
 
     def release_unused(self, table: Table) -> None:
         """Unload what `table`, which is in force by now, does not use."""
@@ -236,7 +240,9 @@ def _callers(keys: dict[str, KeyEntry], before: Table) -> dict[str, Caller]:
         return before.callers
     old = before.snapshot.keys
     return {
-        key.id: before.callers[key.id] if old.get(key.id) is key else Caller(f"key:{key.id}", key.grants)
+        key.id: before.callers[key.id]
+        if old.get(key.id) is key
+        else Caller(f"key:{key.id}", key.grants, limits=key.limits)
         for key in keys.values()
     }
 

@@ -13,7 +13,7 @@ from trivet.core.snapshot import ModelEntry, Snapshot, VersionEntry
 from trivet.dataplane.cache.prediction_cache import VersionCache
 from trivet.dataplane.engines.base import LoadedVersion
 from trivet.dataplane.engines.shelf import ShelvedVersion
-from trivet.dataplane.protocol.messages import Caller, InferBody
+from trivet.dataplane.protocol.messages import ANONYMOUS, Caller, InferBody
 from trivet.dataplane.validation.plan import Plan
 
 NOTHING_YET = Snapshot(generation=-1)  # before the first look at the registry, whose own generations begin at 0
@@ -78,6 +78,7 @@ class Table:
     used: set[str] = field(
         default_factory=set
     )  # ids of keys that were used and not told of yet; one set for every table
+    anonymous: Caller = ANONYMOUS
 
 
 EMPTY_TABLE = Table()

@@ -102,6 +102,7 @@ globals().update(
             "TRIVET_MAX_BODY_MB": int,
             "TRIVET_MAX_ROWS": int,
             "TRIVET_REQUIRE_KEY": bool,
+            "TRIVET_RATE_LIMIT": str,
             "TRIVET_KEY_PEPPER": str,
             "TRIVET_KEY_PEPPER_FALLBACKS": tuple,
             "TRIVET_REQUIRE_SIGNATURE": bool,

@@ -19,14 +19,21 @@ from trivet.serving.process import WATCHED_ALONE, this_process
 DRAIN_SECONDS = 20  # calls under way are given this long after SIGTERM
 
 
-def run_grpc_worker(bind: str, *, on_ready: Callable[[int], None] = lambda _port: None, is_alone: bool = True) -> int:
+def run_grpc_worker(
+    bind: str,
+    *,
+    on_ready: Callable[[int], None] = lambda _port: None,
+    is_alone: bool = True,
+    processes: int | None = None,
+) -> int:
     """Serve on `bind` until SIGTERM; return the exit code. `on_ready` is called with the port once calls are answered.
 
     One that is alone ships its own records where no keeper does, and has the port to itself; others share it, and follow
-    each other on it. Raises `OSError` when it cannot listen.
+    each other on it. It is one of `processes` that answer here. Raises `OSError` when it cannot listen.
     """
     allow_descriptors()
     process = this_process(WorkerKind.GRPC, ships=is_alone)  # what is live is loaded before the first call
+    process.plane.limiter.shares = processes or process.plane.limiter.shares
 
     def ready(port: int) -> None:
         process.arm(WATCHED_ALONE)

@@ -104,6 +104,7 @@ class Process:
         self.plane.shadows.stop()
         self.plane.spool.close()
         self.plane.meter.close()
+        self.plane.limiter.close()
         if self._keeper is not None:
             self._keeper.stop()
         try:
@@ -116,6 +117,7 @@ class Process:
         """In a forked child: drop the inherited descriptors, so that the parent's locks are the parent's alone."""
         self.plane.spool.abandon_after_fork()
         self.plane.meter.close()
+        self.plane.limiter.abandon_after_fork()
         if self._keeper is not None:
             self._keeper.abandon_after_fork()
 
@@ -154,6 +156,7 @@ class Process:
             self.plane.lease.wanted.wait(POLL_SECONDS)
             self.plane.tell_standing()
             self._check_logs()
+            self.plane.limiter.look_after()
             self.step()
         connections.close_all()
 

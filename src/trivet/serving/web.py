@@ -30,13 +30,20 @@ DRAIN_SECONDS = 20  # requests under way are given this long after SIGTERM
 ACCEPT_AGAIN_SECONDS = 1.0
 
 
-def run_web_worker(listening: socket.socket, *, on_ready: Callable[[], None] = lambda: None, ships: bool = True) -> int:
+def run_web_worker(
+    listening: socket.socket,
+    *,
+    on_ready: Callable[[], None] = lambda: None,
+    ships: bool = True,
+    processes: int | None = None,
+) -> int:
     """Serve until SIGTERM; return the exit code. `on_ready` is called once requests are answered.
 
-    With `ships` this process also ships its records where no keeper does.
+    With `ships` this process also ships its records where no keeper does. It is one of `processes` that answer here.
     """
     allow_descriptors()
     plane = this_process(WorkerKind.WEB, ships=ships).plane  # what is live is loaded before the first request
+    plane.limiter.shares = processes or plane.limiter.shares
     application = site_application()
     config = uvicorn.Config(
         application,

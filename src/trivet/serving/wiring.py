@@ -23,6 +23,7 @@ from trivet.dataplane.engines.inline import InlineEngine
 from trivet.dataplane.frontends.rehearsal import rehearse
 from trivet.dataplane.metrics.meter import Meter
 from trivet.dataplane.plane import Limits, Plane
+from trivet.dataplane.rates.limiter import Limiter
 from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.spool import Spool
 from trivet.dataplane.witness import Witness
@@ -72,6 +73,7 @@ def build_plane(worker_id: str) -> Plane:
         allowed_hosts=_allowed_hosts(),
         release=trivet.__version__,
         meter=meter,
+        limiter=Limiter(limits_root(), conf.WORKERS()),
         change_loading=change_loading,
         metrics_aliases=conf.METRICS_ALIASES(),
         witnesses=_witnesses(),
@@ -118,6 +120,11 @@ def _witnesses() -> tuple[Witness, ...]:
 def metrics_root() -> Path:
     """Return the folder in which each process of this machine counts."""
     return conf.HOME() / "metrics"
+
+
+def limits_root() -> Path:
+    """Return the folder in which the processes of this machine count how often each key asks."""
+    return conf.HOME() / "limits"
 
 
 def _allowed_hosts() -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from tests.unit.dataplane.echo import EchoWorld, binary, column, header, tensor
 from tests.unit.dataplane.mounts import by_uvicorn
 from tests.unit.dataplane.world import ByHand, ByHandEngine, World, infer_body
 from trivet.core.errors import BundleError, Conflict, TrivetError, Unavailable
+from trivet.core.rates import read_rates
 from trivet.core.signature import Input
 from trivet.dataplane.frontends import uvicorn as http
 from trivet.dataplane.frontends.rest import Response
@@ -22,11 +23,7 @@ from trivet.dataplane.spool import Spool
 from trivet.model.bundle.bundle import Bundle
 
 INFER = "/v2/models/churn/infer"
-NOT_YET = {
-    "NOT_EXPLAINABLE",
-    "EXPLANATION_FAILED",
-    "RATE",
-}  # nothing is explained, and nobody limited in how often they ask
+NOT_YET = {"NOT_EXPLAINABLE", "EXPLANATION_FAILED"}  # nothing is explained
 
 Provoke = Callable[[Path, pytest.MonkeyPatch], Response]
 
@@ -138,6 +135,14 @@ def broken(folder: Path, _: pytest.MonkeyPatch) -> Response:
     return world.send()
 
 
+def too_often(folder: Path, _: pytest.MonkeyPatch) -> Response:
+    world = World(folder)
+    world.limits = {"*": read_rates("1/s")}
+    world.route({1: 100})
+    world.send()
+    return world.send()
+
+
 def full_disk(folder: Path, _: pytest.MonkeyPatch) -> Response:
     world = World(folder)
     world.plane.spool.close()
@@ -191,6 +196,7 @@ PROVOKED: dict[str, Provoke] = {
     "LINE_TOO_LONG": asked(method="GET", path="/" + "v" * http.MAX_LINE),
     "CONTENT_TYPE": asked(content_type="application/x-python-pickle"),
     "CONTENT_ENCODING": asked(content_encoding="br"),
+    "RATE": too_often,
     "HEADERS_TOO_LARGE": asked(x="y" * (http.MAX_HEADER + 1)),
     "INTERNAL": by_mistake,
     "QUEUE_FULL": one_connection_too_many,
@@ -212,4 +218,4 @@ def test_39_each_code_is_told_with_its_status_its_header_and_one_key(
     assert (response.status, header(response, "trivet-error")) == (HTTP_STATUS[code], code), response.body
     assert json.loads(response.body).keys() == ({"error", "errors"} if code == "INVALID_ROWS" else {"error"})
     assert header(response, "www-authenticate") == ("Bearer" if response.status == 401 else None)
-    assert header(response, "retry-after") == ("1" if response.status == 503 else None)
+    assert header(response, "retry-after") == ("1" if response.status in (429, 503) else None)

@@ -13,6 +13,7 @@ import numpy as np
 from tests.unit.dataplane.mounts import Mount, exchange
 from tests.unit.dataplane.refusals import check_refusal
 from trivet.core.keys import derive_pepper, hash_secret, mint_key
+from trivet.core.rates import Limits as Rates
 from trivet.core.records import PredictionRecord, decode_record
 from trivet.core.signature import Input, Output, Signature
 from trivet.core.snapshot import ANY_MODEL, KeyEntry, ModelEntry, Route, Snapshot, VersionEntry, with_implied
@@ -124,6 +125,8 @@ class World:
         )
         self.generation = 0
         self.sees_all = False
+        self.limits: Rates = {}
+        self.keyless_limits: Rates = {}
         self.route({1: 100})
         self.made.append(self)
 
@@ -141,8 +144,8 @@ class World:
         grants = {"churn": with_implied(verbs if verbs is not None else {"predict"})}
         if self.sees_all:
             grants[ANY_MODEL] = frozenset({"view"})
-        key = KeyEntry(self.key_id, hash_secret(PEPPER, self.key), grants)
-        return Snapshot(self.generation, {"churn": model}, {self.key_id: key})
+        key = KeyEntry(self.key_id, hash_secret(PEPPER, self.key), grants, limits=self.limits)
+        return Snapshot(self.generation, {"churn": model}, {self.key_id: key}, keyless_limits=self.keyless_limits)
 
     def route(self, routes: dict[int, int], **options: object) -> None:
         """Follow a snapshot with these routes."""

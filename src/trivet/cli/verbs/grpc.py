@@ -29,13 +29,17 @@ def serve(options: argparse.Namespace, out: Out) -> int:
             out.say(f"ready on {options.bind.rpartition(':')[0]}:{port}")
 
     try:
-        return run_grpc_worker(options.bind, on_ready=ready, is_alone=options.supervisor is None)
+        is_alone = options.supervisor is None
+        return run_grpc_worker(options.bind, on_ready=ready, is_alone=is_alone, processes=options.processes)
     except OSError as error:
         return _cannot_listen(options.bind, error.strerror, out)
 
 
-def grpc_children(bind: str | None, workers: int, out: Out) -> list[Child] | int:
-    """Return the processes that share `bind` to serve gRPC, none without one, or an exit code where they could not."""
+def grpc_children(bind: str | None, workers: int, processes: int, out: Out) -> list[Child] | int:
+    """Return the processes that share `bind` to serve gRPC, none without one, or an exit code where they could not.
+
+    With the web workers they are `processes` that answer.
+    """
     if bind is None:
         return []
     if not _is_installed(out):
@@ -47,6 +51,7 @@ def grpc_children(bind: str | None, workers: int, out: Out) -> list[Child] | int
     except ValueError:
         return _cannot_listen(bind, "not an address such as 127.0.0.1:8001", out)
     command = [sys.executable, "-m", "trivet", "grpc", "--bind", bind, "--supervisor", str(os.getpid())]
+    command += ["--processes", str(processes)]
     return [Child(f"grpc {number + 1}", command, signals_ready=True) for number in range(workers)]
 
 

@@ -1,4 +1,4 @@
-"""The verb `keys`: make, list, rotate and revoke API keys."""
+"""The verb `keys`: make, limit, list, rotate and revoke API keys."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from trivet import conf
 from trivet.cli.person import actor_of, find_person
 from trivet.cli.verb import DONE, WRONG, Out
 from trivet.control.registry import actions
@@ -17,12 +18,14 @@ from trivet.core.errors import InvalidRequest, did_you_mean, quoted
 from trivet.core.snapshot import ANY_MODEL
 from trivet.serving.acknowledgement import wait_for_workers
 
+COLUMNS = ("ID", "NAME", "STATE", "GRANTS", "LIMITS", "OWNER", "LAST USED", "MADE BY")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
 def keys(options: argparse.Namespace, out: Out) -> int:
-    """Make, list, rotate or revoke keys."""
-    step = {"create": _create, "list": _list, "rotate": _rotate, "revoke": _revoke}[options.step]
+    """Make, limit, list, rotate or revoke keys."""
+    steps = {"create": _create, "limit": _limit, "list": _list, "rotate": _rotate, "revoke": _revoke}
+    step = steps[options.step]
     return step(options, out)
 
 
@@ -34,24 +37,51 @@ def _create(options: argparse.Namespace, out: Out) -> int:
     grants = dict.fromkeys(options.models, options.verbs)
     expires = _duration("--expires", options.expires) if options.expires else None
     owner = find_person(options.owner) if options.owner else None
+    limits = _limits(options.limits)
     key, plaintext = actions.issue_key(
-        name=options.name, grants=grants, actor=actor_of(options), owner=owner, expires=expires
+        name=options.name, grants=grants, actor=actor_of(options), owner=owner, expires=expires, limits=limits
     )
     acknowledged = wait_for_workers(RegistryState.objects.generation())
     out.say(
         f"key {key.pk} for {', '.join(options.models)}: {', '.join(options.verbs)}. It is shown now and never again:"
     )
-    out.document({"id": key.pk, "key": plaintext, "grants": key.grants, "workers": acknowledged.live}, plaintext)
+    facts = {"id": key.pk, "key": plaintext, "grants": key.grants, "limits": key.limits or {}}
+    out.document({**facts, "workers": acknowledged.live}, plaintext)
     return DONE
+
+
+def _limit(options: argparse.Namespace, out: Out) -> int:
+    key = actions.limit_key(key=options.id, limits=_limits(options.limits), actor=actor_of(options))
+    acknowledged = wait_for_workers(RegistryState.objects.generation())
+    done = acknowledged.live - len(acknowledged.behind)
+    told = _written(key.limits) if key.limits else conf.RATE_LIMIT() or "none"
+    text = f"limit of key {key.pk}: {told} · on {done} of {acknowledged.live} workers"
+    facts = {
+        "id": key.pk,
+        "limits": key.limits or {},
+        "workers": acknowledged.live,
+        "behind": list(acknowledged.behind),
+    }
+    out.document(facts, text)
+    return WRONG if acknowledged.behind else DONE
 
 
 def _list(_options: argparse.Namespace, out: Out) -> int:
     keys = ApiKey.objects.select_related("owner")
     rows = [
-        (k.pk, k.name, _state(k), _granted(k), k.owner_name or "-", _told(k.last_used_at) or "never", k.created_by)
-        for k in keys
+        (
+            key.pk,
+            key.name,
+            _state(key),
+            _granted(key),
+            _written(key.limits or {}) or "-",
+            key.owner_name or "-",
+            _told(key.last_used_at) or "never",
+            key.created_by,
+        )
+        for key in keys
     ]
-    out.table([_facts(key) for key in keys], ("ID", "NAME", "STATE", "GRANTS", "OWNER", "LAST USED", "MADE BY"), rows)
+    out.table([_facts(key) for key in keys], COLUMNS, rows)
     return DONE
 
 
@@ -88,6 +118,7 @@ def _facts(key: ApiKey) -> dict[str, Any]:
         "name": key.name,
         "state": _state(key),
         "grants": key.grants,
+        "limits": key.limits or {},
         "owner": key.owner_name,
         "last_used_at": _told(key.last_used_at),
         "previous_until": _told(key.previous_until),
@@ -96,6 +127,19 @@ def _facts(key: ApiKey) -> dict[str, Any]:
 
 def _granted(key: ApiKey) -> str:
     return "; ".join(f"{model}: {', '.join(verbs)}" for model, verbs in key.grants.items())
+
+
+def _limits(given: list[str]) -> dict[str, str]:
+    """Return what `--limit` says: for a model, or else for all together, its rates; several of one add up to a list."""
+    limits: dict[str, list[str]] = {}
+    for text in given:
+        model, equals, rates = text.rpartition("=")
+        limits.setdefault(model if equals else ANY_MODEL, []).append(rates)
+    return {model: ",".join(rates) for model, rates in limits.items()}
+
+
+def _written(limits: dict[str, str]) -> str:
+    return "; ".join(text if model == ANY_MODEL else f"{model}: {text}" for model, text in limits.items())
 
 
 def _state(key: ApiKey) -> str:

@@ -33,14 +33,15 @@ def serve(options: argparse.Namespace, out: Out) -> int:
     if listening is None:
         return OUT_OF_REACH
     workers = options.workers or conf.WORKERS()
-    grpc = grpc_children(options.grpc, options.grpc_workers, out)
+    processes = workers + (options.grpc_workers if options.grpc else 0)
+    grpc = grpc_children(options.grpc, options.grpc_workers, processes, out)
     if isinstance(grpc, int):
         return grpc
     control = model_workers_of(out)
     if isinstance(control, int):
         listening.close()
         return control
-    *others, keeper = serving_children(listening, workers, control)
+    *others, keeper = serving_children(listening, workers, control, processes)
     zygote = open_zygote_socket() if control is not None else None
     if zygote is not None:
         others.append(zygote_child(zygote, os.getpid()))
@@ -79,17 +80,20 @@ def model_workers_of(out: Out) -> Control | int | None:
     return OUT_OF_REACH
 
 
-def serving_children(listening: socket.socket, workers: int, control: Control | None = None) -> list[Child]:
+def serving_children(
+    listening: socket.socket, workers: int, control: Control | None = None, processes: int = 0
+) -> list[Child]:
     """Return the processes of one machine: web workers on one listening socket, model workers once somebody asks for
-    them on `control`, then the keeper.
+    them on `control`, then the keeper. With others that answer, as gRPC workers do, they are `processes`.
     """
     base = [sys.executable, "-m", "trivet"]
     supervisor = ["--supervisor", str(os.getpid())]
+    shared = ["--processes", str(processes or workers)]
     descriptor = str(listening.fileno())
     web = [
         Child(
             f"web {number + 1}",
-            [*base, "web", "--fd", descriptor, *supervisor],
+            [*base, "web", "--fd", descriptor, *supervisor, *shared],
             pass_descriptors=(listening.fileno(),),
             signals_ready=True,
         )

@@ -40,7 +40,7 @@ def web(options: argparse.Namespace, out: Out) -> int:
         else:
             out.say("ready")
 
-    return run_web_worker(listening, on_ready=ready, ships=options.supervisor is None)
+    return run_web_worker(listening, on_ready=ready, ships=options.supervisor is None, processes=options.processes)
 
 
 def _age_seconds() -> float:

@@ -422,6 +422,7 @@ class ApiKey(models.Model):
         help_text=_("Whose key it is: it ends with them."),
     )
     owner_name = models.CharField(max_length=ACTOR_LENGTH, blank=True, default="", db_default="")
+    limits = models.JSONField(null=True, help_text=_("Model name, or *, to how often it may be asked, such as 100/s."))
     created_by = models.CharField(max_length=ACTOR_LENGTH)
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField(null=True)

@@ -23,6 +23,7 @@ from trivet.control.registry.models import (
 )
 from trivet.core import snapshot
 from trivet.core.errors import Unavailable
+from trivet.core.rates import Limits, read_rates
 
 Entry = TypeVar("Entry")  # of a model or a key
 
@@ -57,7 +58,9 @@ def build_snapshot(previous: snapshot.Snapshot | None = None) -> snapshot.Snapsh
             models = _merged(previous.models, changed.models, lambda names: _read_models(database, names))
             keys = _merged(previous.keys, changed.keys, lambda ids: _read_keys(database, ids))
         if current_generation(database) == generation:
-            return snapshot.Snapshot(generation=generation, models=models, keys=keys, changed_at=changed_at)
+            return snapshot.Snapshot(
+                generation=generation, models=models, keys=keys, changed_at=changed_at, keyless_limits=_limits(None)
+            )
     raise Unavailable("the registry kept changing while it was read.", code="MANAGEMENT_AWAY")
 
 
@@ -195,7 +198,7 @@ def _read_keys(database: str, ids: set[str] | None = None) -> dict[str, snapshot
     keys = ApiKey.objects.using(database).usable().order_by("pk")
     if ids is not None:
         keys = keys.filter(pk__in=ids)
-    fields = ("id", "hash", "grants", "expires_at", "previous_hash", "previous_until")
+    fields = ("id", "hash", "grants", "expires_at", "previous_hash", "previous_until", "limits")
     return {
         key_id: snapshot.KeyEntry(
             id=key_id,
@@ -204,6 +207,14 @@ def _read_keys(database: str, ids: set[str] | None = None) -> dict[str, snapshot
             expires_at=expires_at.timestamp() if expires_at else None,
             previous_hash=bytes(previous_hash) if previous_hash else None,
             previous_until=previous_until.timestamp() if previous_until else 0.0,
+            limits=_limits(limits),
         )
-        for key_id, key_hash, grants, expires_at, previous_hash, previous_until in keys.values_list(*fields)
+        for key_id, key_hash, grants, expires_at, previous_hash, previous_until, limits in keys.values_list(*fields)
     }
+
+
+def _limits(own: dict[str, str] | None) -> Limits:
+    """Return the limits that hold for a key with its `own`: what it does not say of all models, the setting says."""
+    default = conf.RATE_LIMIT()
+    everywhere = {snapshot.ANY_MODEL: read_rates(default)} if default else {}
+    return everywhere | {model: read_rates(text) for model, text in (own or {}).items()}

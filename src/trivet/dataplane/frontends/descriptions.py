@@ -8,7 +8,7 @@ from typing import Any
 from trivet.core.errors import Unauthenticated, Unavailable
 from trivet.core.examples import made_up_row
 from trivet.core.snapshot import ANY_MODEL, NO_VERBS
-from trivet.dataplane.authentication import ANONYMOUS, authorise
+from trivet.dataplane.authentication import authorise
 from trivet.dataplane.frontends.paths import Target
 from trivet.dataplane.metrics.statistics import statistics_of
 from trivet.dataplane.plane import Plane
@@ -47,7 +47,7 @@ def describe(plane: Plane, caller: Caller, target: Target) -> Any:
     if target.model:
         model = authorise(plane.table, caller, target.model, "view")
         return _OF_MODEL[target.kind](plane, model, target.selector)
-    if caller is ANONYMOUS:
+    if caller.is_anonymous:
         raise Unauthenticated("an API key is required: send it as 'Authorization: Bearer <key>'.")
     return _OF_SERVER[target.kind](plane, caller)
 

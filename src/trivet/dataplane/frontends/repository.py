@@ -10,7 +10,7 @@ from typing import Any
 
 from trivet.core.errors import Unauthenticated, Unavailable
 from trivet.core.snapshot import Snapshot
-from trivet.dataplane.authentication import ANONYMOUS, authorise
+from trivet.dataplane.authentication import authorise
 from trivet.dataplane.frontends.descriptions import seen_by
 from trivet.dataplane.frontends.doors import JSON
 from trivet.dataplane.frontends.paths import Target
@@ -46,7 +46,7 @@ class RepositoryCall:
         self._only_ready = False
         self._version: int | None = None
         if target.kind == INDEX:
-            if caller is ANONYMOUS:
+            if caller.is_anonymous:
                 raise Unauthenticated("an API key is required: send it as 'Authorization: Bearer <key>'.")
             return
         model = authorise(plane.table, caller, target.model, "promote")

@@ -36,7 +36,7 @@ from trivet.dataplane.metrics.families import UNKNOWN
 from trivet.dataplane.metrics.meter import now
 from trivet.dataplane.outputs import ANSWER_US_PER_BYTE
 from trivet.dataplane.plane import Plane
-from trivet.dataplane.protocol.catalogue import RETRY_AFTER_SECONDS, http_status
+from trivet.dataplane.protocol.catalogue import http_status, retry_after
 from trivet.dataplane.protocol.compression import (
     COMPRESSED_FROM,
     accepted_encoding,
@@ -220,7 +220,7 @@ class Exchange:
         if status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         if status in (429, 503):
-            headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
+            headers.append((b"retry-after", b"%d" % retry_after(error)))
         if status == 405 and self._target.kind:
             headers.append((b"allow", ", ".join(METHODS[self._target.kind]).encode()))
         return self._response(status, encode_error(error, _state(error, self._target)), headers)

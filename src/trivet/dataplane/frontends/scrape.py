@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from trivet.core.errors import PermissionDenied, Unauthenticated
 from trivet.core.snapshot import ANY_MODEL, NO_VERBS
-from trivet.dataplane.authentication import ANONYMOUS
 from trivet.dataplane.engines.base import Standing
 from trivet.dataplane.metrics.exposition import Exposition
 from trivet.dataplane.metrics.triton import ALIAS, triton_text
@@ -18,7 +17,7 @@ def scrape(plane: Plane, caller: Caller) -> bytes:
 
     Raises `Unauthenticated` or `PermissionDenied`.
     """
-    if caller is ANONYMOUS:
+    if caller.is_anonymous:
         raise Unauthenticated("an API key is required: send it as 'Authorization: Bearer <key>'.")
     if "view" not in caller.verbs.get(ANY_MODEL, NO_VERBS):
         raise PermissionDenied("the metrics tell of every model; this key may not view all of them (--model '*').")

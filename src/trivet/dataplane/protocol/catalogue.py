@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trivet.core.errors import TrivetError
+from trivet.core.errors import RateExceeded, TrivetError
 
 _CODES_BY_STATUS: dict[int, str] = {
     400: (
@@ -47,12 +47,17 @@ GRPC_STATUS: dict[int, int] = {
 }
 """For each HTTP status, the number of the gRPC status that says the same."""
 
-RETRY_AFTER_SECONDS = 1  # on 429 and 503: by then a worker has reloaded or a queue has moved
+RETRY_AFTER_SECONDS = 1  # on 503: by then a worker has reloaded or a queue has moved
 
 
 def http_status(error: TrivetError) -> int:
     """Return the status of `error`; one whose code is not in the catalogue is a defect of ours, hence 500."""
     return HTTP_STATUS.get(error.code, 500)
+
+
+def retry_after(error: TrivetError) -> int:
+    """Return after how many seconds the same request may succeed, for the errors that say so."""
+    return error.retry_after if isinstance(error, RateExceeded) else RETRY_AFTER_SECONDS
 
 
 def grpc_status(error: TrivetError) -> int:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from trivet.core.errors import InvalidRequest
+from trivet.core.rates import Limits
 from trivet.core.signature import Signature
 
 Dimension = Annotated[int, msgspec.Meta(ge=0)]
@@ -98,6 +99,11 @@ class Caller(msgspec.Struct, frozen=True):
     name: str
     verbs: dict[str, frozenset[str]]  # model name or "*" -> verbs
     is_trusted: bool = False  # a process of ours: it may do everything, and was authenticated elsewhere
+    is_anonymous: bool = False  # without a key
+    limits: Limits = {}  # how often it may ask; empty: as often as it likes
+
+
+ANONYMOUS = Caller("anonymous", {}, is_anonymous=True)
 
 
 class OutputTensor(msgspec.Struct, omit_defaults=True):

@@ -23,6 +23,7 @@ from trivet.control.registry.actions.golden import (
 from trivet.control.registry.actions.grants import grant as grant, revoke_grant as revoke_grant
 from trivet.control.registry.actions.keys import (
     issue_key as issue_key,
+    limit_key as limit_key,
     revoke_key as revoke_key,
     revoke_orphaned_keys as revoke_orphaned_keys,
     rotate_key as rotate_key,

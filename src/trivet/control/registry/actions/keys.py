@@ -16,6 +16,7 @@ from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.models import ApiKey, RegisteredModel
 from trivet.core.errors import NotFound, Refused, did_you_mean, quoted
 from trivet.core.keys import hash_secret, mint_key
+from trivet.core.rates import read_rates, write_rates
 from trivet.core.snapshot import ANY_MODEL, VERBS
 
 if TYPE_CHECKING:
@@ -31,16 +32,18 @@ def issue_key(
     actor: Actor,
     owner: Any = None,  # a user, of whichever class the site has
     expires: datetime | timedelta | None = None,
+    limits: Mapping[str, str] | None = None,
     reason: str = "",
 ) -> tuple[ApiKey, str]:
     """Make an API key and return it with its plaintext, which is shown to its owner once and stored nowhere.
 
-    `grants` maps a model's name, or `*`, to verbs of `view`, `predict`, `explain`, `label`, `promote`. A key with an
-    `owner` ends when that user is disabled or deleted; the key may do what it is granted, not what they may. The Event
-    names the key by its id. It takes the permission `manage_keys`, with which a user may make a key for anything.
+    `grants` maps a model's name, or `*`, to verbs of `view`, `predict`, `explain`, `label`, `promote`. `limits` maps a
+    model's name, or `*` for all together, to how often it may be asked: `100/s`, `100/s, 50000/d`. A key with an `owner`
+    ends when that user is disabled or deleted; the key may do what it is granted, not what they may. The Event names the
+    key by its id. It takes the permission `manage_keys`, with which a user may make a key for anything.
     """
     actor = permitted(actor, "manage_keys", to="issue_key")
-    granted = _checked_grants(grants)
+    granted, limited = _checked_grants(grants), _checked_limits(limits)
     expires_at = _moment(expires)
     owner_name = "" if owner is None else owner.get_username()
     key_id, plaintext = mint_key()
@@ -52,12 +55,19 @@ def issue_key(
             name=name,
             hash=hash_secret(conf.peppers()[0], plaintext),
             grants=granted,
+            limits=limited,
             owner=owner,
             owner_name=owner_name,
             created_by=actor,
             expires_at=expires_at,
         )
-        after: dict[str, Any] = {"key": key_id, "name": name, "grants": granted, "expires_at": _iso(expires_at)}
+        after: dict[str, Any] = {
+            "key": key_id,
+            "name": name,
+            "grants": granted,
+            "limits": limited,
+            "expires_at": _iso(expires_at),
+        }
         if owner is not None:
             after["owner"] = owner_name
         change.record("issue_key", actor=actor, after=after, reason=reason)
@@ -107,6 +117,23 @@ def revoke_key(*, key: str, actor: Actor, reason: str = "") -> ApiKey:
         found = _find_key(change, key)
         if found.revoked_at is None:
             _revoke(change, found, actor=actor, reason=reason)
+        return found
+
+
+def limit_key(*, key: str, limits: Mapping[str, str] | None, actor: Actor, reason: str = "") -> ApiKey:
+    """Say how often the API key with the id `key` may ask; none leaves it what `TRIVET_RATE_LIMIT` says for every key.
+
+    It takes the permission `manage_keys`.
+    """
+    actor = permitted(actor, "manage_keys", to="limit_key")
+    limited = _checked_limits(limits)
+    with changing() as change:
+        found = _find_key(change, key)
+        if found.limits != limited:
+            before, after = {"key": key, "limits": found.limits}, {"key": key, "limits": limited}
+            found.limits = limited
+            found.save(update_fields=["limits"])
+            change.record("limit_key", actor=actor, before=before, after=after, reason=reason)
         return found
 
 
@@ -167,6 +194,18 @@ def _checked_grants(grants: Mapping[str, Iterable[str]]) -> dict[str, list[str]]
             if verb not in VERBS:
                 raise bad_parameter(f"{quoted(verb)} is no verb.{did_you_mean(verb, VERBS)} Known: {', '.join(VERBS)}.")
     return checked
+
+
+def _checked_limits(limits: Mapping[str, str] | None) -> dict[str, str] | None:
+    checked = {}
+    for model, text in (limits or {}).items():
+        if model != ANY_MODEL:
+            check_model_name(model)
+        try:
+            checked[model] = write_rates(read_rates(text))
+        except ValueError as problem:
+            raise bad_parameter(f"a limit must be {problem}, not {quoted(text)}.") from None
+    return checked or None
 
 
 def _moment(expires: datetime | timedelta | None) -> datetime | None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import grpc
 from google.protobuf.message import DecodeError
 
-from trivet.core.errors import InternalError, InvalidRequest, TrivetError, Unavailable, quoted
+from trivet.core.errors import InternalError, InvalidRequest, RateExceeded, TrivetError, Unavailable, quoted
 from trivet.core.ids import new_prediction_id
 from trivet.dataplane.authentication import authenticate
 from trivet.dataplane.deadline import deadline_of
@@ -104,7 +104,10 @@ class Call:
         if self.plane.witnesses and self.door:
             self.request_id = self.request_id or new_prediction_id()
             self.be_seen(version, error.code, now())
-        return Refusal(STATUSES[status], error.message, error.code, [("trivet-error", error.code), *self.trailing])
+        metadata = [("trivet-error", error.code), *self.trailing]
+        if isinstance(error, RateExceeded):
+            metadata.append(("retry-after", str(error.retry_after)))
+        return Refusal(STATUSES[status], error.message, error.code, metadata)
 
     def be_seen(self, version: int, code: str, ended: int, answer: Answer | None = None, waited: int = 0) -> None:
         """Show what was asked, which is over, to whoever wants to see it."""

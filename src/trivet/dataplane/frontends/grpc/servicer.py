@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import grpc
 
 from trivet.core.errors import InternalError, NotFound, TrivetError, Unauthenticated, Unavailable
-from trivet.dataplane.authentication import ANONYMOUS
 from trivet.dataplane.frontends import reading, repository
 from trivet.dataplane.frontends.grpc import descriptions
 from trivet.dataplane.frontends.grpc.call import DOOR, Call, Prediction, Refusal, given_id, parsed
@@ -99,7 +98,7 @@ class Servicer(grpc.GenericRpcHandler):  # type: ignore[misc]  # the library has
     def _let_in(self, call: Call) -> Caller:
         """Return the caller, who has a key or may come without one; raises `Unauthenticated`."""
         caller = call.authenticate()
-        if caller is ANONYMOUS and not self._has_open_models():
+        if caller.is_anonymous and not self._has_open_models():
             raise Unauthenticated("an API key is required: send it as metadata 'authorization: Bearer <key>'.")
         return caller
 
