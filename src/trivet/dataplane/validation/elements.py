@@ -135,7 +135,7 @@ def _widened(check: Check, datatype: str, data: list[Any], model: str) -> list[A
 def _rounded(check: Check, place: int, value: float, model: str) -> float:
     try:
         return float(_FP32.unpack(_FP32.pack(value))[0])
-    except OverflowError:
+    except (OverflowError, struct.error):  # the second: a whole number beyond the largest double
         raise out_of_range(check, place, value, "FP32", model) from None
 
 
