@@ -3,12 +3,14 @@
 import contextlib
 import http.client
 import ipaddress
+import json
 import os
 import re
 import socket
 from pathlib import Path
+from urllib.parse import quote
 
-from tests.acceptance.servers import Server, free_port, serving, trivet
+from tests.acceptance.servers import Server, free_port, serving, trivet, wait_for
 from tests.scale import scaled
 from trivet import conf
 from trivet.console.headers import HEADERS
@@ -54,7 +56,7 @@ def test_D06_a_server_listens_on_this_machine_alone_and_on_no_more_than_it_says(
     assert all(address.is_loopback for address, _ in found)
 
 
-def test_D07_D09_a_first_run_has_a_password_and_a_key_that_nobody_else_has(tmp_path):
+def test_D07_D09_D24_D32_D33_a_first_run_has_a_password_and_a_key_that_nobody_else_has(tmp_path):
     said = [trivet("init", name, project=tmp_path).stdout for name in ("one", "two")]
     passwords = [re.search(r"login admin / (\S+)", text)[1] for text in said]
     keys = [(tmp_path / name / ".env").read_text() for name in ("one", "two")]
@@ -68,6 +70,8 @@ def test_D07_D09_a_first_run_has_a_password_and_a_key_that_nobody_else_has(tmp_p
             assert "sessionid" not in signed_in(server, password)
         assert "sessionid" in signed_in(server, passwords[0])
         assert_headers(server, signed_in(server, passwords[0]))
+        assert_keys_alone_open_the_prediction_paths(server, signed_in(server, passwords[0]))
+        assert_hostile_paths_bend_neither_log_nor_metrics(server, tmp_path / "one")
         assert_refusals_below_the_pages_name_no_server(server)
 
 
@@ -107,7 +111,8 @@ PAGES = (
     ),
 )
 METHODS = ("GET", "POST", "HEAD", "OPTIONS", "PUT")
-ANSWERS = ("/v2/health/live", "/v2/models", "/metrics", "/v2/nothing", "/v1/models")
+KEY_PATHS = ("/v2/models", "/metrics", "/v1/models")
+ANSWERS = ("/v2/health/live", "/v2/nothing", *KEY_PATHS)
 
 
 def assert_headers(server: Server, cookies: str) -> None:
@@ -129,6 +134,42 @@ def assert_headers(server: Server, cookies: str) -> None:
     assert "unsafe" not in policy
     assert "object-src 'none'" in policy
     assert "base-uri 'none'" in policy
+
+
+def assert_keys_alone_open_the_prediction_paths(server: Server, cookies: str) -> None:
+    for path in (*KEY_PATHS, "/v2/models/churn/infer", "/v2/models/churn/predict", "/v2/repository/index"):
+        for method in ("GET", "POST"):
+            answers = [ask(server, method, path, "{}" if method == "POST" else None, who) for who in (cookies, "")]
+            assert answers[0][0].status == answers[1][0].status, (method, path)
+            assert answers[0][2] == answers[1][2]
+            assert answers[0][0].status in (401, 405), (method, path)
+
+
+def assert_hostile_paths_bend_neither_log_nor_metrics(server: Server, project: Path) -> None:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    made = trivet("keys", "create", "scrape", "--model=*", "--verb=view", "--verb=predict", "--json", project=project)
+    key = {"Authorization": f"Bearer {json.loads(made.stdout)['key']}"}
+    wait_for(lambda: ask(server, "GET", "/v2/models", **key)[0].status == 200)
+    hostile = quote('x"} 1\nforged_total{a="b"} 7\n\x1b[31m\r\n2026-01-01 ERROR forged\\', safe="")
+    for path in (
+        f"/v2/models/{hostile}/infer",
+        f"/v2/models/{hostile}",
+        f"/{hostile}",
+        f"/models/{hostile}/",
+        f"/admin/{hostile}",
+    ):
+        for method in ("GET", "POST"):
+            answer, _, _ = ask(
+                server, method, path, "{}" if method == "POST" else None, **key, **{"X-Request-Id": hostile}
+            )
+            assert answer.status < 500
+    _, _, exposition = ask(server, "GET", "/metrics", **key)
+    families = list(text_string_to_metric_families(exposition))
+    assert len(families) > 5
+    assert "forged" not in exposition
+    assert not any("\x1b" in line or "forged_total" in line.split("{")[0] for line in server.lines)
+    assert not any(line.startswith("2026-01-01 ERROR forged") for line in server.lines)
 
 
 def assert_refusals_below_the_pages_name_no_server(server: Server) -> None:

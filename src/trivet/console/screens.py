@@ -17,6 +17,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_protect
 
 import trivet
 from trivet.console.assets import HTMX, asset
@@ -42,12 +43,16 @@ class Shell:
 
 
 def guarded(view: View) -> View:
-    """Return `view` with the console's headers, and with its own pages for "not found" and "not allowed"."""
+    """Return `view` with the console's headers, and with its own pages for "not found" and "not allowed".
+
+    What changes something needs the token of a form, on a site without Django's middleware for that too.
+    """
+    protected = csrf_protect(view)
 
     @wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
-            response = view(request, *args, **kwargs)
+            response = protected(request, *args, **kwargs)
         except Http404:
             response = _refusal(request, 404, _("Not found"), _("There is no such page, or none that you may see."))
         except PermissionDenied as reason:

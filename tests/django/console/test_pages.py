@@ -286,6 +286,22 @@ def test_A42_no_other_name_is_a_file(name, client):
     assert client.get(f"/assets/{asset('console.css').fingerprint}/{name}").status_code == 404
 
 
+@pytest.mark.parametrize("name", ["console.css", "console.js", "trivet.svg", "htmx.js"])
+def test_D34_a_file_opened_by_itself_runs_nothing(name, client):
+    file = client.get(f"/assets/{asset(name).fingerprint}/{name}")
+    assert file["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+    assert file["X-Content-Type-Options"] == "nosniff"
+    assert b"<script" not in file.content or name != "trivet.svg"
+
+
+def test_D34_a_document_to_take_away_is_no_page(signed_in):
+    live()
+    document = signed_in(SEE).get("/models/churn/openapi.json")
+    assert document["Content-Type"] == "application/json"
+    assert document["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+    assert document["X-Content-Type-Options"] == "nosniff"
+
+
 def test_what_people_wrote_is_shown_as_text(signed_in):
     live()
     RegisteredModel.objects.update(title="<script>alert(1)</script>", description="<b>bold</b>")
