@@ -16,6 +16,7 @@ from trivet import conf
 from trivet.cli.person import person_of
 from trivet.cli.values import fields_of_model, row_of, value_of
 from trivet.cli.verb import DONE, USAGE, WRONG, Out
+from trivet.core.cells import inert
 from trivet.core.errors import InvalidRequest, quoted
 from trivet.core.signature import Input
 from trivet.serving.predict import predict, predict_many
@@ -100,7 +101,7 @@ def _write(answers: list[Prediction | InvalidRequest], start: int, form: str, st
             cells = (number, "", "", "", "", answer.message)
             facts = {"row": number, "error": answer.message}
         if form == "csv":
-            writer.writerow(cells)
+            writer.writerow([inert(cell) for cell in cells])
         else:
             stream.write(msgspec.json.encode(facts).decode() + "\n")
 

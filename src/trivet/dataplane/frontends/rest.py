@@ -159,7 +159,7 @@ class Exchange:
             except TrivetError:
                 pass  # `run` meets it too, and tells
             except Exception:
-                logger.exception("event=not_put path=%s", self._path)
+                logger.exception("event=not_put path=%.200r", self._path)
         return self._asked and self._asked.question
 
     def ends_quickly(self) -> bool:
@@ -209,7 +209,7 @@ class Exchange:
         """Return the response for `error`: its catalogue status, its text, and nothing else."""
         status = http_status(error)
         if status == 500:
-            logger.error("event=internal_error code=%s path=%s", error.code, self._path)
+            logger.error("event=internal_error code=%s path=%.200r", error.code, self._path)
             error = TrivetError("internal error; the server's log has it.")
         door, version = DOORS.get(self._target.kind, ""), self._entrance.version if hasattr(self, "_entrance") else 0
         self._plane.count_refusal(error, self._target.model, version, door, self._began)
@@ -366,7 +366,7 @@ class Exchange:
         except TrivetError as error:
             return self.refuse(error)
         except Exception:
-            logger.exception("event=internal_error path=%s", self._path)
+            logger.exception("event=internal_error path=%.200r", self._path)
             return self.refuse(TrivetError("internal error; the server's log has it."))
 
     def _response(

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from trivet.core.cells import inert
 from trivet.core.decisions import split
 from trivet.core.errors import InvalidRequest, quoted
 from trivet.core.signature import Output
@@ -56,7 +57,11 @@ def encode_table(answer: Answer, request: TextRowsRequest) -> bytes:
     cells = [split(output.data, answer.rows) for output in shown]
     is_partial = bool((request.parameters or {}).get("partial"))
     text = io.StringIO()
-    write = csv.writer(text).writerow
+    writer = csv.writer(text)
+
+    def write(cells: list[Any]) -> None:  # Any: texts and numbers
+        writer.writerow([inert(cell) for cell in cells])
+
     write(["id", "value", "decision", *(name for names in columns for name in names), *(["error"] * is_partial)])
     answered = 0
     for row in answer_rows(answer):

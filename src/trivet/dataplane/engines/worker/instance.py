@@ -276,7 +276,7 @@ class Service:
 
     def _separate(self, batch: list[Waiting], problem: str) -> None:
         if len(batch) == 1:
-            logger.warning("event=model_failed digest=%s error=%s", self._digest[:12], problem)
+            logger.warning("event=model_failed digest=%s error=%.500r", self._digest[:12], problem)
             self._refuse(batch[0].sender, "MODEL_FAILED")
             return
         middle = len(batch) // 2

@@ -83,7 +83,7 @@ class Servicer(grpc.GenericRpcHandler):  # type: ignore[misc]  # the library has
         except TrivetError as error:
             refusal = call.refuse(error)
         except Exception:
-            logger.exception("event=internal_error door=grpc method=%s", details.method)
+            logger.exception("event=internal_error door=grpc method=%.200r", details.method)
             refusal = call.refuse(InternalError("internal error; the server's log has it."))
         return grpc.stream_stream_rpc_method_handler(partial(_refuse, refusal))
 
