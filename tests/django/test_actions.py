@@ -437,6 +437,7 @@ def test_every_action_is_one_function_that_is_told_who_acts():
         "set_alias",
         "set_anonymous",
         "set_routes",
+        "set_sensitive",
         "sign_version",
         "unload",
     ]

@@ -17,17 +17,22 @@ def redact(options: argparse.Namespace, out: Out) -> int:
     models = dict(RegisteredModel.objects.values_list("name", "sensitive"))
     if options.model not in models:
         raise NotFound(f"no model {quoted(options.model)}.{did_you_mean(options.model, models)}")
-    before = models[options.model] or []
-    fields = [name for name in (*before, *options.fields) if name not in options.no_longer]
+    hidden = models[options.model] or []
     text = ""
     behind: tuple[str, ...] = ()
-    if sorted(set(fields)) != before:
-        actions.set_sensitive(model=options.model, fields=fields, actor=actor_of(options), reason=options.reason)
+    if options.fields or options.no_longer:
+        changed = actions.set_sensitive(
+            model=options.model,
+            add=options.fields,
+            remove=options.no_longer,
+            actor=actor_of(options),
+            reason=options.reason,
+        )
+        hidden = changed.sensitive or []
         acknowledged = wait_for_workers(RegistryState.objects.generation())
         behind = acknowledged.behind
         done = acknowledged.live - len(behind)
         text = f" · in {done} of {acknowledged.live} workers · {acknowledged.seconds:.1f} s"
-    hidden = sorted(set(fields))
     names = ", ".join(hidden) or "no input"
     facts = {"model": options.model, "sensitive": hidden, "behind": list(behind)}
     out.document(facts, f"{options.model}: {names} hidden in the log{text}")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from django.db import router
+from django.db.models import Sum
 
 from trivet.control.predictions.models import LogHead, LogLink, Prediction
 from trivet.control.predictions.sealing import (
@@ -131,7 +132,7 @@ class _Audit:
         self.head, self.on_the_way = Head(0, NOTHING), ""
         self.rows = self.older = 0
         self.erased: dict[int, int] = defaultdict(int)  # rows, by the generation of the Event that tells of it
-        self.pruned: dict[int, int] = defaultdict(int)
+        self.pruned: set[int] = set()  # generations; how many rows is asked at the end, of one instant
 
     def follow_links(self) -> None:
         """Follow the chain itself, from the first link to the head."""
@@ -149,7 +150,7 @@ class _Audit:
                 raise _Broken(place, "edited", f"link {number} is not what was written")
             self.head = Head(number, link.sha256)
             if link.pruned_by is not None:
-                self.pruned[link.pruned_by] += link.rows
+                self.pruned.add(link.pruned_by)
             if number == self._at:
                 self.on_the_way = link.sha256
         if self.head.number < self._until.links:
@@ -183,7 +184,8 @@ class _Audit:
 
     def ask_the_history(self) -> None:
         """Hold what was pruned and erased against the Events that tell of it."""
-        for generation, rows in self.pruned.items():
+        for generation in self.pruned:
+            rows = self._links.filter(pruned_by=generation).aggregate(rows=Sum("rows"))["rows"] or 0
             if self._told(generation, PRUNE_LOG) != rows:
                 text = f"Event {generation} does not tell of the {rows} rows that are gone in its name"
                 raise _Broken(f"Event {generation}", "missing", text)

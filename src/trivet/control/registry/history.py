@@ -53,7 +53,7 @@ def head_of_history(database: str) -> Head:
 
     What a release without the chain wrote since is taken into it: the next Event follows from that as well.
     """
-    generation, sha256 = _stored_head(database)
+    _, (generation, sha256) = _state(database)
     for event in events_after(generation, database):
         generation, sha256 = event.generation, sha256_of(event, sha256)
     return Head(generation, sha256)
@@ -74,8 +74,7 @@ def audit_history(*, at: int = 0) -> HistoryAudit:
     Memory does not grow with the history. Events that are written meanwhile are left out.
     """
     database = router.db_for_write(RegistryState)
-    until, stored = _stored_head(database)
-    last = RegistryState.objects.using(database).generation()
+    last, (until, stored) = _state(database)
     number, sha256, count, on_the_way = 0, NOTHING, 0, ""
 
     def ended(broken: Break | None) -> HistoryAudit:
@@ -120,10 +119,11 @@ def events_after(generation: int, database: str) -> Iterator[Event]:
         generation = page[-1].generation
 
 
-def _stored_head(database: str) -> Head:
+def _state(database: str) -> tuple[int, Head]:
+    """Return the registry's generation and where the chain ends, both of one instant."""
     states = RegistryState.objects.using(database).filter(pk=STATE_ID)
-    found = states.values_list("head_generation", "head_sha256").first()
-    return Head(found[0], found[1] or NOTHING) if found else Head(0, NOTHING)
+    found = states.values_list("generation", "head_generation", "head_sha256").first()
+    return (found[0], Head(found[1], found[2] or NOTHING)) if found else (0, Head(0, NOTHING))
 
 
 def _gap(first: int, last: int, noun: str) -> Break:

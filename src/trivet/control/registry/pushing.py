@@ -104,7 +104,7 @@ def push_file(
         signer=signer,
     )
     if sensitive:
-        actions.add_sensitive(model=name, fields=sensitive, actor=actor, reason="pushed as sensitive")
+        actions.set_sensitive(model=name, add=sensitive, actor=actor, reason="pushed as sensitive")
     differ = unlike_champion(version.version)
     return replace(_placed(version, compiled, actor=actor, promote=promote), inputs_differ=differ)
 

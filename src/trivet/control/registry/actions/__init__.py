@@ -31,10 +31,7 @@ from trivet.control.registry.actions.keys import (
 )
 from trivet.control.registry.actions.loading import load as load, unload as unload
 from trivet.control.registry.actions.manner import FallbackStep as FallbackStep
-from trivet.control.registry.actions.redaction import (
-    add_sensitive as add_sensitive,
-    set_sensitive as set_sensitive,
-)
+from trivet.control.registry.actions.redaction import set_sensitive as set_sensitive
 from trivet.control.registry.actions.signing import sign_version as sign_version
 from trivet.control.registry.actions.traffic import (
     promote as promote,

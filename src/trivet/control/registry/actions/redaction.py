@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from trivet.control.registry.actions.change import changing
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from trivet.control.registry.permissions import Actor
 
 
-def set_sensitive(*, model: str, fields: Iterable[str], actor: Actor, reason: str = "") -> RegisteredModel:
-    """Have the inputs called `fields`, and no others, hidden in the records of every version of a model from now on.
+def set_sensitive(
+    *, model: str, add: Collection[str] = (), remove: Collection[str] = (), actor: Actor, reason: str = ""
+) -> RegisteredModel:
+    """Have the inputs called `add` hidden in the records of every version of a model from now on, and `remove` no longer.
 
-    They are held against the signature of the champion, or of the newest version. What the log has already stays. To hide
-    more takes `push`, to hide less `view_inputs`.
+    New ones are held against the signature of the champion, or of the newest version. What the log has already stays. To
+    hide takes `push`, to hide no longer `view_inputs`.
     """
-    wanted = sorted(set(fields))
-    needs = "push" if set(wanted) >= set(_sensitive(model)) else "view_inputs"
-    actor = permitted(actor, needs, to="set_sensitive", model=model)
+    actor = permitted(actor, "view_inputs" if remove else "push", to="set_sensitive", model=model)
     with changing() as change:
         found = find_model(change, model)
         versions = change.rows(ModelVersion).filter(model=found)
@@ -32,8 +32,8 @@ def set_sensitive(*, model: str, fields: Iterable[str], actor: Actor, reason: st
         if version is None:
             raise NotFound(f"{model} has no version yet.")
         before = found.sensitive or []
-        new = [name for name in wanted if name not in before]
-        check_sensitive(version.read_signature(), new, model)
+        wanted = sorted({*before, *add} - set(remove))
+        check_sensitive(version.read_signature(), [name for name in wanted if name not in before], model)
         if wanted != before:
             found.sensitive = wanted or None
             found.save(update_fields=["sensitive"])
@@ -46,12 +46,3 @@ def set_sensitive(*, model: str, fields: Iterable[str], actor: Actor, reason: st
                 reason=reason,
             )
         return found
-
-
-def add_sensitive(*, model: str, fields: Iterable[str], actor: Actor, reason: str = "") -> None:
-    """Have the inputs called `fields` hidden as well."""
-    set_sensitive(model=model, fields=[*_sensitive(model), *fields], actor=actor, reason=reason)
-
-
-def _sensitive(model: str) -> list[str]:
-    return RegisteredModel.objects.filter(name=model).values_list("sensitive", flat=True).first() or []
