@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,6 +31,7 @@ from trivet.control.predictions.models import Prediction
 from trivet.control.predictions.shipping import ship
 from trivet.control.registry import actions
 from trivet.control.registry.models import Event, ModelVersion, RegisteredModel
+from trivet.control.registry.pushing import push_file
 from trivet.control.registry.shuffling import shuffled
 from trivet.control.registry.snapshots import build_snapshot
 from trivet.control.registry.storage import bundle_storage, fetch_bundle, stored_name
@@ -40,6 +42,7 @@ from trivet.core.signature import Input, Signature
 from trivet.dataplane.spool import segments
 from trivet.model.bundle.bundle import Bundle
 from trivet.model.bundle.manifest import MANIFEST_NAME
+from trivet.model.bundle.sample import SAMPLE_NAME
 from trivet.model.compile.compiler import compile_model
 from trivet.model.runtimes.onnx import OnnxRuntime
 from trivet.serving import process
@@ -197,6 +200,36 @@ def test_the_sensitive_columns_of_a_sample_are_shuffled_alone_and_always_alike(t
         assert same == sample
     with pytest.raises(InvalidRequest, match="Did you mean 'name'"), shuffled(sample, ["nam"]):
         pass
+
+
+@pytest.mark.usefixtures("home")
+def test_D37_a_push_marks_before_the_first_answer_and_shuffles_the_sample(tmp_path: Path):
+    random = np.random.default_rng(2)
+    rows = pd.DataFrame({"age": random.uniform(18, 90, 60).round(3), "city": [f"town {place}" for place in range(60)]})
+    of_city = OneHotEncoder(handle_unknown="ignore")
+    prepare = ColumnTransformer([("age", SimpleImputer(), ["age"]), ("city", of_city, ["city"])])
+    joblib.dump(make_pipeline(prepare, LogisticRegression()).fit(rows, rows.age > 50), tmp_path / "m.joblib")
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+
+    pushed = push_file(
+        tmp_path / "m.joblib",
+        name="churn",
+        actor="cli:ana",
+        sample=tmp_path / "rows.csv",
+        sensitive=["city"],
+        is_vouched_for=True,
+    )
+
+    marked, promoted = (Event.objects.get(action=action) for action in ("set_sensitive", "promote"))
+    assert marked.generation < promoted.generation
+    lines = fetch_bundle(pushed.version.digest).files[SAMPLE_NAME].splitlines()
+    kept = {line["inputs"]["age"]: line["inputs"]["city"] for line in map(json.loads, lines)}
+    given_ = dict(zip(rows.age, rows.city, strict=True))
+    assert kept.keys() <= given_.keys()
+    assert sum(given_[age] == city for age, city in kept.items()) <= len(kept) / 5
+    with pytest.raises(InvalidRequest, match="Did you mean 'city'"):
+        push_file(tmp_path / "m.joblib", name="late", actor="cli:ana", sensitive=["cty"], is_vouched_for=True)
+    assert not RegisteredModel.objects.filter(name="late").exists()
 
 
 MATRIX = Signature(

@@ -108,6 +108,7 @@ def settle(churn: Churn, lines: Iterable[Line], score: Score | None = None, *, k
     if score is not None:
         score.count("lost_records", len(findings.lost) + len(findings.doubled), of=kills)
     findings.assert_none()
+    trivet("verify", "--log", project=churn.project)  # the chain is whole, whenever its keeper died
     return findings
 
 

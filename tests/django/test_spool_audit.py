@@ -1,0 +1,59 @@
+"""D35: spool and log agree, and where they do not, the row is named."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.django.worlds import ready, record
+from trivet.control.predictions.models import Prediction, SpoolCursor
+from trivet.control.predictions.shipping import ship
+from trivet.core.records import encode_record
+from trivet.dataplane.spool import Spool
+from trivet.serving.keeper import Keeper
+from trivet.serving.spool_audit import audit_spool
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def spool(home: Path) -> Iterator[Spool]:
+    spool = Spool(home / "spool", "w", segment_bytes=4 * 1024 * 1024)
+    yield spool
+    spool.close()
+
+
+def test_D35_what_is_shipped_is_in_the_log_and_what_waits_is_not(spool: Spool):
+    (version,) = ready()
+    keeper = Keeper(spool.root)
+    for place in range(3):
+        spool.append(encode_record(record(version, rows=2, places=[1, 4])))
+        if place == 1:
+            keeper.step()
+    keeper._release()
+    assert audit_spool(spool.root) == (2, 1, None)
+
+    gone = Prediction.objects.filter(row=4).order_by("pk")[1]
+    Prediction.objects.filter(pk=gone.pk).delete()
+    broken = audit_spool(spool.root).broken
+    assert broken is not None
+    assert (broken.kind, broken.place) == ("missing", f"row {gone.public_id}")
+
+
+def test_D35_what_is_in_the_log_though_nobody_shipped_it_is_named(spool: Spool):
+    (version,) = ready()
+    early = record(version)
+    spool.append(encode_record(early))
+    spool.append(encode_record(record(version, id=str(uuid.uuid4()))))
+    ship([early])  # by hand, without the cursor
+    assert SpoolCursor.objects.count() == 0
+    broken = audit_spool(spool.root).broken
+    assert broken is not None
+    assert (broken.kind, broken.place) == ("inserted", f"row {early.id}:0")
+
+
+def test_no_spool_is_no_break(home: Path):
+    assert audit_spool(home / "nowhere") == (0, 0, None)
