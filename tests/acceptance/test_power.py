@@ -57,7 +57,7 @@ def noted(churn: Churn, tmp_path: Path) -> Iterator[tuple[Server, Path]]:
         yield server, notes
 
 
-def test_f03_every_answer_comes_after_a_sync_that_began_after_its_record_was_written(
+def test_F03_every_answer_comes_after_a_sync_that_began_after_its_record_was_written(
     churn: Churn, noted: tuple[Server, Path]
 ):
     server, notes = noted

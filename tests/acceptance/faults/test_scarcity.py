@@ -7,17 +7,15 @@ import json
 import os
 import resource
 import socket
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.conftest import Churn
 from tests.acceptance.faults.disks import PATH, ask, fetch, large_body
-from tests.acceptance.faults.strace import can_trace
+from tests.acceptance.faults.strace import can_trace, traced
 from tests.acceptance.servers import serving, wait_for
 
 SPARE = 4  # descriptors that a worker has left
@@ -57,27 +55,13 @@ def test_F28_without_threads_what_needs_one_is_refused_and_recovers(churn: Churn
     with serving(churn.project, workers=1, TRIVET_INLINE_LIMIT_MS="0") as server:
         (worker,) = server.web_workers()
         slow = large_body(64)
-        with no_threads(worker):
+        with traced(worker, "-e", "trace=clone,clone3", "-e", "inject=clone,clone3:error=EAGAIN"):
             refused = ask(server, churn, slow)
             page = fetch(server, "GET", "/login/", "", None)[0]
         assert (refused.status, refused.code, page) == (503, "QUEUE_FULL", 503)
         assert ask(server, churn, slow).status == 200
         assert fetch(server, "GET", "/login/", "", None)[0] in (200, 302, 404)
         assert server.web_workers() == [worker]
-
-
-@contextmanager
-def no_threads(pid: int) -> Iterator[None]:
-    """Let no thread be started in a process for as long as the block runs."""
-    command = ["strace", "-f", "-p", str(pid), "-e", "trace=clone,clone3", "-e", "inject=clone,clone3:error=EAGAIN"]
-    tracer = subprocess.Popen([*command, "-o", "/dev/null"], stderr=subprocess.DEVNULL)
-    try:
-        status = Path(f"/proc/{pid}/status")
-        wait_for(lambda: f"TracerPid:\t{tracer.pid}\n" in status.read_text())
-        yield
-    finally:
-        tracer.terminate()
-        tracer.wait()
 
 
 def status_of(connection: http.client.HTTPConnection, churn: Churn) -> int:
