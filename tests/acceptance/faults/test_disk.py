@@ -15,8 +15,10 @@ import pytest
 from tests.acceptance.conftest import Churn
 from tests.acceptance.faults.disks import Disk, Quota, Told, ask, fetch, large_body, logged, ready, small_disk
 from tests.acceptance.servers import Server, serving, trivet, wait_for
+from tests.scale import scaled
 
 RECOVERY_SECONDS = 5.0
+KINDS = ["disk", "quota"][: scaled(test=1, ci=2, full=2)]
 ONE_SEGMENT = 24 << 20  # bytes of a disk on which a second one has no room
 
 
@@ -31,7 +33,7 @@ def with_little_room(churn: Churn, kind: str, **environment: str) -> Iterator[tu
         yield server, disk or Quota(server)
 
 
-@pytest.mark.parametrize("kind", ["disk", "quota"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_F07_where_the_log_has_no_room_nothing_is_answered_without_a_record(churn: Churn, kind: str):
     large = large_body()
     answers: list[Told] = []
@@ -50,7 +52,7 @@ def test_F07_where_the_log_has_no_room_nothing_is_answered_without_a_record(chur
     assert {told.prediction_id: told.rows for told in answers} == log
 
 
-@pytest.mark.parametrize("kind", ["disk", "quota"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_F07_who_would_rather_answer_without_a_record_counts_what_is_lost(churn: Churn, kind: str):
     viewer = key_to_view(churn)
     with with_little_room(churn, kind, TRIVET_SPOOL_FULL="serve") as (server, room):

@@ -26,7 +26,7 @@ from tests.acceptance.conftest import Churn
 from tests.acceptance.faults.disks import logged
 from tests.acceptance.faults.strace import can_trace
 from tests.acceptance.servers import clean_environment, copy_project
-from tests.scale import scaled
+from tests.scale import SCALE, scaled
 from trivet.control.registry.storage import stored_name
 from trivet.dataplane.spool import segments
 from trivet.model.bundle.bundle import read_bundle
@@ -125,6 +125,9 @@ report()
 """
 
 
+elsewhere = pytest.mark.skipif(SCALE == "test", reason="two operations are enough for `make test`")
+
+
 class Fault(NamedTuple):
     """The n-th call of a kind, counted from the start of the program, fails."""
 
@@ -167,6 +170,7 @@ def test_F30_rotate(churn: Churn, tmp_path: Path):
     tried(churn, tmp_path, REPORT + ROTATE, judge)
 
 
+@elsewhere
 def test_F30_recover(churn: Churn, tmp_path: Path):
     left = on(churn, copy_project(churn.project, tmp_path / "left"))
     written = "for _ in range(40): trivet.predict('churn', row)\nos._exit(0)\n"
@@ -188,6 +192,7 @@ def test_F30_recover(churn: Churn, tmp_path: Path):
     tried(left, tmp_path, DJANGO + REPORT + RECOVER, judge)
 
 
+@elsewhere
 def test_F30_promote(churn: Churn, tmp_path: Path):
     def judge(project: Path, run: Run, fault: Fault) -> None:
         (champion,) = asked(
@@ -203,6 +208,7 @@ def test_F30_promote(churn: Churn, tmp_path: Path):
     tried(churn, tmp_path, DJANGO + REPORT + PROMOTE, judge)
 
 
+@elsewhere
 def test_F30_push(churn: Churn, tmp_path: Path):
     def judge(project: Path, run: Run, fault: Fault) -> None:
         rows = asked(
