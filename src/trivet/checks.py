@@ -15,7 +15,8 @@ from django.db.models import Model, Q
 
 from trivet import conf
 from trivet.control.registry.trusted_keys import trusted_keys
-from trivet.core.errors import did_you_mean
+from trivet.control.webhooks.targets import parsed
+from trivet.core.errors import Refused, did_you_mean
 from trivet.model.bundle.libraries import COMPILED_RUNTIME, has_requirements, libraries_of
 
 
@@ -111,6 +112,21 @@ def check_trusted_keys(**_: Any) -> list[CheckMessage]:
     return []
 
 
+def check_webhooks(**_: Any) -> list[CheckMessage]:
+    """E006: an entry of `TRIVET_WEBHOOKS` is no host and no URL that a webhook could be sent to."""
+    try:
+        entries = conf.WEBHOOKS()
+    except ImproperlyConfigured:
+        return []  # E002 tells
+    problems: list[CheckMessage] = []
+    for entry in entries:
+        try:
+            parsed(entry if "://" in entry else f"https://{entry}/")
+        except Refused as problem:
+            problems.append(Error(f"TRIVET_WEBHOOKS: {problem}", hint=conf.WEBHOOKS.doc, id="trivet.E006"))
+    return problems
+
+
 Check = Callable[..., list[CheckMessage]]
 DATABASE_CHECKS: tuple[Check, ...] = (check_libraries,)
 ALL_CHECKS: tuple[Check, ...] = (
@@ -118,5 +134,6 @@ ALL_CHECKS: tuple[Check, ...] = (
     check_setting_names,
     check_bundle_storage,
     check_trusted_keys,
+    check_webhooks,
     *DATABASE_CHECKS,
 )

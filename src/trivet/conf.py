@@ -168,10 +168,24 @@ def secret(value: Any) -> str:
     return value
 
 
+def text(value: Any) -> str:
+    """Accept a text; empty means none."""
+    if not isinstance(value, str):
+        raise ValueError("a text")  # noqa: TRY004  (readers raise one kind)
+    return value
+
+
 def secrets(value: Any) -> tuple[str, ...]:
     """Accept a list of texts that are not empty."""
     if not isinstance(value, list | tuple) or not all(isinstance(text, str) and text for text in value):
         raise ValueError("a list of texts that are not empty")
+    return tuple(value)
+
+
+def webhooks(value: Any) -> tuple[str, ...]:
+    """Accept a list of hosts, and of URLs of http or https."""
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) and text for text in value):
+        raise ValueError("a list of URLs, or hosts, such as 'https://hooks.example.com/trivet'")
     return tuple(value)
 
 
@@ -330,6 +344,13 @@ SHARED_CACHE = Setting(
 METRICS_ALIASES = Setting[tuple[str, ...]](
     "TRIVET_METRICS_ALIASES", tuple, names("triton"), "Whose names `/metrics` uses as well: 'triton' adds `nv_*`."
 )
+WEBHOOKS = Setting[tuple[str, ...]](
+    "TRIVET_WEBHOOKS",
+    tuple,
+    webhooks,
+    "The URLs, and hosts by https, that webhooks may be sent to; none else is asked.",
+)
+WEBHOOK_SECRET = Setting("TRIVET_WEBHOOK_SECRET", lambda: "", text, "Signs webhooks; receivers have it too.")
 ACCESS_LOG = Setting("TRIVET_ACCESS_LOG", lambda: False, boolean, "True logs a line for each prediction asked for.")
 TRACING = Setting("TRIVET_TRACING", lambda: False, boolean, "True makes OpenTelemetry spans of each prediction.")
 
@@ -366,10 +387,12 @@ SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     CACHE_MB,
     SHARED_CACHE,
     METRICS_ALIASES,
+    WEBHOOKS,
+    WEBHOOK_SECRET,
     ACCESS_LOG,
     TRACING,
 )
-SECRETS = (KEY_PEPPER, KEY_PEPPER_FALLBACKS)  # never repeated in a message
+SECRETS = (KEY_PEPPER, KEY_PEPPER_FALLBACKS, WEBHOOK_SECRET)  # never repeated in a message
 
 
 def peppers() -> tuple[bytes, ...]:

@@ -26,6 +26,13 @@ def add_common_options(parser: argparse.ArgumentParser, *, is_step: bool = False
     )
 
 
+def _webhooks_arguments(parser: argparse.ArgumentParser) -> None:
+    steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+    test = steps.add_parser("test", help="send a signed message that says it is a test")
+    add_common_options(test, is_step=True)
+    test.add_argument("url", metavar="URL", help="where to; one that TRIVET_WEBHOOKS lists, or has the host of")
+
+
 def _model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", metavar="MODEL[@V]", help="a model, with a version's number or an alias where one is meant"
@@ -428,6 +435,7 @@ VERBS = (
         _no_arguments,
         find_project,
     ),
+    Verb("webhooks", "say whether a webhook arrives", "webhooks:webhooks", _webhooks_arguments, find_project),
     Verb("keeper", "ship the prediction log, for containers", "keeper:keeper", _keeper_arguments, find_project),
     Verb(
         "inspect",

@@ -129,6 +129,8 @@ globals().update(
             "TRIVET_CACHE_MB": int,
             "TRIVET_SHARED_CACHE": str,
             "TRIVET_METRICS_ALIASES": tuple,
+            "TRIVET_WEBHOOKS": tuple,
+            "TRIVET_WEBHOOK_SECRET": str,
             "TRIVET_ACCESS_LOG": bool,
             "TRIVET_TRACING": bool,
         },
