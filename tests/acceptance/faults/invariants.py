@@ -28,7 +28,7 @@ from trivet.core.datatypes import NUMPY_DTYPES
 from trivet.dataplane.engines.inline import InlineEngine
 from trivet.model.bundle.bundle import read_bundle
 
-QUERY = "select prediction_id, version, digest, inputs, output from trivet_prediction where kind = 'predict'"
+QUERY = """select prediction_id, "row", version, digest, inputs, output from trivet_prediction where kind = 'predict'"""
 ALLOWED = (200, 429, 503, 504)
 LEFT_BY_DESIGN = ("keeper.lock", "metrics/", "bundles/", "run/address", "run/model-workers.lock")  # in TRIVET_HOME
 
@@ -39,6 +39,7 @@ class Logged(NamedTuple):
     """One row of the log."""
 
     prediction_id: str
+    row: int  # of those asked at once
     version: int
     digest: str
     inputs: dict[str, Any]
@@ -84,10 +85,11 @@ def compare(churn: Churn, lines: Iterable[Line], read: Read | None = None) -> Fi
     """
     answered = [line for line in lines if line.status == 200]
     rows = [logged_of(row) for row in (read or reader(churn.project))(QUERY)]
-    log = {row.prediction_id: row for row in rows}
+    log = {row.prediction_id: row for row in rows if row.row == 0}  # clients of a ledger ask one row at a time
     afresh = Afresh(churn)
     findings = Findings(
-        len(answered), doubled=[i for i, n in Counter(row.prediction_id for row in rows).items() if n > 1]
+        len(answered),
+        doubled=[i for (i, _), n in Counter((row.prediction_id, row.row) for row in rows).items() if n > 1],
     )
     findings.doubled += [i for i, n in Counter(line.prediction_id for line in answered).items() if n > 1]
     for line in answered:
@@ -144,11 +146,11 @@ def recovery_seconds(lines: Iterable[Line], faults: Iterable[Fault]) -> list[flo
 
 def logged_of(row: tuple[Any, ...]) -> Logged:
     """Return a row of the log as every database gives it."""
-    prediction_id, version, digest, inputs, output = row
+    prediction_id, place, version, digest, inputs, output = row
     text = str(prediction_id).replace("-", "")
     public = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
     named = {name: flat(value) for name, value in _parsed(output).items()}
-    return Logged(public, version, digest, _parsed(inputs), digest_of_outputs(named))
+    return Logged(public, place, version, digest, _parsed(inputs), digest_of_outputs(named))
 
 
 def _parsed(value: Any) -> Any:
