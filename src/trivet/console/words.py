@@ -197,6 +197,7 @@ def event(action: str, version: int | None, after: Mapping[str, Any]) -> str:
         "set_routes": _("shared the traffic: %(shares)s"),
         "load": _("had version %(version)s loaded") if version else _("had it loaded again"),
         "unload": _("had version %(version)s unloaded") if version else _("had it unloaded"),
+        "give_up_inline": _("had version %(version)s run in model workers on one machine"),
         "set_alias": _("moved an alias to version %(version)s") if version else _("removed an alias"),
         "add_golden_case": _("kept golden case %(case)s"),
         "remove_golden_case": _("took a golden case away"),

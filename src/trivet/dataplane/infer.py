@@ -28,6 +28,7 @@ from trivet.dataplane.authentication import authenticate, authorise
 from trivet.dataplane.cache.prediction_cache import Recalled
 from trivet.dataplane.deadline import deadline_of, too_late
 from trivet.dataplane.engines.base import Made, Question
+from trivet.dataplane.engines.guard import STALL_NS
 from trivet.dataplane.lease import now_ns
 from trivet.dataplane.metrics.meter import now
 from trivet.dataplane.metrics.totals import FALLEN_BACK
@@ -141,8 +142,8 @@ def infer(
         valid.places,
         valid.problems,
     )
-    if valid.made is not None:
-        _count_run(plane, answer, valid.made)  # it was made, whatever becomes of the answer
+    if valid.made is not None or ran - valid.at_ns > STALL_NS:
+        _tell_run(plane, version, answer, valid, ran)  # it was made, whatever becomes of the answer
     if valid.rows:
         if ran / 1e9 > deadline:
             raise too_late(model.name, request.parameters, plane.limits.deadline_seconds)
@@ -159,8 +160,15 @@ def infer(
     return classified(answer, request)
 
 
-def _count_run(plane: Plane, answer: Answer, made: Made) -> None:
-    """Take in what a model worker told of the run, which is counted with one of the answers that shared it."""
+def _tell_run(plane: Plane, version: LiveVersion, answer: Answer, valid: Validated, ran: int) -> None:
+    """Take in what a model worker told of the run, which is counted with one of the answers that shared it.
+
+    Of one that took long here, tell that.
+    """
+    made = valid.made
+    if made is None:
+        plane.tell_long_run(answer.model, version, ran - valid.at_ns)
+        return
     answer.is_batched, answer.queued_ns = True, made.queued_ns
     if made.run_rows:
         plane.meter.called(answer.model, answer.version, made.run_rows, made.run_ns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from trivet.core.errors import PermissionDenied, TrivetError, Unauthenticated, Unavailable
 from trivet.core.snapshot import Snapshot
 from trivet.dataplane.engines.base import LoadedVersion
+from trivet.dataplane.engines.guard import Guard
 from trivet.dataplane.lease import Lease
 from trivet.dataplane.metrics.backlog import Backlog
 from trivet.dataplane.metrics.families import UNKNOWN
@@ -17,7 +19,7 @@ from trivet.dataplane.rates.limiter import Limiter
 from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.shadows import Shadows
 from trivet.dataplane.spool import Spool
-from trivet.dataplane.table import EMPTY_TABLE, Table
+from trivet.dataplane.table import EMPTY_TABLE, LiveVersion, Table
 from trivet.dataplane.witness import Witness
 
 
@@ -71,6 +73,7 @@ class Plane:
     lease: Lease = field(default_factory=Lease)
     limiter: Limiter = field(default_factory=Limiter)
     shadows: Shadows = field(default_factory=Shadows)
+    guard: Guard | None = None  # of what runs inline
     is_draining: bool = False  # not ready, and each answer closes its connection
     is_closed: bool = False  # nothing is answered any more
     change_loading: Callable[[LoadingChange], None] = _nobody_to_ask  # returns once every worker has followed; blocks
@@ -112,6 +115,15 @@ class Plane:
         """Tell the meter how many requests of this process are beside its event loop."""
         self.meter.gauge("trivet_in_flight", value=requests)
 
+    def tell_long_run(self, model: str, version: LiveVersion, nanoseconds: int) -> None:
+        """Tell meter and guard of a run that took long, where an event loop waited for it; a thread may take its time."""
+        if not version.loaded.runs_inline or not _is_on_a_loop():
+            return
+        number = str(version.entry.number)
+        self.meter.observe("trivet_inline_stall_seconds", model, number, nanoseconds=nanoseconds)
+        if self.guard is not None:
+            self.guard.stalled(version.entry.digest)
+
     def has_model(self, name: str) -> bool:
         """True while a model of that name is in force."""
         return name in self.table.models
@@ -139,6 +151,14 @@ class Plane:
     def is_ready(self) -> bool:
         """True when a snapshot is in force and the worker is not draining; single models do not count."""
         return self.table.snapshot.generation >= 0 and not self.is_draining
+
+
+def _is_on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _running_elsewhere(table: Table) -> tuple[tuple[str, str, LoadedVersion], ...]:

@@ -60,6 +60,7 @@ class Reconciler:
         self._fetch = fetch
         self._max_rows = max_rows
         self._loaded: dict[str, LiveVersion] = {}  # by digest: two models may share a bundle
+        self._replaced: list[LiveVersion] = []  # by another engine's, which are in force soon
 
     def follow(self, snapshot: Snapshot, before: Table) -> Table:
         """Return the table for `snapshot`, loading what is new. May take as long as loading takes; raises nothing.
@@ -80,6 +81,9 @@ class Reconciler:
         models = table.models.values()
         used = {live.entry.digest for model in models for live in model.live.values()}
         used |= {shadow.entry.digest for model in models for _, shadow in model.shadows}
+        replaced, self._replaced = self._replaced, []
+        for version in replaced:
+            version.loaded.unload()
         for digest in self._loaded.keys() - used:
             self._loaded.pop(digest).loaded.unload()
             logger.info("event=version_unloaded digest=%s", digest[:12])
@@ -198,9 +202,10 @@ class Reconciler:
 
     def _version(self, entry: VersionEntry) -> LiveVersion:
         found = self._loaded.get(entry.digest)
-        if found is not None and found.entry.number == entry.number:
+        given_up = found is not None and found.loaded.runs_inline and self._is_given_up(entry.digest)
+        if found is not None and not given_up and found.entry.number == entry.number:
             return found
-        if found is None:
+        if found is None or given_up:
             bundle = self._bundle(entry)
             engine = self._engine_for(bundle)
             if self._shelf is not None and engine.is_in_process:
@@ -215,8 +220,14 @@ class Reconciler:
         outputs = {output.name: output for output in signature.outputs}
         cache = None if self.cache is None else self.cache.of_version(entry.digest, signature, loaded)
         live = LiveVersion(entry, loaded, plan, outputs, list(outputs), cache, example)
+        if found is not None and given_up:
+            self._replaced.append(found)
+            self._loaded[entry.digest] = live
         self._loaded.setdefault(entry.digest, live)
         return live
+
+    def _is_given_up(self, digest: str) -> bool:
+        return any(engine.has_given_up(digest) for engine in self._engines)
 
     def _engine_for(self, bundle: Bundle) -> Engine:
         for engine in self._engines:

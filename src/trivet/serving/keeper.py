@@ -24,6 +24,7 @@ from trivet.control.registry.models import Worker
 from trivet.control.registry.storage import make_private
 from trivet.core.records import PredictionRecord, decode_record
 from trivet.dataplane.spool import Segment, segments, spool_bytes
+from trivet.serving.inline_guard import Teller
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self._is_database_away = False
         self._tell_at = 0.0
+        self._teller = Teller()
 
     def start(self) -> None:
         """Ship from a daemon thread until `stop`; another keeper of this machine goes first."""
@@ -117,14 +119,19 @@ class Keeper:
         connections.close_all()
 
     def _database_answers(self) -> None:
-        """Say that the log is back, as soon as it is: what had to wait may take long to ship."""
+        """Say that the log is back, and what was given up, as soon as may be: what had to wait may take long to ship."""
         if self._is_database_away:
             logger.warning("event=log_back")
             self._is_database_away = False
+        self._teller.tell()
 
     def _tidy(self) -> None:
         """Now that the database answers: forget workers that nobody has heard of for long."""
-        self._database_answers()
+        try:
+            self._database_answers()
+        except DatabaseFailure as error:
+            self._wait_for_database(error)
+            return
         if time.monotonic() - self._last_prune > PRUNE_SECONDS:
             Worker.objects.all().prune(conf.LEASE_SECONDS())
             self._last_prune = time.monotonic()

@@ -105,6 +105,8 @@ class Process:
         self.plane.spool.close()
         self.plane.meter.close()
         self.plane.limiter.close()
+        if self.plane.guard is not None:
+            self.plane.guard.close()
         if self._keeper is not None:
             self._keeper.stop()
         try:

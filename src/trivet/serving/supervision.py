@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from trivet.core.log_sink import LogSink, takes
+from trivet.dataplane.engines.guard import forget_the_dead
 from trivet.serving.supervisor import Child, Supervisor
 
 
@@ -77,6 +78,8 @@ def supervise(plan: Plan) -> int:
     finally:
         for path in plan.removed:
             Path(path).unlink(missing_ok=True)
+        for folder in {child.guard_folder for child in plan.children if child.guard_folder}:
+            forget_the_dead(Path(folder))
 
 
 def main(descriptor: str) -> int:

@@ -11,6 +11,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from trivet.dataplane.engines.guard import note_death
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +73,7 @@ class Child:
     starts_for: int | None = (
         None  # a listening socket: started once somebody connects to it; until then as good as ready
     )
+    guard_folder: str = ""  # where its processes tell which versions they run inline; empty for those that run none
     environment: dict[str, str] | None = None  # None: this process's own
     run: Run | None = field(default=None, init=False)
     successor: Run | None = field(default=None, init=False)  # while it is being replaced
@@ -148,6 +152,7 @@ class Supervisor:
                 return
             run.forget()
             wait = self._note_death(child, was_ready=run.is_ready)
+            self._look_what_ran(child, run)
             logger.warning(
                 "event=process_died process=%s status=%d restart_in=%.2f", child.name, run.process.returncode, wait
             )
@@ -157,6 +162,15 @@ class Supervisor:
             except OSError as error:  # no process, no memory or no descriptor left: that may pass
                 wait = self._note_death(child, was_ready=False)
                 logger.error("event=process_not_started process=%s error=%s again_in=%.2f", child.name, error, wait)  # noqa: TRY400
+
+    def _look_what_ran(self, child: Child, run: Run) -> None:
+        """Count a death against the versions that were running."""
+        if not child.guard_folder:
+            return
+        try:
+            note_death(Path(child.guard_folder), run.process.pid)
+        except OSError as error:  # a full disk: the replacement matters more
+            logger.error("event=death_not_counted process=%s error=%s", child.name, error.strerror)  # noqa: TRY400
 
     def _note_death(self, child: Child, *, was_ready: bool) -> float:
         """Return how long to wait before the next start, in seconds."""

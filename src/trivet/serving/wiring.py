@@ -19,6 +19,7 @@ from trivet.control.registry.storage import make_private
 from trivet.dataplane.access_log import AccessLog
 from trivet.dataplane.cache.key import keyed_hash
 from trivet.dataplane.cache.prediction_cache import PredictionCache
+from trivet.dataplane.engines.guard import Guard
 from trivet.dataplane.engines.inline import InlineEngine
 from trivet.dataplane.frontends.rehearsal import rehearse
 from trivet.dataplane.metrics.meter import Meter
@@ -27,9 +28,10 @@ from trivet.dataplane.rates.limiter import Limiter
 from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.spool import Spool
 from trivet.dataplane.witness import Witness
+from trivet.serving.inline_guard import guard_folder
 from trivet.serving.keeper import spool_root
 from trivet.serving.loading import change_loading
-from trivet.serving.model_workers import engine_from_settings, queue_share
+from trivet.serving.model_workers import engine_from_settings, queue_share, run_folder
 
 if TYPE_CHECKING:
     from trivet.dataplane.cache.shared import SharedCache
@@ -41,12 +43,14 @@ def build_plane(worker_id: str) -> Plane:
     """Return a plane without a snapshot yet, whose records go to the spool of `worker_id`."""
     max_rows = conf.MAX_ROWS()
     make_private(spool_root())
+    make_private(run_folder())
+    guard = Guard(guard_folder())
     meter = Meter(metrics_root(), worker_id)
     lost = partial(meter.count, "trivet_spool_lost_records_total")
     lost(by=0)  # so that the slot is there before the disk is full
     return Plane(
         reconciler=Reconciler(
-            [InlineEngine(), engine_from_settings()],
+            [InlineEngine(guard), engine_from_settings()],
             fetch_to_serve(),
             max_rows,
             build_cache(),
@@ -78,6 +82,7 @@ def build_plane(worker_id: str) -> Plane:
         metrics_aliases=conf.METRICS_ALIASES(),
         witnesses=_witnesses(),
         rehearse=rehearse,
+        guard=guard,
     )
 
 

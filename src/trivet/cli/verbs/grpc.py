@@ -10,6 +10,7 @@ from importlib.util import find_spec
 
 from trivet.cli.verb import OUT_OF_REACH, REFUSED, Out
 from trivet.core.parent import end_with
+from trivet.serving.inline_guard import guard_folder
 from trivet.serving.listening import open_listening_socket
 from trivet.serving.supervisor import Child
 
@@ -52,7 +53,8 @@ def grpc_children(bind: str | None, workers: int, processes: int, out: Out) -> l
         return _cannot_listen(bind, "not an address such as 127.0.0.1:8001", out)
     command = [sys.executable, "-m", "trivet", "grpc", "--bind", bind, "--supervisor", str(os.getpid())]
     command += ["--processes", str(processes)]
-    return [Child(f"grpc {number + 1}", command, signals_ready=True) for number in range(workers)]
+    folder = str(guard_folder())
+    return [Child(f"grpc {number + 1}", command, signals_ready=True, guard_folder=folder) for number in range(workers)]
 
 
 def _is_installed(out: Out) -> bool:

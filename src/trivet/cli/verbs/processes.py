@@ -15,6 +15,7 @@ from trivet.cli.verb import OUT_OF_REACH, Out
 from trivet.cli.verbs.grpc import grpc_children
 from trivet.control.registry.models import RegisteredModel
 from trivet.serving.address import remember_address
+from trivet.serving.inline_guard import forget_what_ended, guard_folder
 from trivet.serving.listening import open_listening_socket
 from trivet.serving.model_workers import Control, open_control, owner_child, run_owner
 from trivet.serving.supervision import Plan, become_supervisor
@@ -33,6 +34,7 @@ def serve(options: argparse.Namespace, out: Out) -> int:
     if listening is None:
         return OUT_OF_REACH
     workers = options.workers or conf.WORKERS()
+    forget_what_ended()
     processes = workers + (options.grpc_workers if options.grpc else 0)
     grpc = grpc_children(options.grpc, options.grpc_workers, processes, out)
     if isinstance(grpc, int):
@@ -96,6 +98,7 @@ def serving_children(
             [*base, "web", "--fd", descriptor, *supervisor, *shared],
             pass_descriptors=(listening.fileno(),),
             signals_ready=True,
+            guard_folder=str(guard_folder()),
         )
         for number in range(workers)
     ]

@@ -112,6 +112,10 @@ class Engine(ABC):
     def accepts(self, bundle: Bundle) -> bool:
         """True when this engine may run `bundle`; the first one that says so loads it."""
 
+    def has_given_up(self, digest: str) -> bool:  # noqa: ARG002  (of who does)
+        """True when what this engine loaded of a bundle is to be loaded by another engine, by whoever looks next."""
+        return False
+
     @abstractmethod
     def load(self, bundle: Bundle) -> LoadedVersion:
         """Load and warm `bundle`, which was verified. Raises `BundleError` when it cannot be run."""

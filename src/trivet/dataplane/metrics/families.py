@@ -98,6 +98,12 @@ FAMILIES: tuple[Family, ...] = (
         ("model", "result"),
         "Look-ups in the cache: hit, miss, shared (found in the second level) or bypass.",
     ),
+    Family(
+        "trivet_inline_stall_seconds",
+        "histogram",
+        _OF_VERSION,
+        "Runs of over 50 ms on an event loop; three in a minute, and the version runs in model workers.",
+    ),
     Family("trivet_snapshot_generation", "gauge", (), "The oldest that a process of this host follows.", is_least=True),
     Family("trivet_snapshot_age_seconds", "gauge", (), "Since the process behind most saw the registry.", is_age=True),
     Family(

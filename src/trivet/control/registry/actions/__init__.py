@@ -29,7 +29,11 @@ from trivet.control.registry.actions.keys import (
     rotate_key as rotate_key,
     set_anonymous as set_anonymous,
 )
-from trivet.control.registry.actions.loading import load as load, unload as unload
+from trivet.control.registry.actions.loading import (
+    give_up_inline as give_up_inline,
+    load as load,
+    unload as unload,
+)
 from trivet.control.registry.actions.manner import FallbackStep as FallbackStep
 from trivet.control.registry.actions.redaction import set_sensitive as set_sensitive
 from trivet.control.registry.actions.signing import sign_version as sign_version

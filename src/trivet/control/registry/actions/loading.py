@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trivet.control.registry.actions.change import Change, changing
 from trivet.control.registry.actions.finding import find_model, find_ready_version, find_version
 from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.actions.signing import check_signed
-from trivet.control.registry.models import Alias, ModelVersion, RegisteredModel, Route
+from trivet.control.registry.models import Alias, Event, ModelVersion, RegisteredModel, Route
 from trivet.core.errors import Conflict
 
 if TYPE_CHECKING:
@@ -46,6 +47,32 @@ def unload(*, model: str, version: int | None = None, actor: Actor, reason: str 
         if _has_traffic(change, target):
             raise Conflict(f"{target} has traffic or an alias; move that first, or unload the model.")
         return _set_keep_loaded(change, target, keep=False, actor=actor, reason=reason)
+
+
+def give_up_inline(*, digest: str, at: float, actor: str, reason: str) -> int:
+    """Tell that the versions of a bundle run in model workers on a machine from now on; workers look at them anew.
+
+    `at` is when that machine gave it up, in seconds since 1970: an Event that tells of it is not written again. Called by
+    the keeper. Returns how many Events were written.
+    """
+    with changing() as change:
+        written = 0
+        for version in change.rows(ModelVersion).filter(digest=digest).select_related("model"):
+            told = change.rows(Event).filter(action="give_up_inline", model=version.model.name, version=version.number)
+            if at in (event.after.get("at") for event in told):
+                continue
+            after = {"runs_in": "model workers", "at": at}
+            one = replace(change, generation=change.generation + written)
+            one.record(
+                "give_up_inline",
+                actor=actor,
+                model=version.model.name,
+                version=version.number,
+                after=after,
+                reason=reason,
+            )
+            written += 1
+        return written
 
 
 def _has_traffic(change: Change, version: ModelVersion) -> bool:
