@@ -31,6 +31,7 @@ from trivet.model.bundle.bundle import read_bundle
 QUERY = """select prediction_id, "row", version, digest, inputs, output from trivet_prediction where kind = 'predict'"""
 ALLOWED = (200, 429, 503, 504)
 LEFT_BY_DESIGN = ("keeper.lock", "metrics/", "bundles/", "run/address", "run/model-workers.lock")  # in TRIVET_HOME
+COUNTED_DEATHS = (".deaths", ".given-up")  # a kill met a run
 
 Read = Callable[[str], list[tuple[Any, ...]]]
 
@@ -222,6 +223,8 @@ class Leftovers:
 
 
 def _belongs(path: Path, home: Path) -> bool:
+    if path.suffix in COUNTED_DEATHS:
+        return path.parent == home / "run" / "inline"
     return str(path.relative_to(home)).startswith(LEFT_BY_DESIGN) and ".new" not in path.suffixes
 
 
