@@ -1,7 +1,7 @@
 """The counters: memory that the processes of one machine share, in a file; each writes its own column, all read all.
 
     header                                  format, boot, columns ever used
-    directory     a line for each slot      whose it is, its window, when it was given out
+    directory                               for each slot whose it is; then its window; then when it was given out
     slots         totals                    a word for each column: what that process has ever let in
                   rings                     for each column its last batches: when the last of each came, then how many each has
 
@@ -32,17 +32,17 @@ RING_WORDS = 2 * ENTRIES
 FORMAT = 1
 FORMAT_AT, BOOT_AT, WIDTH = 0, 1, 2  # words of the header
 HEADER_WORDS = 512
-LINE_WORDS = 4
-OWNER_AT, WINDOW_AT, GIVEN_AT = 0, 1, 2  # words of a line of the directory
+COLUMNS_OF_DIRECTORY = 3
 HAND_AT = 3  # word of the header: where to look next for a slot that nobody uses
 SLOT_WORDS = COLUMNS * (1 + RING_WORDS)
-SLOTS_AT = HEADER_WORDS + SLOTS * LINE_WORDS
+SLOTS_AT = HEADER_WORDS + SLOTS * COLUMNS_OF_DIRECTORY
 TABLE_BYTES = (SLOTS_AT + SLOTS * SLOT_WORDS) * WORD
-SEARCHED = 64  # slots looked at for one that is not used: a bound of the time that takes
+SEARCHED = 32  # slots looked at for one that is not used: a bound of the time that takes
 
 SECOND_NS = 1_000_000_000
 KEPT_NS = 60 * SECOND_NS  # a slot not used for its window and this long is asked for again by whoever had it,
 LEFT_NS = 120 * SECOND_NS  # and given to somebody else after this long
+FULL, FULL_NS = f"over {SLOTS:,} limits are in use", SECOND_NS // 10  # a full table is not searched again for so long
 NOTHING = memoryview(bytes(RING_WORDS * WORD)).cast("Q")
 LOCK_TRIES, LOCK_PAUSE_SECONDS = 20, 0.001
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -85,6 +85,10 @@ class Counters:
             self.close()
             raise
         self._identity = _identity(os.fstat(self._table))
+        directory = self._words[HEADER_WORDS:SLOTS_AT]
+        self._owners, self._windows, self._given = (directory[at : at + SLOTS] for at in (0, SLOTS, 2 * SLOTS))
+        self._known: dict[int, int] = {}  # where an owner's slot was, when it was looked for
+        self._full_till_ns = 0
 
     @property
     def is_there(self) -> bool:
@@ -98,19 +102,26 @@ class Counters:
         """Return the slot of `owner`, a limit's name; raises `OSError` where none is left."""
         identity = int.from_bytes(hashlib.blake2b(owner.encode(), digest_size=WORD).digest(), "little") or 1
         with self._locked():
-            lines = self._words[HEADER_WORDS:SLOTS_AT]
-            owners = lines[OWNER_AT::LINE_WORDS].tolist()
-            if identity in owners:
-                number = owners.index(identity)
-            elif 0 in owners:
-                number = owners.index(0)
-            else:
-                number = self._unused(at_ns)
-                self._clear(number)
-            self._allocate(number)
-            line = number * LINE_WORDS
-            lines[line + OWNER_AT], lines[line + WINDOW_AT], lines[line + GIVEN_AT] = identity, window_ns, at_ns
+            number = self._known.get(identity, -1)
+            if number < 0 or self._owners[number] != identity:
+                if len(self._known) > 2 * SLOTS:
+                    self._known.clear()
+                self._known[identity] = number = self._find(identity, at_ns)
+            self._owners[number], self._windows[number], self._given[number] = identity, window_ns, at_ns
         return self._slot(number)
+
+    def _find(self, identity: int, at_ns: int) -> int:
+        """Return the slot that has this owner, or one to be given to it."""
+        owners = self._owners.tolist()
+        if identity in owners:
+            number = owners.index(identity)
+        elif 0 in owners:
+            number = owners.index(0)
+        else:
+            number = self._unused(at_ns)
+            self._clear(number)
+        self._allocate(number)
+        return number
 
     def close(self) -> None:
         """Give the column up, with what was counted in it. The memory stays mapped for whoever still has a slot."""
@@ -149,17 +160,18 @@ class Counters:
 
     def _unused(self, at_ns: int) -> int:
         """Return a slot that nobody has used for longer than its window; it looks at the next few only."""
+        if at_ns < self._full_till_ns:
+            raise OSError(errno.ENOSPC, FULL)
         first = self._words[HAND_AT]
         for number in (at % SLOTS for at in range(first, first + SEARCHED)):
-            line = HEADER_WORDS + number * LINE_WORDS
-            window_ns, given_ns = self._words[line + WINDOW_AT], self._words[line + GIVEN_AT]
             slot = self._slot(number)
             ended = [max(times) for times, _ in batches(slot.rings, self._words[WIDTH])]
-            if max(given_ns, *ended) + window_ns + LEFT_NS < at_ns:
+            if max(self._given[number], *ended) + self._windows[number] + LEFT_NS < at_ns:
                 self._words[HAND_AT] = (number + 1) % SLOTS
                 return number
         self._words[HAND_AT] = (first + SEARCHED) % SLOTS
-        raise OSError(errno.ENOSPC, f"over {SLOTS} limits are in use")
+        self._full_till_ns = at_ns + FULL_NS
+        raise OSError(errno.ENOSPC, FULL)
 
     def _open(self, boot: int) -> int:
         """Return the descriptor of the table, made anew where there is none of this boot: its clock began with that."""
