@@ -22,7 +22,7 @@ from tests.unit.dataplane.mutations import Mutator, good_bodies
 from tests.unit.dataplane.oracle import Asked, Columns, NotJudged, Refused, judge
 
 SEED = int(os.environ.get("MUTATION_SEED", "75"))
-COLUMNS: Columns = {"tenure": ("FP64", True), "plan": ("BYTES", False), "seats": ("INT64", False)}
+COLUMNS: Columns = {"tenure": ("FP64", True), "plan": ("BYTES", True), "seats": ("INT64", False)}
 OUTPUTS = ["label", "probabilities"]
 INFER = "/v2/models/churn/infer"
 WARM = 0.2  # of the requests, after which memory is looked at: by then every way has been taken, every buffer grown

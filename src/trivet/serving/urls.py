@@ -17,7 +17,8 @@ from trivet.serving.process import this_process
 @csrf_exempt  # a key decides, never a cookie
 def prediction_path(request: HttpRequest, rest: str = "") -> HttpResponseBase:  # noqa: ARG001  (the path is read whole)
     """Answer one request on a prediction path, reading the body itself so that Trivet's bounds hold, not Django's."""
-    environ = {**request.META, "wsgi.input": request}
+    written = {name: request.META[name].encode().decode("latin-1") for name in ("SCRIPT_NAME", "PATH_INFO")}
+    environ = {**request.META, **written, "wsgi.input": request}  # Django has put decoded paths in place of WSGI's own
     answer = wsgi.respond(this_process().plane, environ)
     response = HttpResponse(answer.body, status=answer.status)
     del response.headers["Content-Type"]

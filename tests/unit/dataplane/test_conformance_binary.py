@@ -94,7 +94,7 @@ def test_27_mixed_inputs_and_outputs_and_the_outputs_own_setting_wins(world: Ech
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "BYTES"])
-def test_28_sizes_and_lengths_that_lie_are_refused(tmp_path: Path, datatype: str):
+def test_28_H22_sizes_and_lengths_that_lie_are_refused(tmp_path: Path, datatype: str):
     world = EchoWorld(tmp_path, column("x", datatype))
     head, data = binary("x", datatype, [[1.0]] if datatype == "FP32" else np.array([["abcd"]], dtype=object))
     lying = [(-1, "TRAILING_BYTES"), (1, "BINARY_SIZE"), (-len(data), "TRAILING_BYTES")]
@@ -114,7 +114,7 @@ def test_28_sizes_and_lengths_that_lie_are_refused(tmp_path: Path, datatype: str
 
 
 @pytest.mark.parametrize("length", ["-1", "abc", "+5", "9" * 20, "", "5 5", "5.0", "²"])
-def test_29_a_length_of_the_json_that_is_none_is_refused_before_the_body_is_read(world: EchoWorld, length: str):
+def test_29_H22_a_length_of_the_json_that_is_none_is_refused_before_the_body_is_read(world: EchoWorld, length: str):
     response = world.mixed(OF_JSON, length=length)
     assert (response.status, header(response, "trivet-error")) == (400, "BAD_HEADER")
 
@@ -172,7 +172,7 @@ def many(world: EchoWorld, rows: int = 1000) -> tuple[dict, bytes]:
 
 
 @pytest.mark.parametrize("encoding", sorted(PACKED))
-def test_31_compression_in_and_out_alone_and_with_binary(world: EchoWorld, encoding: str):
+def test_31_H27_compression_in_and_out_alone_and_with_binary(world: EchoWorld, encoding: str):
     plain = world.ask(body=OF_JSON)[1]["outputs"]
     packed = PACKED[encoding](json.dumps(OF_JSON).encode())
     response = world.send(body=packed, headers={"content-encoding": encoding.upper(), "accept-encoding": encoding})
@@ -237,7 +237,7 @@ BAD_STREAMS = {
 
 
 @pytest.mark.parametrize("case", BAD_STREAMS)
-def test_32_bad_encodings_are_refused(tmp_path: Path, case: str):
+def test_32_H27_H28_bad_encodings_are_refused(tmp_path: Path, case: str):
     body, encoding, status, code = BAD_STREAMS[case]
     world = World(tmp_path)
     answered, answer, headers = world.ask(body=body, headers={"content-encoding": encoding})

@@ -31,7 +31,7 @@ def one(datatype: str, *values: Any, **parameters: Any) -> dict:
     return {"inputs": [tensor("x", datatype, list(values), **parameters)]}
 
 
-def test_07_flat_and_nested_data_mean_the_same(tmp_path: Path):
+def test_07_H33_flat_and_nested_data_mean_the_same(tmp_path: Path):
     world = EchoWorld(tmp_path, MATRIX)
     answers = [world.ask(body=matrix(data))[1]["outputs"] for data in (EIGHT, CUBE)]
     assert answers[0] == answers[1]
@@ -63,7 +63,7 @@ def test_07_flat_and_nested_data_mean_the_same(tmp_path: Path):
         json.loads("[" * 33 + "]" * 33),
     ],
 )
-def test_07_ragged_partly_nested_or_miscounted_data_is_a_400(tmp_path: Path, data: Any):
+def test_07_H32_H33_ragged_partly_nested_or_miscounted_data_is_a_400(tmp_path: Path, data: Any):
     world = EchoWorld(tmp_path, MATRIX)
     code = world.code(matrix(data))
     assert code in {"BAD_NESTING", "BAD_ELEMENT", "COUNT_MISMATCH", "WRONG_TYPE", "MISSING_FIELD"}, code
@@ -90,7 +90,7 @@ def test_07_ragged_partly_nested_or_miscounted_data_is_a_400(tmp_path: Path, dat
         None,
     ],
 )
-def test_08_a_bad_shape_is_a_400_and_nothing_is_allocated(tmp_path: Path, shape: str | None):
+def test_08_H30_H31_a_bad_shape_is_a_400_and_nothing_is_allocated(tmp_path: Path, shape: str | None):
     world = EchoWorld(tmp_path, MATRIX)
     written = "" if shape is None else f'"shape":{shape},'
     body = f'{{"inputs":[{{"name":"x",{written}"datatype":"FP64","data":[0,1,2,3,4,5,6,7]}}]}}'
@@ -111,7 +111,7 @@ def test_09_a_column_may_have_one_dimension_and_nothing_else_may_leave_one_out(t
     assert two.code({"inputs": [tensor("a", "INT64", [1]), tensor("b", "INT64", [1, 2])]}) == "ROWS_DIFFER"
 
 
-def test_10_zero_rows_are_answered_without_a_model_or_a_record(tmp_path: Path):
+def test_10_H37_zero_rows_are_answered_without_a_model_or_a_record(tmp_path: Path):
     outputs = (Output(name="label", datatype="BYTES", shape=(-1,)), Output(name="p", datatype="FP32", shape=(-1, 3)))
     world = EchoWorld(tmp_path, column("x", "INT64"), outputs=outputs)
     empty = {"inputs": [tensor("x", "INT64", [])]}
@@ -129,7 +129,7 @@ NOT_INTEGERS = [1.0, 1e3, True, "1", None, [1, 2], {"a": 1}]
 
 
 @pytest.mark.parametrize("datatype", sorted(INTEGER_BOUNDS))
-def test_11_integers_at_their_bounds_and_beyond(tmp_path: Path, datatype: str):
+def test_11_H35_integers_at_their_bounds_and_beyond(tmp_path: Path, datatype: str):
     world = EchoWorld(tmp_path, column("x", datatype))
     low, high = INTEGER_BOUNDS[datatype]
     status, answer, _ = world.ask(body=one(datatype, low, high))
@@ -147,7 +147,7 @@ def test_11_truth_is_true_or_false(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("datatype", "top"), [("FP32", "3.4028235e38"), ("FP64", "1.7976931348623157e308")])
-def test_11_floats_reach_to_their_largest_number_and_take_integers(tmp_path: Path, datatype: str, top: str):
+def test_11_H35_floats_reach_to_their_largest_number_and_take_integers(tmp_path: Path, datatype: str, top: str):
     world = EchoWorld(tmp_path, column("x", datatype))
     body = f'{{"inputs":[{{"name":"x","datatype":"{datatype}","shape":[4],"data":[{top},-{top},7,-0.0]}}]}}'
     status, answer, _ = world.ask(body=body.encode())
@@ -157,14 +157,14 @@ def test_11_floats_reach_to_their_largest_number_and_take_integers(tmp_path: Pat
 
 
 @pytest.mark.parametrize("number", ["1e39", "-1e39", "3.4028236e38", "1e400", "9" * 400, "7" * 5000])
-def test_12_a_finite_number_that_would_turn_infinite_is_a_400(tmp_path: Path, number: str):
+def test_12_H35_a_finite_number_that_would_turn_infinite_is_a_400(tmp_path: Path, number: str):
     world = EchoWorld(tmp_path, column("x", "FP32"))
     for shape in ("[1]", "[1,1]"):
         body = f'{{"inputs":[{{"name":"x","datatype":"FP32","shape":{shape},"data":[{number}]}}]}}'
         assert world.code(body.encode()) == "OUT_OF_RANGE"
 
 
-def test_12_fp32_outputs_read_back_as_the_same_bits(tmp_path: Path):
+def test_12_H36_fp32_outputs_read_back_as_the_same_bits(tmp_path: Path):
     bits = np.random.default_rng(5).integers(0, 2**32, 300, np.uint32).view(np.float32)
     numbers = bits[np.isfinite(bits)].reshape(-1, 1)
     world = EchoWorld(tmp_path, column("x", "FP32"))
@@ -175,7 +175,7 @@ def test_12_fp32_outputs_read_back_as_the_same_bits(tmp_path: Path):
 
 
 @pytest.mark.parametrize("wanted", sorted(DATATYPES))
-def test_13_what_widens_without_loss_is_taken_and_the_rest_is_refused(tmp_path: Path, wanted: str):
+def test_13_H34_what_widens_without_loss_is_taken_and_the_rest_is_refused(tmp_path: Path, wanted: str):
     world = EchoWorld(tmp_path, column("x", wanted))
     for given in sorted(DATATYPES):
         value = {"BYTES": "a", "BOOL": True}.get(given, 1)
@@ -411,7 +411,7 @@ def test_22_an_id_is_echoed_and_never_invented(tmp_path: Path):
     assert world.code(one("INT64", 1) | {"id": 7}) == "WRONG_TYPE"
 
 
-def test_23_inputs_by_name_and_outputs_as_asked(tmp_path: Path):
+def test_23_H38_H39_inputs_by_name_and_outputs_as_asked(tmp_path: Path):
     world = EchoWorld(tmp_path, column("a", "INT64"), column("b", "INT64"))
     a, b = tensor("a", "INT64", [1]), tensor("b", "INT64", [2])
     answer = world.ask(body={"inputs": [a, b]})[1]["outputs"]

@@ -64,7 +64,7 @@ def test_04_a_number_and_an_alias_mean_what_no_version_means(world: World, path:
 
 @pytest.mark.parametrize("version", ["01", "+1", "-1", "1.0", "latest", str(2**64), "9" * 300, "%00", "\0", ""])
 @pytest.mark.parametrize("path", MODEL_PATHS)
-def test_05_what_names_no_version_is_404_on_every_path(world: World, path: str, version: str):
+def test_05_H64_what_names_no_version_is_404_on_every_path(world: World, path: str, version: str):
     status, _, headers = world.ask("GET", path.format(f"/versions/{version}"))
     assert (status, headers["trivet-error"]) == (404, "NOT_FOUND")
 
@@ -92,13 +92,13 @@ def test_05_an_unknown_version_or_model_is_404_on_every_path(world: World, path:
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_06_what_names_nothing_is_404_in_json_and_never_a_redirect(world: World, method: str, path: str):
+def test_06_H62_H63_what_names_nothing_is_404_in_json_and_never_a_redirect(world: World, method: str, path: str):
     status, answer, headers = world.ask(method, path)
     assert (status, list(answer), headers["trivet-error"]) == (404, ["error"], "NOT_FOUND")
     assert "location" not in headers
 
 
-def test_06_a_legal_name_may_be_percent_encoded_once(world: World):
+def test_06_H63_a_legal_name_may_be_percent_encoded_once(world: World):
     assert world.ask(path="/v2/models/%63hurn/versions/%31/infer")[1]["model_version"] == "1"
     assert world.ask("GET", "/v2/models/ch%75rn")[1]["name"] == "churn"
     assert world.ask("GET", "/v2/models/ch%2575rn")[2]["trivet-error"] == "NOT_FOUND"

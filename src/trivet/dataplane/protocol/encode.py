@@ -13,6 +13,8 @@ from trivet.dataplane.protocol.messages import Answer, InferRequest
 from trivet.dataplane.protocol.outputs import binary_outputs
 from trivet.dataplane.protocol.raw import raw_bytes
 
+MAX_FIELD = 256  # characters of a field that is told: no input has a longer name
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -112,7 +114,7 @@ def answer_rows(answer: Answer, wanted: Collection[str] = ()) -> list[dict[str, 
 def _in_their_places(rows: list[dict[str, Any]], problems: dict[int, InvalidRequest]) -> list[dict[str, Any]]:
     answered = iter(rows)
     return [
-        {"field": problem.field, "code": problem.code, "error": problem.message} if problem else next(answered)
+        {"field": _cut(problem.field), "code": problem.code, "error": problem.message} if problem else next(answered)
         for problem in map(problems.get, range(len(rows) + len(problems)))
     ]
 
@@ -128,10 +130,14 @@ def encode_error(error: TrivetError, state: dict[str, Any]) -> bytes:
     body: dict[str, Any] = {"error": error.message, **state}
     if isinstance(error, InvalidRows):
         body["errors"] = [
-            {"row": problem.row, "field": problem.field, "code": problem.code, "error": problem.message}
+            {"row": problem.row, "field": _cut(problem.field), "code": problem.code, "error": problem.message}
             for problem in error.problems
         ]
     return _encode(body)
+
+
+def _cut(field: str | None) -> str | None:
+    return field and field[:MAX_FIELD]
 
 
 def _parameters(answer: Answer) -> _Parameters:

@@ -262,3 +262,4 @@ def _check_shape(spec: Input, shape: list[int], model: str) -> None:
             code="BAD_SHAPE",
             field=spec.name,
         )
+    _check_total(math.prod(size for size in shape if size), model)  # nor without rows: NumPy counts them all the same
