@@ -12,9 +12,9 @@ from trivet.server.environment import database, load_env_file, trivet_settings
 
 
 def test_parameters_of_the_address_go_to_the_driver():
-    found = database("postgres://ana:p%40ss@db:5433/shop?sslmode=require&connect_timeout=5", Path("unused"))
+    found = database("postgres://ana:p%40ss@db:5433/shop?sslmode=require&connect_timeout=3", Path("unused"))
     assert (found["NAME"], found["PASSWORD"], found["PORT"]) == ("shop", "p@ss", "5433")
-    assert found["OPTIONS"] == {"sslmode": "require", "connect_timeout": "5"}
+    assert found["OPTIONS"] == {"sslmode": "require", "connect_timeout": "3", "tcp_user_timeout": "10000"}
 
 
 def test_earlier_secret_keys_are_read(tmp_path: Path):

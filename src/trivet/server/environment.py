@@ -53,10 +53,14 @@ def load_env_file(path: Path) -> list[str]:
     return names
 
 
+PATIENCE = {"connect_timeout": "5", "tcp_user_timeout": "10000"}  # seconds; milliseconds
+
+
 def database(url: str, default: Path) -> dict[str, Any]:
     """Return Django's settings for `url` (postgres://user:password@host:port/name), else for SQLite in `default`.
 
-    Parameters, as in `?sslmode=require`, go to the driver.
+    Parameters, as in `?sslmode=require`, go to the driver. A PostgreSQL that cannot be reached counts as away after
+    seconds (`connect_timeout`, `tcp_user_timeout`), not after the quarter of an hour that an operating system gives.
     SQLite runs with a write-ahead log, so that pages read while the keeper writes, and takes its write lock when a
     transaction begins, so that two writers wait for one another instead of failing.
     """
@@ -80,7 +84,7 @@ def database(url: str, default: Path) -> dict[str, Any]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": parts.hostname or "",
         "PORT": str(parts.port or ""),
-        "OPTIONS": dict(parse_qsl(parts.query)),
+        "OPTIONS": PATIENCE | dict(parse_qsl(parts.query)),
     }
 
 
