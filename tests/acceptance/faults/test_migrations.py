@@ -1,0 +1,127 @@
+"""F25: each migration runs forward and back beside a server that answers; none rewrites the log or locks it for long."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from django.db import connection, migrations
+from django.db.migrations.loader import MigrationLoader
+from django.db.models import NOT_PROVIDED
+
+from tests.acceptance.conftest import Churn
+from tests.acceptance.faults.invariants import assert_allowed, compare
+from tests.acceptance.faults.ledger import clients
+from tests.acceptance.postgres_server import postgres_server, programs
+from tests.acceptance.servers import clean_environment, serving, trivet
+
+NAMES = sorted(path.stem for path in Path(import_module("trivet.migrations").__path__[0]).glob("0*.py"))
+FIRST = NAMES[0]
+LARGE = ("prediction",)  # tables that grow with every request
+REWRITES = (  # SQLite copies a table to alter it; PostgreSQL reads it all where a type or NOT NULL changes
+    r'new__trivet_{table}"|(?:update|delete from) "trivet_{table}"'
+    r'|alter table "trivet_{table}" alter column "\w+" (?:type|set not null)'
+)
+ANSWERS = 30
+
+
+@pytest.mark.django_db(transaction=True)  # a schema editor of SQLite starts outside of one
+@pytest.mark.parametrize("name", NAMES)
+def test_F25_no_migration_rewrites_a_large_table_or_locks_it_for_long(name: str):
+    loader = MigrationLoader(connection)
+    migration = loader.graph.nodes["trivet", name]
+    for operation in migration.operations:
+        assert operation.reversible, f"{name}: {operation} cannot be undone"
+        if isinstance(operation, migrations.AddField) and operation.model_name.lower() in LARGE:
+            assert_adds_without_a_rewrite(name, operation)
+    if name != FIRST:
+        statements = "\n".join(loader.collect_sql([(migration, False)]))
+        for table in LARGE:
+            found = re.findall(REWRITES.format(table=table), statements, re.IGNORECASE)
+            assert not found, f"{name} rewrites the log, or locks it for as long as it is large: {found}"
+
+
+def assert_adds_without_a_rewrite(name: str, operation: migrations.AddField) -> None:
+    """A column that is null, or has a constant default, is a change of the catalogue alone, on SQLite and PostgreSQL.
+
+    The release before inserts without it: so it is null, or has a default that the database itself knows.
+    """
+    field = operation.field
+    assert not callable(field.default) or field.default in (dict, list, NOT_PROVIDED), (
+        f"{name}: {operation} computes each row"
+    )
+    knows = field.null or getattr(field, "db_default", NOT_PROVIDED) is not NOT_PROVIDED
+    assert knows, f"{name}: who runs the release before cannot insert: {operation} needs null or db_default"
+    assert not field.unique, f"{name}: {operation} builds an index"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(
+    request: pytest.FixtureRequest, churn: Churn, tmp_path: Path
+) -> Iterator[tuple[Churn, dict[str, str], object]]:
+    """A project on each database, its environment, and what reads its log."""
+    if request.param == "sqlite":
+        yield churn, {}, None
+        return
+    binaries = programs()
+    if binaries is None:
+        pytest.skip("no initdb: PostgreSQL is not installed")
+    with postgres_server(binaries) as server:
+        environment = {"DATABASE_URL": server.url}
+        yield on_postgres(churn, server.url, tmp_path), environment, server.read
+
+
+def on_postgres(churn: Churn, url: str, folder: Path) -> Churn:
+    """Return a project like `churn` on another database."""
+    trivet("init", "there", project=folder, DATABASE_URL=url)
+    project = folder / "there"
+    dump = folder / "dump.json"
+    there = clean_environment(DATABASE_URL=url)
+    manage(churn.project, clean_environment(), "dumpdata", "trivet", "--output", str(dump))
+    manage(project, there, "flush", "--no-input")
+    manage(project, there, "loaddata", str(dump))
+    for name in (".trivet", ".env"):
+        replace(churn.project / name, project / name)
+    return Churn(project, churn.key, churn.body, churn.rows)
+
+
+def replace(source: Path, target: Path) -> None:
+    subprocess.run(["cp", "-a", "-T", str(source), str(target)], check=True)
+
+
+def manage(project: Path, environment: dict[str, str], *words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", *words],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+
+
+@pytest.mark.slow
+def test_F25_each_migration_forward_and_back_under_load_fails_no_prediction(place, tmp_path: Path):
+    churn, environment, read = place
+    settings = clean_environment(**environment)
+    with (
+        serving(churn.project, **environment) as server,
+        clients(churn, server.port, tmp_path / "ledger", count=3) as asking,
+    ):
+        asking.wait_for_answers(ANSWERS)
+        for target in [*reversed(NAMES[1:-1]), *NAMES[2:]]:
+            manage(churn.project, settings, "migrate", "trivet", target)
+            asking.wait_for_answers(ANSWERS)
+        asking.stop()
+        assert server.stop() == 0
+    assert {line.status for line in asking.lines} == {200}
+    assert_allowed(asking.lines, [])
+    trivet("keeper", "--once", project=churn.project, **environment)
+    compare(churn, asking.lines, read).assert_none()
