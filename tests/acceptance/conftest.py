@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.postgres_server import PostgresServer, postgres_server, programs
 from tests.acceptance.redis_server import RedisServer, redis_of_ones_own
 from tests.acceptance.servers import Server, copy_project, serving, trivet
 
@@ -129,6 +130,28 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis of the test's own."""
     with redis_of_ones_own(tmp_path) as server:
         yield server
+
+
+@pytest.fixture
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL of the test's own."""
+    binaries = programs()
+    if binaries is None:
+        pytest.skip("no initdb: PostgreSQL is not installed")
+    with postgres_server(binaries) as server:
+        yield server
+
+
+@pytest.fixture
+def churn_on_postgres(churn_template: Churn, postgres: PostgresServer, tmp_path: Path) -> Churn:
+    """A project of its own on that database, with version 1 as champion."""
+    trivet("init", "project", project=tmp_path, DATABASE_URL=postgres.url)
+    project, files = tmp_path / "project", churn_template.project.parent
+    pushing = ("push", str(files / "churn1.joblib"), "--name=churn", f"--sample={files / 'sample.csv'}")
+    trivet(*pushing, "--labels=churned", project=project, DATABASE_URL=postgres.url)
+    keys = ("keys", "create", "tests", "--model=churn", "--verb=predict", "--json")
+    made = json.loads(trivet(*keys, project=project, DATABASE_URL=postgres.url).stdout)
+    return Churn(project, made["key"], churn_template.body, churn_template.rows)
 
 
 __all__ = ["Server"]

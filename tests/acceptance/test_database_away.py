@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.conftest import Churn
-from tests.acceptance.postgres_server import PostgresServer, postgres_server, programs
+from tests.acceptance.postgres_server import PostgresServer
 from tests.acceptance.servers import Load, drained, serving, trivet, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.service]
@@ -18,27 +16,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.service]
 PATH = "/v2/models/churn/infer"
 LEASE_SECONDS = 3
 ANSWERS_WHILE_AWAY = 500
-
-
-@pytest.fixture
-def postgres() -> Iterator[PostgresServer]:
-    binaries = programs()
-    if binaries is None:
-        pytest.skip("no initdb: PostgreSQL is not installed")
-    with postgres_server(binaries) as server:
-        yield server
-
-
-@pytest.fixture
-def churn_on_postgres(churn_template: Churn, postgres: PostgresServer, tmp_path: Path) -> Churn:
-    """A project of its own on that database, with version 1 as champion."""
-    trivet("init", "project", project=tmp_path, DATABASE_URL=postgres.url)
-    project, files = tmp_path / "project", churn_template.project.parent
-    pushing = ("push", str(files / "churn1.joblib"), "--name=churn", f"--sample={files / 'sample.csv'}")
-    trivet(*pushing, "--labels=churned", project=project, DATABASE_URL=postgres.url)
-    keys = ("keys", "create", "tests", "--model=churn", "--verb=predict", "--json")
-    made = json.loads(trivet(*keys, project=project, DATABASE_URL=postgres.url).stdout)
-    return Churn(project, made["key"], churn_template.body, churn_template.rows)
 
 
 def test_F04_a_database_that_is_stopped_under_traffic_fails_no_request_and_gets_every_record_once(
