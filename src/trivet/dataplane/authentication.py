@@ -15,7 +15,9 @@ from trivet.dataplane.table import LiveModel, Table
 _EVERYTHING = {ANY_MODEL: frozenset({"view", "predict", "explain", "label", "promote"})}
 KEY_ID = slice(len(PREFIX) + 1, len(PREFIX) + 1 + ID_LENGTH)  # where a key's id stands in its text
 _NOT_VALID = "this API key is not valid here: unknown, expired or revoked."  # which of these, only the metrics tell
-_NO_HASH = bytes(32)  # compared with when no such key exists, so that an unknown id costs as much as a wrong secret
+# Compared with when no such key exists, so that an unknown id costs as much as a wrong secret.
+_NO_HASH = bytes(32)
+_NOBODYS = KeyEntry("", _NO_HASH, {})
 
 
 def trusted(name: str) -> Caller:
@@ -32,14 +34,12 @@ def authenticate(table: Table, peppers: Sequence[bytes], key: str | None) -> Cal
     """
     if key is None:
         return table.anonymous
-    entry = table.snapshot.keys.get(key[KEY_ID])
-    expected = _NO_HASH if entry is None else entry.hash
+    entry = table.snapshot.keys.get(key[KEY_ID], _NOBODYS)
     for pepper in peppers:
         found = hash_secret(pepper, key)
-        if compare_digest(found, expected) and entry is not None:
+        if compare_digest(found, entry.hash) and entry is not _NOBODYS:
             return _let_in(table, entry)
-        previous = _NO_HASH if entry is None else entry.previous_hash or _NO_HASH
-        if compare_digest(found, previous) and entry is not None:
+        if compare_digest(found, entry.previous_hash or _NO_HASH) and entry is not _NOBODYS:
             if entry.previous_until > time.time():
                 return _let_in(table, entry)
             raise Unauthenticated(_NOT_VALID, reason="expired")
