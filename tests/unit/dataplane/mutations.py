@@ -192,7 +192,7 @@ class Mutator:
             holder[key] = [value] if some.random() < 0.7 else {"a": value}
         elif kind == 6:
             holder[key] = f"{RAW}{some.choice(RAW_TOKENS)}{RAW}"
-        elif isinstance(value, int | float) and some.random() < 0.5:
+        elif isinstance(value, int | float) and abs(value) < 1e300 and some.random() < 0.5:
             holder[key] = value + some.choice([-1, 1, 0.5, 1e-9, 2**31, -(2**63)])
         else:
             holder[key] = deepcopy(some.choice(VALUES))
