@@ -114,7 +114,7 @@ def test_the_supervisor_loads_nothing_heavy():
     assert not loaded & {"asyncio", "ctypes", "django", "msgspec", "numpy", "onnxruntime", *TRAINING_LIBRARIES}
 
 
-def test_only_the_rooms_that_open_trained_files_can_unpickle():
+def test_A33_only_the_rooms_that_open_trained_files_can_unpickle():
     found = {
         f"{dotted(file)} imports {name}"
         for file in PACKAGE.rglob("*.py")
@@ -125,12 +125,29 @@ def test_only_the_rooms_that_open_trained_files_can_unpickle():
     assert not found
 
 
-def test_no_array_is_read_with_its_pickles():
+def test_A33_no_array_is_read_with_its_pickles():
     found = {
         f"{dotted(file)}, line {keyword.value.lineno}"
         for file in PACKAGE.rglob("*.py")
         for keyword in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(keyword, ast.keyword) and keyword.arg == "allow_pickle"
         if not (isinstance(keyword.value, ast.Constant) and keyword.value.value is False)
+    }
+    assert not found
+
+
+SERVING = ("trivet.core", "trivet.dataplane", "trivet.serving", "trivet.model.runtimes", "trivet.model.bundle")
+NEVER_CALLED = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load"}
+
+
+def test_A33_serving_code_evaluates_no_text_and_asks_no_shell():
+    found = {
+        f"{dotted(file)}, line {node.lineno}: {ast.unparse(node.func)}"
+        for file in PACKAGE.rglob("*.py")
+        if any(belongs_to(dotted(file), room) for room in SERVING)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        if ast.unparse(node.func) in NEVER_CALLED
+        or any(word.arg == "shell" and ast.unparse(word.value) != "False" for word in node.keywords)
     }
     assert not found
