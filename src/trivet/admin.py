@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.contrib import admin, messages
@@ -25,6 +26,10 @@ from trivet.control.registry.models import (
     Shadow,
 )
 from trivet.control.registry.permissions import can, models_open_to
+
+COSTLY = {"regex", "iregex", "contains", "icontains", "contained_by", "has_key", "has_keys", "has_any_keys"}
+"""What no filter of these pages asks: SQLite runs patterns in this process, and a value of JSON must be JSON."""
+SEARCHED_WORDS, SEARCHED_CHARACTERS = 8, 256
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -71,8 +76,20 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return str(row)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """Return False for the hidden fields, whoever asks."""
-        return lookup.partition("__")[0] not in self.hidden and super().lookup_allowed(lookup, value, request)
+        """Return False for the hidden fields, whoever asks, and for what no filter of these pages asks."""
+        field, *asked = lookup.split("__")
+        if field in self.hidden or COSTLY & set(asked):
+            return False
+        if {"year", "month", "day"} & set(asked) and not re.fullmatch("[0-9]{1,4}", str(value)):
+            return False
+        return super().lookup_allowed(lookup, value, request)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Search for the first words alone: each is a condition on every column."""
+        words = search_term[:SEARCHED_CHARACTERS].split()[:SEARCHED_WORDS]
+        return super().get_search_results(request, queryset, " ".join(words))
 
     def has_add_permission(self, *_: Any, **__: Any) -> bool:
         """Return False: rows come from actions."""
