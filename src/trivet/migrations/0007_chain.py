@@ -15,6 +15,7 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 from trivet.core.chain import NOTHING, canonical, follow, instant
 from trivet.migrations import _immutability
+from trivet.migrations._beside_others import AddColumn, wait_for_others
 
 STATE_ID = 1
 
@@ -39,6 +40,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.RunPython(wait_for_others, migrations.RunPython.noop),
         # backwards it comes last: where SQLite copied a table to take a column away, its triggers are gone
         migrations.RunPython(migrations.RunPython.noop, _immutability.install, atomic=False),
         migrations.CreateModel(
@@ -107,21 +109,21 @@ class Migration(migrations.Migration):
             name="place",
             field=models.PositiveIntegerField(help_text="Among the rows of that link, from 0.", null=True),
         ),
-        migrations.AddField(
+        AddColumn(
             model_name="prediction",
             name="private_sha256",
             field=models.CharField(
                 blank=True, db_default="", default="", help_text="Of what may be erased, with the salt.", max_length=64
             ),
         ),
-        migrations.AddField(
+        AddColumn(
             model_name="prediction",
             name="salt",
             field=models.CharField(
                 blank=True, db_default="", default="", help_text="Empty once what it hid was erased.", max_length=32
             ),
         ),
-        migrations.AddField(
+        AddColumn(
             model_name="prediction",
             name="sha256",
             field=models.CharField(blank=True, db_default="", default="", help_text="Of all the rest.", max_length=64),
@@ -184,4 +186,5 @@ class Migration(migrations.Migration):
         migrations.RunPython(_immutability.remove, migrations.RunPython.noop, atomic=False),
         migrations.RunPython(chain_events, migrations.RunPython.noop),
         migrations.RunPython(_immutability.install, migrations.RunPython.noop, atomic=False),
+        migrations.RunPython(migrations.RunPython.noop, wait_for_others),
     ]
