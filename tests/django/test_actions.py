@@ -420,6 +420,7 @@ def test_every_action_is_one_function_that_is_told_who_acts():
         "add_golden_case",
         "approve",
         "decline",
+        "give_up_inline",
         "grant",
         "issue_key",
         "limit_key",
