@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from datetime import timedelta
 from pathlib import Path
 
 
@@ -11,7 +12,7 @@ def make_world(folder: str) -> None:
     from django.core.management import call_command
     from django.utils import timezone
 
-    from trivet.models import ApiKey, Event, GoldenCaseRow, ModelVersion, Prediction, RegisteredModel, Worker
+    from trivet.models import ApiKey, Event, GoldenCaseRow, ModelVersion, Prediction, Proposal, RegisteredModel, Worker
 
     texts, columns, password = json.loads((Path(folder) / "texts.json").read_text())
 
@@ -55,6 +56,10 @@ def make_world(folder: str) -> None:
     }
     served = {"version": 2, "digest": "c" * 64, "generation": 3, "latency_us": 5}
     Prediction.objects.create(**of("Prediction") | asked | served | answered)
+    move = {"routes": {"1": 100}, "aliases": {}, "shadows": None, "sticky_by": None, "fallback": None}
+    soon = timezone.now() + timedelta(days=1)
+    wanted = {"move": move, "generation": RegisteredModel.objects.get().generation, "expires_at": soon}
+    Proposal.objects.create(model=model, **of("Proposal") | wanted)
     Worker.objects.create(id="w-1", pid=1, generation=1, **of("Worker"))
 
 

@@ -101,20 +101,37 @@ FILLED = {
         "parity",
     ),
     "GoldenCaseRow": ("inputs", "expect", "note", "author"),
-    "ApiKey": ("name", "created_by", "grants"),
+    "ApiKey": ("name", "created_by", "grants", "owner_name"),
     "Event": ("actor", "action", "before", "after", "reason"),
     "Prediction": (
         *("caller", "entity_key", "request_id", "caller_id", "decision", "door", "route"),
         *("inputs", "output", "parameters", "flags"),
     ),
     "Worker": ("host", "kind"),
+    "Proposal": ("action", "proposer", "reason", "decided_by"),
 }
 UNFIT = {
-    "a grammar": ("RegisteredModel.name", "Alias.name", "ApiKey.id", "Event.model", "Prediction.model", "Worker.id"),
-    "a name of ours": ("ModelVersion.status", "Prediction.kind", "SpoolCursor.worker"),
-    "checked when it is written, names and numbers": ("RegisteredModel.fallback",),
-    "a name of an input of the signature, below": ("RegisteredModel.sticky_by",),
-    "hexadecimal": ("ModelVersion.digest", "Prediction.digest", "Prediction.inputs_sha256"),
+    "a grammar": (
+        *("RegisteredModel.name", "Alias.name", "ApiKey.id", "ApiKey.limits", "Event.model", "Prediction.model"),
+        *("Worker.id", "Grant.verbs"),
+    ),
+    "a name of ours": (
+        *("ModelVersion.status", "Prediction.kind", "Proposal.state"),
+        *("SpoolCursor.worker", "LogLink.worker"),
+    ),
+    "checked when it is written, names and numbers": ("RegisteredModel.fallback", "Proposal.move"),
+    "a name of an input of the signature, below": ("RegisteredModel.sticky_by", "RegisteredModel.sensitive"),
+    "hexadecimal": (
+        *("ModelVersion.digest", "Prediction.digest", "Prediction.inputs_sha256", "Prediction.private_sha256"),
+        *(
+            "Prediction.salt",
+            "Prediction.sha256",
+            "Event.sha256",
+            "RegistryState.head_sha256",
+            "ForgottenEntity.digest",
+        ),
+        *("LogHead.sha256", "LogLink.digest", "LogLink.sha256"),
+    ),
 }
 COLUMNS = """
 from django.apps import apps
@@ -144,6 +161,7 @@ SHOWN = {  # where a text is read whole
         ),
         *("output", "username"),
     ),
+    "/models/churn/proposals/1/": ("Proposal.action", "Proposal.proposer", "Proposal.reason", "username"),
     "/models/churn/openapi/": ("RegisteredModel.title", "input", "category", "unit", "title", "username"),
     "/models/churn/?version=3": ("library", "global"),
     "/admin/trivet/event/": ("Event.actor", "Event.action", "Event.reason"),

@@ -113,6 +113,7 @@ globals().update(
             "TRIVET_KEY_PEPPER_FALLBACKS": tuple,
             "TRIVET_REQUIRE_SIGNATURE": bool,
             "TRIVET_TRUSTED_KEYS": tuple,
+            "TRIVET_APPROVALS": int,
             "TRIVET_SPOOL_MB": int,
             "TRIVET_SPOOL_FULL": str,
             "TRIVET_DURABILITY": str,

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
-from trivet.control.registry.permissions import why_not
 from trivet.core.errors import InvalidRequest, TrivetError, quoted
 from trivet.core.names import system_user
 from trivet.dataplane.authentication import trusted
@@ -31,12 +30,11 @@ def predict(model: str, data: Any, *, user: Any = None) -> Prediction:
 
     `model` is a name, with a version or an alias where wanted: "churn", "churn@3", "churn@challenger". `data` is a
     mapping or a dataclass of named features; NumPy scalars and members of an Enum are taken as their values, NaN and
-    None as missing. `user` is recorded as the caller: a user of the project needs the permission to predict, or a grant
-    for this model; a text is recorded and nobody is asked, nor without it. The record is appended before this returns,
-    outside any database transaction.
+    None as missing. `user`, a user of the project or a text, is recorded as the caller; whether they may is for your code
+    to ask (`can`). The record is appended before this returns, outside any database transaction.
 
-    Raises `InvalidRequest`, `NotFound`, `PermissionDenied` or `Unavailable`. Blocks for as long as the model runs; in a
-    coroutine, await `apredict`.
+    Raises `InvalidRequest`, `NotFound` or `Unavailable`. Blocks for as long as the model runs; in a coroutine, await
+    `apredict`.
     """
     return predict_many(model, [data], user=user)[0]
 
@@ -64,7 +62,6 @@ def _predict(model: str, rows: Iterable[Any], user: Any) -> list[Prediction]:
     plane = this_process().plane
     entrance = None
     try:
-        _check_may(user, name)
         entrance = enter(plane, trusted(_caller(user)), name, "predict")
         answer = infer(plane, entrance, RowsRequest(features), door=DOOR, selector=selector or None)
     except TrivetError as error:
@@ -132,12 +129,6 @@ def _caller(user: Any) -> str:
         return f"process:{system_user()}"
     username = user.get_username() if hasattr(user, "get_username") else str(user)
     return f"user:{username}" if username else "anonymous"
-
-
-def _check_may(user: Any, model: str) -> None:
-    """Raise what keeps a user of the project from asking `model`; a text, or nobody, is the code's own word."""
-    if hasattr(user, "get_username") and (refusal := why_not(user, "predict", model)) is not None:
-        raise refusal
 
 
 def _refuse_in_a_loop() -> None:
