@@ -50,6 +50,10 @@ class ReadOnlyAdmin(admin.ModelAdmin):
             return rows
         return rows.filter(**{f"{self.name_of_model}__in": known}) if known else rows.none()
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return the row of an address; None for an id that no row has, which PostgreSQL would not even be asked for."""
+        return None if "\0" in object_id else super().get_object(request, object_id, from_field)
+
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Return whether this person may see the table, or one row of it."""
         known = self._known(request)

@@ -22,7 +22,6 @@ NAMES = (
     f"../{MARK}",
     f"..%2f{MARK}",
     f"/{MARK}",
-    f"{MARK}\0.txt",
     f"{MARK}\u202etxt",
     f"caf\u00e9-{MARK}",
     f"cafe\u0301-{MARK}",

@@ -218,7 +218,7 @@ def test_the_log_is_read_by_model_and_time():
 def test_a_large_batch_is_one_transaction_of_few_statements(django_assert_max_num_queries):
     (version,) = ready()
     ship([record(version)])
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(14):
         ship([record(version, rows=30) for _ in range(100)])
     assert Prediction.objects.count() == 3001
 
