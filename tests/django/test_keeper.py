@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from django.db import DataError
+from django.db import DataError, OperationalError
 
 from tests.django.worlds import ready, record
 from trivet.control.predictions.models import Prediction, SpoolCursor
@@ -117,3 +117,15 @@ def test_a_segment_that_cannot_be_shipped_does_not_stop_the_others(
     assert keeper.step() == 1
     assert Prediction.objects.count() == 2
     other.close()
+
+
+def test_a_database_that_goes_away_while_nothing_is_shipped_ends_no_keeper(keeper: Keeper, monkeypatch):
+    def gone(*_: object) -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    keeper._last_prune = -keeping.PRUNE_SECONDS * 2
+    monkeypatch.setattr(keeping.Worker.objects.all().__class__, "prune", gone)
+    assert keeper.step() == 0
+    monkeypatch.undo()
+    assert keeper.step() == 0
+    assert not keeper._is_database_away

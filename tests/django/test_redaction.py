@@ -23,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 import trivet
+from tests.django.test_people import person
 from tests.django.test_pruning import dump, intact
 from tests.django.worlds import ready, record
 from tests.scale import scaled
@@ -35,7 +36,7 @@ from trivet.control.registry.pushing import push_file
 from trivet.control.registry.shuffling import shuffled
 from trivet.control.registry.snapshots import build_snapshot
 from trivet.control.registry.storage import bundle_storage, fetch_bundle, stored_name
-from trivet.core.errors import InvalidRequest
+from trivet.core.errors import InvalidRequest, PermissionDenied
 from trivet.core.records import PredictionRecord, decode_record
 from trivet.core.redaction import HIDDEN, hidden, redacted
 from trivet.core.signature import Input, Signature
@@ -363,3 +364,20 @@ def test_M04_the_digest_of_an_answer_is_that_of_its_record_of_the_registry_and_o
     for file in json.loads(content)["files"]:
         with bundle_storage().open(stored_name(here.version.digest, file["path"])) as stored:
             assert hashlib.sha256(stored.read()).hexdigest() == file["sha256"]
+
+
+def test_D37_a_text_that_passes_for_hidden_is_hidden():
+    assert hidden("hidden:Jane Doe", "name", b"k" * 32) != "hidden:Jane Doe"
+    once = hidden("Jane Doe", "name", b"k" * 32)
+    assert hidden(once, "name", b"k" * 32) == once
+
+
+@pytest.mark.django_db
+def test_who_may_only_look_marks_nothing_and_unmarks_nothing():
+    ready(1)
+    actions.set_sensitive(model="churn", add=["age"], actor="cli:ana")
+    auditor = person("view_registeredmodel", "view_inputs")
+    for change in ({"remove": ["age"]}, {"add": ["plan"], "remove": ["nothing"]}):
+        with pytest.raises(PermissionDenied):
+            actions.set_sensitive(model="churn", actor=auditor, **change)
+    assert RegisteredModel.objects.get().sensitive == ["age"]

@@ -164,6 +164,14 @@ def test_D48_more_of_it_takes_two_and_less_of_it_one(ana, ben):
     proposed(actions.set_routes, fallback=[4], actor=ana)
 
 
+def test_D48_a_first_percent_of_what_stood_in_takes_two(ana, settings):
+    settings.TRIVET_APPROVALS = 1
+    actions.set_routes(model="churn", fallback=[2], actor=ana)
+    settings.TRIVET_APPROVALS = 2
+    proposed(actions.set_routes, routes={1: 99, 2: 1}, actor=ana)
+    assert traffic() == {1: 100}
+
+
 def test_D48_an_alias_in_the_chain_moves_with_two(ana, ben):
     actions.set_alias(model="churn", alias="spare", version=2, actor=ana)
     actions.approve(proposal=proposed(actions.set_routes, fallback=["spare"], actor=ana), actor=ben)

@@ -7,6 +7,7 @@ counted; nobody without the pepper can try values. What is missing stays missing
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from trivet.core.signature import Signature, unknown_input
 
 HIDDEN = "hidden:"  # begins every one of them
 DIGEST_BYTES = 8
+_IS_HIDDEN = re.compile(rf"{HIDDEN}[0-9a-f]{{{2 * DIGEST_BYTES}}}")
 _PERSON = b"trivet hidden"
 _KEY_OF_THIS_PROCESS = secrets.token_bytes(32)  # where there is no pepper
 
@@ -59,7 +61,7 @@ def redacted(
 
 def hidden(value: Any, name: str, key: bytes) -> str | None:
     """Return what stands for `value` of the input `name`; None for None. Numbers that are equal have the same."""
-    if value is None or (isinstance(value, str) and value.startswith(HIDDEN)):
+    if value is None or (isinstance(value, str) and _IS_HIDDEN.fullmatch(value)):
         return value
     if isinstance(value, bytes):
         text = value

@@ -243,6 +243,7 @@ class Spool:
                 self._spoilt = failed if self._unsynced else None
         if trouble := failed or spoilt:
             with self._lock:
+                self._leave()  # somebody may have begun a segment meanwhile: the next one shows whether the trouble is over
                 self._refuse(trouble, lost=records)
 
     def _make_segment(self, size: int) -> int:

@@ -129,12 +129,11 @@ class Keeper:
         """Now that the database answers: forget workers that nobody has heard of for long."""
         try:
             self._database_answers()
-        except DatabaseFailure as error:
+            if time.monotonic() - self._last_prune > PRUNE_SECONDS:
+                Worker.objects.all().prune(conf.LEASE_SECONDS())
+                self._last_prune = time.monotonic()
+        except DatabaseFailure as error:  # perhaps the first to find out: where nothing is shipped, nothing else asks
             self._wait_for_database(error)
-            return
-        if time.monotonic() - self._last_prune > PRUNE_SECONDS:
-            Worker.objects.all().prune(conf.LEASE_SECONDS())
-            self._last_prune = time.monotonic()
 
     def _ship_segment(self, segment: Segment) -> int:
         place = (segment.worker, segment.number)

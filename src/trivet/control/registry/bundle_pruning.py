@@ -29,7 +29,7 @@ class Superfluous(NamedTuple):
     versions: tuple[ModelVersion, ...]
 
     def __bool__(self) -> bool:
-        return bool(self.digests)
+        return bool(self.digests or self.versions)
 
 
 def superfluous_bundles(*, keep: int | None = None, now: datetime | None = None) -> Superfluous:

@@ -117,11 +117,19 @@ def note_death(folder: Path, pid: int) -> None:
         now = time.time()
         with path.open("a") as file:
             file.write(f"{now:.3f}\n")
-        recent = [line for line in path.read_text().splitlines() if now - float(line) < DEATHS_SECONDS]
+        recent = [line for line in path.read_text().splitlines() if now - _moment(line) < DEATHS_SECONDS]
         if len(recent) >= DEATHS:
             give_up(folder, digest, f"{len(recent)} processes died while they ran it")
             path.unlink(missing_ok=True)
     (folder / f"{pid}{SLOTS}").unlink(missing_ok=True)
+
+
+def _moment(line: str) -> float:
+    """Return the moment on a line; long ago for one that a loss of power left garbled."""
+    try:
+        return float(line)
+    except ValueError:
+        return 0.0
 
 
 def running(folder: Path, pid: int) -> list[str]:

@@ -21,10 +21,12 @@ def set_sensitive(
 ) -> RegisteredModel:
     """Have the inputs called `add` hidden in the records of every version of a model from now on, and `remove` no longer.
 
-    New ones are held against the signature of the champion, or of the newest version. What the log has already stays. To
-    hide takes `push`, to hide no longer `view_inputs`.
+    New ones are held against the signature of the champion, or of the newest version. What the log has already stays. It
+    takes `push`; to hide no longer takes `view_inputs` as well.
     """
-    actor = permitted(actor, "view_inputs" if remove else "push", to="set_sensitive", model=model)
+    if remove:
+        permitted(actor, "view_inputs", to="set_sensitive", model=model)
+    actor = permitted(actor, "push", to="set_sensitive", model=model)
     with changing() as change:
         found = find_model(change, model)
         versions = change.rows(ModelVersion).filter(model=found)

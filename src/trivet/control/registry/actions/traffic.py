@@ -42,6 +42,8 @@ from trivet.core.names import ALIAS_NAME, RESERVED_ALIASES
 if TYPE_CHECKING:
     from trivet.control.registry.permissions import Actor
 
+A_TRACE = 0.5  # percent: less than the smallest share of a route, and more than nothing
+
 
 def set_routes(
     *,
@@ -189,14 +191,14 @@ def _made_alone(change: Change, model: RegisteredModel, move: Move, *, actor: st
     return None if gains else event
 
 
-def _answering(change: Change, model: RegisteredModel) -> dict[int, int]:
+def _answering(change: Change, model: RegisteredModel) -> dict[int, float]:
     """Return what each version has of the traffic, in percent, and a trace of it for those that stand in where one fails."""
-    shares = dict(routes_of(change, model).values_list("version__number", "weight"))
+    shares: dict[int, float] = dict(routes_of(change, model).values_list("version__number", "weight"))
     aliases = dict(change.rows(Alias).filter(model=model).values_list("name", "version__number"))
     for step in model.fallback or ():
         number = aliases.get(step) if isinstance(step, str) else step
         if isinstance(number, int):
-            shares.setdefault(number, 1)
+            shares.setdefault(number, A_TRACE)
     return shares
 
 
