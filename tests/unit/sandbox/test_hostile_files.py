@@ -276,7 +276,10 @@ def test_A10_nothing_that_a_file_left_running_survives(tmp_path, workplace):
         "open('pid', 'w').write(str(os.getpid()))\n"
         "raise SystemExit"
     )
-    refusal(write(tmp_path, statement), timeout=3.0)
+    for limit in (3.0, 12.0, 48.0):  # seconds; a busy machine may not come as far as the file within the first
+        refusal(write(tmp_path, statement), timeout=limit)
+        if (workplace / "pid").exists():
+            break
     assert not Path(f"/proc/{(workplace / 'pid').read_text()}").exists()
 
 
