@@ -2,16 +2,19 @@
 
 Needs wrk (Debian: apt-get install wrk). Servers are started afresh, measured in interleaved rounds, and the medians are
 printed: requests a second, latency, server CPU a request (user and system time of the server's processes, from /proc),
-resident memory of a web worker. Load and servers share the machine.
+resident memory of a web worker. Load and servers share the machine. `--against CHECKOUT` measures another checkout of Trivet,
+with its own `.venv`, in the same rounds: what a change costs.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +29,7 @@ SECONDS = 5
 WORKERS = 2
 CONNECTIONS = (32, 1)
 PROJECT = Path("var/bench")
+AGAINST = Path("var/bench-against")
 
 
 @dataclass
@@ -46,13 +50,17 @@ class Target:
         return f"http://127.0.0.1:{self.port}/v2/models/late/infer"
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Measure everything and print the tables; 1 when something could not be measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument(
+        "--against", type=Path, metavar="CHECKOUT", help="another checkout of Trivet, to measure beside"
+    )
+    against = parser.parse_args(arguments).against
     if shutil.which("wrk") is None:
         print("make bench needs wrk, a load generator: apt-get install wrk", file=sys.stderr)
         return 1
     project = prepare()
-    demo = json.loads((project / "demo.json").read_text())
     bundle, folder = champion(project)
     body = first_body(bundle)
     print(machine())
@@ -60,13 +68,8 @@ def main() -> int:
     print_added(bundle, body)
     print_in_process(project)
     targets = [
-        Target(
-            "Trivet: key, validation, log",
-            [sys.executable, "-m", "trivet", "serve", "--bind", "127.0.0.1:8471", "--workers", str(WORKERS)],
-            8471,
-            {"Authorization": f"Bearer {demo['api_key']}"},
-            cwd=project,
-        ),
+        ours("Trivet: key, validation, log", project, 8471),
+        ours("the same, TRIVET_DURABILITY = power", project, 8474, {"TRIVET_DURABILITY": "power"}),
         Target(
             "Django view, gunicorn threads",
             [
@@ -91,6 +94,9 @@ def main() -> int:
             8473,
         ),
     ]
+    if against:
+        python = str(against.absolute() / ".venv/bin/python")
+        targets.append(ours("Trivet, the other checkout", prepare(python, AGAINST), 8475, python=python))
     for number in range(ROUNDS):
         for target in targets:
             measure(target, body, is_first=number == 0)
@@ -98,12 +104,21 @@ def main() -> int:
     return 0
 
 
-def prepare() -> Path:
+def prepare(python: str = sys.executable, folder: Path = PROJECT) -> Path:
     """Return the project of the demonstration, made where it is not there yet."""
-    if not (PROJECT / "demo.json").exists():
-        command = [sys.executable, "-m", "trivet", "demo", "--check", "--bind", "127.0.0.1:8470", "--dir", str(PROJECT)]
+    if not (folder / "demo.json").exists():
+        command = [python, "-m", "trivet", "demo", "--check", "--bind", "127.0.0.1:8470", "--dir", str(folder)]
         subprocess.run(command, check=True)
-    return PROJECT.absolute()
+    return folder.absolute()
+
+
+def ours(
+    name: str, project: Path, port: int, environment: Mapping[str, str] | None = None, *, python: str = sys.executable
+) -> Target:
+    """Return Trivet, serving a project made by `prepare`, with a key that the project has."""
+    command = [python, "-m", "trivet", "serve", "--bind", f"127.0.0.1:{port}", "--workers", str(WORKERS)]
+    key = json.loads((project / "demo.json").read_text())["api_key"]
+    return Target(name, command, port, {"Authorization": f"Bearer {key}"}, dict(environment or {}), project)
 
 
 def champion(project: Path) -> tuple[Bundle, Path]:
@@ -179,8 +194,11 @@ def print_rates(targets: list[Target]) -> None:
                 f"| {target.name} | {connections} | {median(runs, 'rate'):,.0f} | {median(runs, 'cpu_us'):.0f}"
                 f" | {median(runs, 'p50_ms'):.2f} | {median(runs, 'p99_ms'):.2f} | {target.memory_mb:.0f} |"
             )
-    ours, django_view, empty = (median(t.runs[32], "rate") for t in targets)
-    print(f"\nAt 32 connections: {ours / django_view:.1f} times the Django view, {ours / empty:.0%} of an empty POST.")
+    rate, power, django_view, empty, *others = (median(t.runs[32], "rate") for t in targets)
+    print(f"\nAt 32 connections: {rate / django_view:.1f} times the Django view, {rate / empty:.0%} of an empty POST;")
+    print(f"with `power`, {power / rate:.0%} of that without.")
+    for other in others:
+        print(f"{rate / other:.0%} of the other checkout.")
 
 
 def median(runs: list[tuple[Run, float]], name: str) -> float:
