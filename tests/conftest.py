@@ -1,5 +1,6 @@
 """What every test may use."""
 
+from collections.abc import Generator
 from itertools import count
 from pathlib import Path
 
@@ -7,7 +8,16 @@ import pytest
 
 from tests.robustness.score import Score
 
+LONG = ("tests/acceptance", "tests/docs")  # rooms whose files take minutes: real servers, every page
+
 _made = count()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # after pytest-randomly, which shuffles
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+    """Begin with what takes long, so that of several processes none is left with it at the end."""
+    yield
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 @pytest.fixture(autouse=True)
