@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.django.command_line import trivet
 from tests.django.test_libraries import OLD, live
 from tests.unit.environments.test_environments import make_by_hand
-from trivet.cli.main import main
 from trivet.cli.verb import DONE, REFUSED, WRONG
 from trivet.control.registry.environments import environments_in_use
 from trivet.control.registry.models import ModelVersion
@@ -17,10 +17,6 @@ from trivet.control.registry.storage import stored_name
 from trivet.model.environments.environment import Needs
 
 pytestmark = pytest.mark.django_db
-
-
-def trivet(*words: str) -> int:
-    return main(["environments", *words, "--settings", "tests.settings"])
 
 
 def version_with(library: str, home: Path) -> tuple[ModelVersion, Needs]:
@@ -38,13 +34,13 @@ def test_a_damaged_bundle_is_named_hides_no_other_environment_and_none_is_remove
     assert list(environments_in_use().needed) == [needs]
 
     for step in ("make", "list"):
-        assert trivet(step, "--json") == WRONG
+        assert trivet("environments", step, "--json") == WRONG
         told = capsys.readouterr()
         assert needs.key in [fact["key"] for fact in json.loads(told.out)]
         assert "what damaged 1 needs cannot be told: bundle" in told.err
-    assert trivet("remove", needs.key) == REFUSED
+    assert trivet("environments", "remove", needs.key) == REFUSED
     assert "damaged 1 may need it, which cannot be told" in capsys.readouterr().err
 
     damaged.aliases.all().delete()
     damaged.routes.all().delete()
-    assert trivet("list") == DONE
+    assert trivet("environments", "list") == DONE

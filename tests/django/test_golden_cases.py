@@ -7,8 +7,8 @@ from functools import cache
 
 import pytest
 
+from tests.django.command_line import trivet
 from tests.django.worlds import live_model, trained_bundle
-from trivet.cli.main import main
 from trivet.control.registry import actions, pushing
 from trivet.control.registry.golden import cases_of
 from trivet.control.registry.models import Event, GoldenCaseRow, ModelVersion, Route
@@ -51,10 +51,6 @@ def keep(**expect) -> GoldenCaseRow:
 
 def pushed_inverted() -> pushing.Probed:
     return pushing.register_and_probe(inverted_bundle(), name="churn", actor="cli:ana")
-
-
-def trivet(*words: str) -> int:
-    return main([*words, "--settings", "tests.settings"])
 
 
 def test_a_version_that_fails_a_case_is_registered_told_and_refused_promotion(churn):

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from django.utils.html import escape
 
+from tests.django.command_line import trivet
 from tests.django.worlds import ready
-from trivet.cli.main import main
 from trivet.control.registry import actions
 from trivet.control.registry.models import ApiKey, Event, RegisteredModel
 
@@ -61,13 +61,6 @@ def touched() -> Iterator[list[str]]:
     _watched.append([])
     yield _watched[-1]
     _watched.pop()
-
-
-def trivet(*words: str) -> int:
-    try:
-        return main([*words, "--settings", "tests.settings"])
-    except SystemExit as end:  # argparse's way out
-        return int(end.code or 0)
 
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))

@@ -21,7 +21,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from trivet.cli.main import main
+from tests.django.command_line import trivet
 from trivet.cli.table_fields import match_fields, stub
 from trivet.core.signature import Input, Signature
 
@@ -43,10 +43,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     used = np.where(rows.clicks + 20 * (rows.codename == "view") > 25, "used", "idle")
     joblib.dump(make_pipeline(prepare, LogisticRegression()).fit(rows, used), folder / "usage.joblib")
     return folder
-
-
-def trivet(*words: Any) -> int:
-    return main([*map(str, words), "--settings", "tests.settings"])
 
 
 def test_it_reads_then_opens_then_matches_and_writes_what_runs(trained, tmp_path, capsys):

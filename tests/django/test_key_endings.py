@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.core.management import call_command
 from django.utils import timezone
 
+from tests.django.command_line import verb
 from trivet import conf
 from trivet.control.registry import actions
 from trivet.control.registry.models import ApiKey, Event
@@ -172,17 +172,6 @@ def test_D18_one_process_writes_a_use_once_a_minute_and_asks_no_more_often(monke
     finally:
         monkeypatch.undo()
         one.stop()
-
-
-def verb(capsys, *words):
-    """Run one verb; return its exit code and its document."""
-    try:
-        call_command("trivet", *words, "--json")
-        code = 0
-    except SystemExit as ended:
-        code = ended.code or 0
-    out, err = capsys.readouterr()
-    return code, json.loads(out) if out else err
 
 
 def test_the_verb_makes_lists_and_rotates_the_key_of_somebody(ben, capsys):

@@ -2,17 +2,16 @@
 
 import inspect
 import itertools
-import json
 
 import pytest
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, Group, Permission
-from django.core.management import call_command
 from django.test import Client, override_settings
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 import trivet
+from tests.django.command_line import verb
 from tests.django.worlds import bundle, live_model, ready, record
 from trivet.control.predictions.shipping import ship
 from trivet.control.registry import actions
@@ -276,17 +275,6 @@ def test_in_process_a_user_is_recorded_and_the_code_is_taken_at_its_word(answeri
     assert trivet.predict("churn", ROW, user=ben).model == "churn"
     assert trivet.predict("churn", ROW, user="ben").model == "churn"
     assert trivet.predict("fraud", ROW).model == "fraud"
-
-
-def verb(capsys, *words):
-    """Run one verb; return its exit code and its document."""
-    try:
-        call_command("trivet", *words, "--json")
-        code = 0
-    except SystemExit as ended:
-        code = ended.code or 0
-    out, err = capsys.readouterr()
-    return code, json.loads(out) if out else err
 
 
 def test_at_the_command_line_as_someone_one_may_what_they_may(answering, capsys):

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from tests.django.command_line import trivet
 from tests.django.worlds import ready
-from trivet.cli.main import main
 from trivet.control.registry import actions
 from trivet.control.registry.models import Event
 from trivet.control.registry.snapshots import build_snapshot
@@ -22,10 +22,6 @@ def churn() -> None:
     ready(4)
     actions.promote(model="churn", version=1, actor="user:ana")
     actions.set_alias(model="churn", alias="challenger", version=2, actor="user:ana")
-
-
-def trivet(*words: str) -> int:
-    return main([*words, "--settings", "tests.settings"])
 
 
 def test_shares_by_number_or_alias_and_all_else_in_one_command(capsys: pytest.CaptureFixture[str]):

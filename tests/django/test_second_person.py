@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.core.management import call_command
 from django.utils import timezone
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
+from tests.django.command_line import verb
 from tests.django.test_people import again, person
 from tests.django.worlds import ready, registered
 from trivet import signals
@@ -243,17 +243,6 @@ MOVES = st.builds(
 @given(move=MOVES)
 def test_a_move_that_waits_is_the_move_that_was_wanted(move):
     assert decode_move(move.action, json.loads(json.dumps(encode_move(move)))) == move
-
-
-def verb(capsys, *words):
-    """Run one verb; return its exit code and its document."""
-    try:
-        call_command("trivet", *words, "--json")
-        code = 0
-    except SystemExit as ended:
-        code = ended.code or 0
-    out, err = capsys.readouterr()
-    return code, json.loads(out) if out else err
 
 
 def test_D48_at_the_command_line_two_people_promote(ana, ben, capsys):

@@ -13,10 +13,10 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
+from tests.django.command_line import trivet
 from tests.django.worlds import bundle, live_model, ready, registered, trained_bundle
 from tests.unit.signing.conftest import PASSPHRASE, write_keys
 from trivet import checks
-from trivet.cli.main import main
 from trivet.cli.verb import Out
 from trivet.cli.verbs.demo import demo
 from trivet.control.registry import actions
@@ -97,10 +97,6 @@ def successor(keys: Path | None = None) -> ModelVersion:
 def worker() -> Reconciler:
     """A process that answers, as its settings are now."""
     return Reconciler([InlineEngine()], fetch_to_serve(), 1024)
-
-
-def trivet(*words: str) -> int:
-    return main([*words, "--settings", "tests.settings"])
 
 
 def test_a_push_without_a_trusted_key_is_refused_before_the_file_is_opened(required, keys, tmp_path):

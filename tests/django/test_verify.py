@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.django.command_line import trivet
 from tests.django.worlds import live_model, trained_bundle
-from trivet.cli.main import main
 from trivet.control.registry import actions
 from trivet.control.registry.snapshots import build_snapshot
 from trivet.control.registry.storage import audit_bundle, fetch_bundle
@@ -32,10 +32,6 @@ def place(home: Path) -> Path:
     """The folder of a live version that really runs."""
     digest = live_model("churn").digest
     return home / "bundles" / "sha256" / digest[:2] / digest[2:4] / digest
-
-
-def trivet(*words: str) -> int:
-    return main([*words, "--settings", "tests.settings"])
 
 
 def loads() -> tuple[int, dict[int, str]]:
