@@ -17,8 +17,9 @@ from typing import Any
 import trivet
 from trivet import checks, conf, signals
 from trivet.cli import verb
+from trivet.cli.arguments.options import add_common_options
 from trivet.cli.main import EXIT_CODES
-from trivet.cli.parser import VERBS, add_common_options
+from trivet.cli.parser import VERBS
 from trivet.core import errors
 from trivet.core.errors import TrivetError
 from trivet.dataplane.frontends.doors import DOORS

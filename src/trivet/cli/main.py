@@ -1,4 +1,4 @@
-"""The parser of all verbs, and the one place where an error becomes a sentence and an exit code."""
+"""Runs a verb: the one place where an error becomes a sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseFailure
 
-import trivet
 from trivet.cli import verb
-from trivet.cli.parser import VERBS, add_common_options
+from trivet.cli.parser import build_parser
 from trivet.cli.verb import Out, Verb
 from trivet.core.descriptors import hold_standard_streams
 from trivet.core.errors import (
@@ -57,32 +56,6 @@ def main(arguments: Sequence[str]) -> int:
     return run(build_parser("trivet").parse_args(arguments))
 
 
-def build_parser(program: str) -> argparse.ArgumentParser:
-    """Return the parser of every verb."""
-    parser = argparse.ArgumentParser(prog=program, description="Deploy trained models from Django.")
-    parser.add_argument("--version", action="version", version=f"trivet {trivet.__version__}")
-    add_verbs(parser)
-    return parser
-
-
-def add_verbs(parser: argparse.ArgumentParser) -> None:
-    """Add the verbs to `parser`, each with the options all of them take."""
-    chosen = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=argparse.ArgumentParser)
-    for one in VERBS:
-        sub = chosen.add_parser(one.name, help=one.help, description=one.help)
-        add_common_options(sub)
-        one.arguments(sub)
-        sub.set_defaults(chosen=one)
-
-
-def _lacks_tables(error: Exception) -> bool:
-    """True where a table or column of ours is missing, as each database says it."""
-    text = str(error).lower()
-    return "trivet_" in text and any(
-        words in text for words in ("no such", "does not exist", "doesn't exist", "has no column")
-    )
-
-
 def run(options: argparse.Namespace) -> int:
     """Run the verb in `options`; errors become one sentence on stderr and their exit code."""
     hold_standard_streams()
@@ -108,3 +81,11 @@ def run(options: argparse.Namespace) -> int:
             f"trivet {one.name}: {error.strerror} ({error.filename or 'while writing'}); free some and try again."
         )
         return verb.OUT_OF_REACH
+
+
+def _lacks_tables(error: Exception) -> bool:
+    """True where a table or column of ours is missing, as each database says it."""
+    text = str(error).lower()
+    return "trivet_" in text and any(
+        words in text for words in ("no such", "does not exist", "doesn't exist", "has no column")
+    )

@@ -21,9 +21,6 @@ _NAMED = re.compile(r"DJANGO_SETTINGS_MODULE[\"'],\s*[\"']([\w.]+)[\"']")
 
 def find_project(options: argparse.Namespace) -> None:
     """Set Django up in the project at hand; raises `NotFound` where there is none. A second call changes nothing."""
-
-    import django
-
     if apps.ready:
         return
     folder = Path.cwd()

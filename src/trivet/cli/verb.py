@@ -12,6 +12,8 @@ from zipfile import is_zipfile
 
 import msgspec
 
+from trivet.cli.project import find_project
+
 DONE = 0  # done, and what was checked is right
 WRONG = 1  # done, but what was checked is not right
 USAGE = 2  # wrong usage, unreadable file
@@ -32,7 +34,7 @@ class Verb:
     help: str
     place: str
     arguments: Callable[[argparse.ArgumentParser], None]
-    prepare: Callable[[argparse.Namespace], None]
+    prepare: Callable[[argparse.Namespace], None] = find_project
 
     def load(self) -> Run:
         """Return what the verb does; it returns the exit code."""

@@ -8,7 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from trivet.cli.main import add_verbs, run
+from trivet.cli.main import run
+from trivet.cli.parser import add_verbs
 
 
 class Command(BaseCommand):

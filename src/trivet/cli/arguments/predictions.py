@@ -1,0 +1,83 @@
+"""What the verbs take that predict, say what must be answered, and say what is kept of it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from trivet.cli.arguments.options import add_common_options, model_or_version, reason
+
+
+def predict(parser: argparse.ArgumentParser) -> None:
+    model_or_version(parser)
+    parser.add_argument("values", nargs="*", metavar="NAME=VALUE", help="the features of one row; empty means missing")
+    parser.add_argument("--file", type=Path, metavar="CSV", help="a file of rows, with a header")
+    parser.add_argument(
+        "--skip",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a column of the file that is no feature; repeatable",
+    )
+    parser.add_argument(
+        "-o", "--output", choices=("csv", "jsonl"), default="csv", help="how the answers of a file are written"
+    )
+
+
+def golden(parser: argparse.ArgumentParser) -> None:
+    steps = parser.add_subparsers(dest="step", metavar="add|list|remove", required=True)
+    add = steps.add_parser("add", help="keep a case: no version that fails it gets traffic")
+    add.add_argument("model", metavar="MODEL", help="a model")
+    add.add_argument("values", nargs="*", metavar="NAME=VALUE", help="the row; empty means missing")
+    add.add_argument("--class", dest="class_", metavar="CLASS", help="it is decided so")
+    add.add_argument("--between", nargs=2, type=float, metavar=("LOW", "HIGH"), help="its number lies there")
+    add.add_argument(
+        "--same-as",
+        action="append",
+        metavar="NAME=VALUE",
+        help="with this field changed the answer is the same; repeatable",
+    )
+    add.add_argument(
+        "--not-below",
+        action="append",
+        metavar="X|NAME=VALUE",
+        help="its number is at least X, or that of the row with this field changed; repeatable",
+    )
+    add.add_argument("--of", default="", metavar="CLASS", help="of which class or output the number is meant")
+    add.add_argument("--file", type=Path, metavar="JSONL", help='cases, one {"inputs": ..., "expect": ...} a line')
+    add.add_argument("-m", "--note", default="", help="why it must be so")
+    listing = steps.add_parser("list", help="list a model's cases")
+    listing.add_argument("model", metavar="MODEL", help="a model")
+    remove = steps.add_parser("remove", help="take a case away; it stays on record")
+    remove.add_argument("model", metavar="MODEL", help="a model")
+    remove.add_argument("number", type=int, metavar="N", help="the case's number")
+    reason(remove)
+    for step in (add, listing, remove):
+        add_common_options(step, is_step=True)
+
+
+def redact(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a model")
+    parser.add_argument(
+        "fields", nargs="*", metavar="FIELD", help="inputs, or columns of one, to hide as well; none: which are hidden"
+    )
+    parser.add_argument(
+        "--no-longer", action="append", default=[], metavar="FIELD", help="keep it in the clear again; repeatable"
+    )
+    reason(parser)
+
+
+def prune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundles", action="store_true", help="bundles that no version has")
+    parser.add_argument(
+        "--keep",
+        type=int,
+        metavar="N",
+        help="with --bundles: also those of versions out of use, but for the newest N of each model",
+    )
+    parser.add_argument("--log", action="store_true", help="predictions beyond TRIVET_LOG_RETENTION_DAYS")
+    parser.add_argument(
+        "--forget", metavar="ENTITY", help="inputs and entity of the predictions with this entity_key, as app.model:PK"
+    )
+    parser.add_argument("--apply", action="store_true", help="do it; without, only say what would be done")
+    reason(parser)
