@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 
 from trivet.core.errors import CompileError, SlowerCompiled
 from trivet.core.signature import Signature
-from trivet.model.bundle.bundle import Bundle, make_bundle
+from trivet.model.bundle.bundle import make_bundle
 from trivet.model.bundle.manifest import Manifest
-from trivet.model.bundle.sample import SAMPLE_NAME, SAMPLE_ROWS, encode_sample
+from trivet.model.bundle.sample import SAMPLE_NAME, SAMPLE_ROWS
 from trivet.model.compile.checks import check_graph
 from trivet.model.compile.converters.answers import Answer
 from trivet.model.compile.fields import Layout
 from trivet.model.compile.graph import OPSETS, Graph
 from trivet.model.compile.kept import kept_as_manifest
-from trivet.model.compile.original import Answers, Original, Target, as_answers
+from trivet.model.compile.original import Original, Target
 from trivet.model.compile.parity import (
     BATCH_TOLERANCE,
     DOUBLE_BATCH_TOLERANCE,
     check_refusals,
     run_gate,
 )
-from trivet.model.compile.precision import precision_of
+from trivet.model.compile.precision import Precision, precision_of
 from trivet.model.compile.preparing import Compiled, environment, prepare, source_of
 from trivet.model.compile.recipe import emit
 from trivet.model.compile.report import DEFAULT_TOLERANCE
 from trivet.model.compile.rows import gate_rows
+from trivet.model.compile.shipped import Shipped
 from trivet.model.compile.signature import observe, signature_of
 from trivet.model.compile.speed import is_slower, measure, slower_sentence
+from trivet.model.compile.wire import GraphFacts
 from trivet.model.runtimes.onnx import MODEL_FILE, OnnxRuntime
 
 RECIPE = "double-trees-1"  # names the way a graph was made; changes when graphs change
@@ -72,52 +74,26 @@ def compile_model(
     layout = observe(original, given.layout, frame, graph.categories)
     signature = signature_of(original, layout, frame, given.first, is_synthetic=given.is_synthetic)
     data = _model_bytes(graph, original, answer, layout, targets)
-    facts = check_graph(data, signature, layout.packs())
+    facts, precision = check_graph(data, signature, layout.packs()), precision_of(data)
+    manifest = _manifest(model, signature, layout, facts, precision, source=source or {})
 
-    runtime = OnnxRuntime.load(_draft(signature, layout, data))
-    names = [output.name for output in signature.outputs]
-
-    def shipped(rows: pd.DataFrame) -> Answers:
-        found = dict(zip(names, runtime.run(layout.feed(rows), names), strict=True))
-        return as_answers(targets, found, len(rows))
-
-    rows = gate_rows(layout, frame, graph.splits)
-    precision = precision_of(data)
+    runtime = OnnxRuntime.load(make_bundle(manifest, {MODEL_FILE: data}))
+    shipped = Shipped(runtime, signature, layout, targets, layout.feed)
     parity = run_gate(
         original,
-        shipped,
+        shipped.answers,
         layout,
-        rows,
+        gate_rows(layout, frame, graph.splits),
         tolerance=tolerance,
         synthetic=given.is_synthetic,
         batch_tolerance=DOUBLE_BATCH_TOLERANCE if precision.is_double else BATCH_TOLERANCE,
     )
     check_refusals(parity)
-    speed = measure(original, frame, lambda rows: partial(runtime.run, layout.feed(rows), names))
+    speed = measure(original, frame, shipped.run)
 
     kept = frame.head(SAMPLE_ROWS)
-    tensors = layout.tensors(kept)
-    answers = dict(zip(names, runtime.run(layout.feed(kept), names), strict=True))
-    manifest = Manifest(
-        format=1,
-        runtime=OnnxRuntime.name,
-        signature=signature,
-        files=(),
-        packs=layout.packs(),
-        requires={"onnxruntime": OLDEST_RUNTIME, "opset": OPSETS},
-        source={**source_of(model), **(source or {})},
-        environment=environment(),
-        compile={
-            "recipe": RECIPE,
-            "operators": list(facts.operators),
-            "may_run_inline": facts.may_run_inline,
-            "threshold_precision": precision.thresholds,
-            **kept_as_manifest(model),
-        },
-        parity=parity.as_manifest(),
-        sample_rows=len(kept),
-    )
-    bundle = make_bundle(manifest, {MODEL_FILE: data, SAMPLE_NAME: encode_sample(signature, tensors, answers)})
+    manifest = msgspec.structs.replace(manifest, parity=parity.as_manifest(), sample_rows=len(kept))
+    bundle = make_bundle(manifest, {MODEL_FILE: data, SAMPLE_NAME: shipped.sample(kept)})
     compiled = Compiled(bundle, parity, speed)
     if is_slower(speed):
         raise SlowerCompiled(slower_sentence(speed), compiled)
@@ -149,7 +125,30 @@ def _flat(graph: Graph, tensor: str, column: int | None) -> str:
     return graph.add("Reshape", tensor, graph.constant([-1], np.int64))
 
 
-def _draft(signature: Signature, layout: Layout, data: bytes) -> Bundle:
-    """Return a bundle of the graph alone: what the gate asks is read back from the bytes that will be shipped."""
-    manifest = Manifest(format=1, runtime=OnnxRuntime.name, signature=signature, files=(), packs=layout.packs())
-    return make_bundle(manifest, {MODEL_FILE: data})
+def _manifest(
+    model: Any,
+    signature: Signature,
+    layout: Layout,
+    facts: GraphFacts,
+    precision: Precision,
+    *,
+    source: Mapping[str, Any],
+) -> Manifest:
+    """Return what a bundle of the graph says of it before the gates have."""
+    return Manifest(
+        format=1,
+        runtime=OnnxRuntime.name,
+        signature=signature,
+        files=(),
+        packs=layout.packs(),
+        requires={"onnxruntime": OLDEST_RUNTIME, "opset": OPSETS},
+        source={**source_of(model), **source},
+        environment=environment(),
+        compile={
+            "recipe": RECIPE,
+            "operators": list(facts.operators),
+            "may_run_inline": facts.may_run_inline,
+            "threshold_precision": precision.thresholds,
+            **kept_as_manifest(model),
+        },
+    )

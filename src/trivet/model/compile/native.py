@@ -7,7 +7,6 @@ bytes to be shipped, asked by the runtime that will serve it, and compared with 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,18 +18,19 @@ from trivet.model.bundle.bundle import make_bundle
 from trivet.model.bundle.libraries import REQUIREMENTS_NAME
 from trivet.model.bundle.manifest import Manifest
 from trivet.model.bundle.native import Asked, Column, Method, Native
-from trivet.model.bundle.sample import SAMPLE_NAME, SAMPLE_ROWS, encode_sample
+from trivet.model.bundle.sample import SAMPLE_NAME, SAMPLE_ROWS
 from trivet.model.compile.fields import Layout
 from trivet.model.compile.kept import kept_as_manifest
-from trivet.model.compile.original import LABEL, METHODS, PROBABILITIES, Answers, Target, as_answers
+from trivet.model.compile.original import LABEL, METHODS, PROBABILITIES, Target
 from trivet.model.compile.parity import run_gate
-from trivet.model.compile.preparing import Compiled, environment, prepare, source_of
-from trivet.model.compile.report import DEFAULT_TOLERANCE, EXACT
+from trivet.model.compile.preparing import Compiled, Prepared, environment, prepare, source_of
+from trivet.model.compile.report import DEFAULT_TOLERANCE, EXACT, ParityReport
 from trivet.model.compile.rows import GateRows, gate_rows
-from trivet.model.compile.saving import saved
+from trivet.model.compile.saving import Saved, saved
+from trivet.model.compile.shipped import Shipped
 from trivet.model.compile.signature import observe, signature_of
 from trivet.model.compile.speed import measure
-from trivet.model.runtimes.base import runtime_class
+from trivet.model.runtimes.base import Runtime, runtime_class
 from trivet.model.runtimes.native.types import LISTS_VERSION
 
 MOST_ROWS = 2_000  # of the round trip: the same code answers twice, and slow objects are the ones that come here
@@ -62,18 +62,12 @@ def native_bundle(
     layout = observe(original, given.layout, frame, {})
     signature = signature_of(original, layout, frame, given.first, is_synthetic=given.is_synthetic)
     file = saved(model, accepted_types)
-    native = Native(
-        answers=_answers(targets, is_listed=original.gives_list(frame.head(1))),
-        columns=_columns(layout),
-        kind=file.kind,  # type: ignore[arg-type]  # one of its words, or None
-        accepted_types=file.accepted_types,
-    )
     manifest = Manifest(
         format=1,
         runtime=file.runtime,
         signature=signature,
         files=(),
-        native=native,
+        native=_native(file, layout, targets, is_listed=original.gives_list(frame.head(1))),
         requires=dict(file.requires),
         source={**source_of(model), **(source or {})},
         environment=environment(),
@@ -86,30 +80,27 @@ def native_bundle(
             **kept_as_manifest(model),
         },
     )
-    try:
-        runtime = runtime_class(file.runtime).load(make_bundle(manifest, {file.name: file.data}))
-    except BundleError as error:
-        raise CompileError(f"it cannot be served unchanged: {error.message}") from error
-    names = [output.name for output in signature.outputs]
 
-    def shipped(rows: pd.DataFrame) -> Answers:
-        found = dict(zip(names, runtime.run(layout.tensors(rows), names), strict=True))
-        return as_answers(targets, found, len(rows))
+    shipped = Shipped(_read_back(manifest, file), signature, layout, targets, layout.tensors)
+    parity = _round_trip(given, shipped)
+    speed = measure(original, frame, shipped.run)
 
-    rows = _at_most(gate_rows(layout, frame, ()))
-    try:
-        parity = run_gate(original, shipped, layout, rows, tolerance=EXACT, synthetic=given.is_synthetic)
-    except ParityFailed as error:
-        raise ParityFailed(f"saved and read back, it answers differently: {error.message}", error.worst) from error
-    speed = measure(original, frame, lambda rows: partial(runtime.run, layout.tensors(rows), names))
     kept = frame.head(SAMPLE_ROWS)
-    tensors = layout.tensors(kept)
-    answers = dict(zip(names, runtime.run(tensors, names), strict=True))
     manifest = msgspec.structs.replace(manifest, parity=parity.as_manifest(), sample_rows=len(kept))
-    files = {file.name: file.data, SAMPLE_NAME: encode_sample(signature, tensors, answers)}
+    files = {file.name: file.data, SAMPLE_NAME: shipped.sample(kept)}
     if requirements:
         files[REQUIREMENTS_NAME] = requirements
     return Compiled(make_bundle(manifest, files), parity, speed)
+
+
+def _native(file: Saved, layout: Layout, targets: Sequence[Target], *, is_listed: bool) -> Native:
+    """Return what the runtime has to know of the object in `file`, to ask it as the original is asked."""
+    return Native(
+        answers=_answers(targets, is_listed=is_listed),
+        columns=_columns(layout),
+        kind=file.kind,  # type: ignore[arg-type]  # one of its words, or None
+        accepted_types=file.accepted_types,
+    )
 
 
 def _answers(targets: Sequence[Target], *, is_listed: bool) -> tuple[Asked, ...]:
@@ -144,6 +135,25 @@ def _columns(layout: Layout) -> tuple[Column, ...]:
         Column(field.name, field.datatype, "none" if field.gap is None else "nan")  # type: ignore[arg-type]
         for field in layout.fields
     )
+
+
+def _read_back(manifest: Manifest, file: Saved) -> Runtime:
+    """Return the runtime that will serve `file`, loaded from its bytes."""
+    try:
+        return runtime_class(file.runtime).load(make_bundle(manifest, {file.name: file.data}))
+    except BundleError as error:
+        raise CompileError(f"it cannot be served unchanged: {error.message}") from error
+
+
+def _round_trip(given: Prepared, shipped: Shipped) -> ParityReport:
+    """Return the report that what was read back answers as the object in memory, to the last bit."""
+    rows = _at_most(gate_rows(shipped.layout, given.frame, ()))
+    try:
+        return run_gate(
+            given.original, shipped.answers, shipped.layout, rows, tolerance=EXACT, synthetic=given.is_synthetic
+        )
+    except ParityFailed as error:
+        raise ParityFailed(f"saved and read back, it answers differently: {error.message}", error.worst) from error
 
 
 def _at_most(rows: GateRows) -> GateRows:
