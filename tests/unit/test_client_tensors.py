@@ -1,8 +1,11 @@
 """What `Client` sends for arrays, what it says of rows that are none, and of a server that is not there."""
 
+import email.utils
 import http.client
 import socket
 import threading
+import time
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -10,7 +13,7 @@ import pytest
 
 from trivet.client import Client
 from trivet.client.client import _tensor
-from trivet.core.errors import InvalidRequest, Unavailable
+from trivet.core.errors import InvalidRequest, RateExceeded, Unavailable
 
 
 @pytest.mark.parametrize(
@@ -26,21 +29,67 @@ def test_bytes_that_are_no_text_are_refused():
         _tensor("carrier", np.array([b"\xff\xfe"]))
 
 
-def test_an_answer_that_is_cut_short_is_unavailable():
+@contextmanager
+def answering(content):
+    """Yield a client of a server that answers one request with these bytes."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def answer():
             connection, _ = listening.accept()
             with connection:
                 connection.recv(65536)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}")
+                connection.sendall(content)
 
         thread = threading.Thread(target=answer)
         thread.start()
-        with Client(f"http://127.0.0.1:{listening.getsockname()[1]}") as client, pytest.raises(Unavailable) as found:
-            client.metadata("churn")
+        with Client(f"http://127.0.0.1:{listening.getsockname()[1]}") as client:
+            yield client
         thread.join()
+
+
+def test_an_answer_that_is_cut_short_is_unavailable():
+    short = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}"
+    with answering(short) as client, pytest.raises(Unavailable) as found:
+        client.metadata("churn")
     assert isinstance(found.value.__cause__, http.client.IncompleteRead)
+
+
+IN_AN_HOUR = email.utils.formatdate(time.time() + 3600, usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("17", 17),
+        ("0", 0),
+        ("", 1),  # as a proxy in front may answer: without one, with a date, with what is neither
+        (IN_AN_HOUR, 3600),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("soon", 1),
+        ("Sat, 99 Foo 99999 99:99:99 GMT", 1),
+        ("9" * 40, 1),
+        ("-5", 1),
+    ],
+)
+def test_who_asks_too_often_is_told_so_by_an_error_of_its_own_and_when_to_ask_again(header, seconds):
+    told = f"Retry-After: {header}\r\n" if header else ""
+    body = '{"error":"over what this key may ask: 1/h. Ask again in 17 s."}'
+    head = f"HTTP/1.1 429 Too Many Requests\r\nTrivet-Error: RATE\r\n{told}Content-Length: {len(body)}\r\n\r\n"
+    with (
+        answering(f"{head}{body}".encode()) as client,
+        pytest.raises(RateExceeded, match="over what this key") as found,
+    ):
+        client.predict("churn", [{"age": 50}])
+    assert found.value.code == "RATE"
+    assert 0 <= seconds - found.value.retry_after < 600, "a date is looked at some time after it was written"
+    assert not isinstance(found.value, Unavailable)
+
+
+def test_a_429_of_a_proxy_that_says_nothing_is_the_same_error():
+    answer = b"HTTP/1.1 429 Busy\r\nContent-Length: 4\r\n\r\nno!\n"
+    with answering(answer) as client, pytest.raises(RateExceeded, match="the server answered 429") as found:
+        client.is_ready("churn")
+    assert found.value.retry_after == 1
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import email.utils
 import http.client
+import math
 import os
+import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +23,7 @@ from trivet.core.errors import (
     InvalidRequest,
     NotFound,
     PermissionDenied,
+    RateExceeded,
     TooLarge,
     TrivetError,
     Unauthenticated,
@@ -31,6 +36,7 @@ DEFAULT_TIMEOUT_SECONDS = 30.0
 URL_VARIABLE = "TRIVET_URL"
 KEY_VARIABLE = "TRIVET_API_KEY"
 UNREACHABLE = "UNREACHABLE"  # no server says it, so it is not in the catalogue
+RETRY_AFTER_SECONDS = 1  # where a 429 does not say; Trivet's always do
 
 _ERRORS: dict[int, type[TrivetError]] = {
     400: InvalidRequest,
@@ -41,7 +47,6 @@ _ERRORS: dict[int, type[TrivetError]] = {
     409: Conflict,
     413: TooLarge,
     415: UnsupportedMedia,
-    429: Unavailable,
     503: Unavailable,
     504: DeadlineExceeded,
 }
@@ -80,9 +85,10 @@ class Client:
     """One connection to a server. Not thread-safe: give each thread its own. Usable as a context manager.
 
     `url` and `key` default to TRIVET_URL and TRIVET_API_KEY. Every call raises the error of the tree that the server
-    meant: `InvalidRequest`, `Unauthenticated`, `PermissionDenied`, `NotFound`, `Unavailable`; and `Unavailable` with the
-    code UNREACHABLE where the server cannot be reached. A request is sent once more only if the server had closed a kept
-    connection.
+    meant: `InvalidRequest`, `Unauthenticated`, `PermissionDenied`, `NotFound`, `Unavailable`; `RateExceeded` where the key
+    asks more often than it may, with `retry_after`, the seconds until there is room; and `Unavailable` with the code
+    UNREACHABLE where the server cannot be reached. A request is sent once more only if the server had closed a kept
+    connection; when to ask again after a refusal is for the caller to decide.
     """
 
     def __init__(
@@ -162,17 +168,30 @@ class Client:
                 ) from error
             else:
                 if response.status >= 300:
-                    raise _error(response.status, response.getheader("Trivet-Error"), content)
+                    raise _error(response, content)
                 return content
         raise AssertionError("unreachable")
 
 
-def _error(status: int, code: str | None, content: bytes) -> TrivetError:
+def _error(response: http.client.HTTPResponse, content: bytes) -> TrivetError:
     try:
         message = str(msgspec.json.decode(content)["error"])
     except (msgspec.DecodeError, KeyError, TypeError):
-        message = f"the server answered {status}."
-    return _ERRORS.get(status, InternalError)(message, code=code)
+        message = f"the server answered {response.status}."
+    if response.status == http.client.TOO_MANY_REQUESTS:
+        return RateExceeded(message, retry_after=_seconds(response.getheader("Retry-After", "")))
+    return _ERRORS.get(response.status, InternalError)(message, code=response.getheader("Trivet-Error"))
+
+
+def _seconds(retry_after: str) -> int:
+    """Return a Retry-After in seconds: a proxy in front may give a date instead, or nothing."""
+    if re.fullmatch("[0-9]{1,9}", retry_after):
+        return int(retry_after)
+    try:
+        moment = email.utils.parsedate_to_datetime(retry_after).timestamp()
+    except (ValueError, OverflowError):
+        return RETRY_AFTER_SECONDS
+    return max(math.ceil(moment - time.time()), 0)
 
 
 def _path(model: str) -> str:
