@@ -157,9 +157,35 @@ def test_a_rollback_may_name_any_earlier_champion_but_no_other_version():
         actions.promote(model="churn", version=number, actor="user:ana")
 
     assert actions.roll_back(model="churn", to=1, actor="user:ana").version == 1
-    assert actions.roll_back(model="churn", to=3, actor="user:ana").version == 3
-    with pytest.raises(Refused, match="churn 4 was never champion; promote it instead"):
+    before = Event.objects.count()
+    with pytest.raises(Refused, match="churn 4 was never champion; promote it instead: `trivet promote churn@4`"):
         actions.roll_back(model="churn", to=4, actor="user:ana")
+    with pytest.raises(Refused, match=r"churn 3 was rolled back from.* promote it instead: `trivet promote churn@3`"):
+        actions.roll_back(model="churn", to=3, actor="user:ana")
+    with pytest.raises(NotFound, match="churn has no version '9'"):
+        actions.roll_back(model="churn", to=9, actor="user:ana")
+    assert (traffic(), Event.objects.count()) == ({1: 100}, before)
+
+
+def test_a_rollback_to_the_champion_takes_the_traffic_of_others_back():
+    ready(2)
+    actions.promote(model="churn", version=1, actor="user:ana")
+    actions.set_routes(model="churn", routes={1: 80, 2: 20}, actor="user:ana")
+
+    actions.roll_back(model="churn", to=1, actor="user:ana")
+
+    assert traffic() == {1: 100}
+
+
+def test_a_version_that_was_rolled_back_from_and_promoted_anew_is_an_earlier_champion_again():
+    ready(3)
+    for number in (1, 2):
+        actions.promote(model="churn", version=number, actor="user:ana")
+    actions.roll_back(model="churn", actor="user:ana")
+    for number in (2, 3):
+        actions.promote(model="churn", version=number, actor="user:ana")
+
+    assert actions.roll_back(model="churn", to=2, actor="user:ana").version == 2
 
 
 def test_a_canary_shares_the_traffic_and_leaves_champion_where_it_is():

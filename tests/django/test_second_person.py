@@ -138,6 +138,29 @@ def test_D48_the_way_back_takes_one(ana, ben):
     actions.unload(model="churn", actor=ana)
 
 
+def test_D48_a_rollback_is_no_promotion_by_one(ana, ben):
+    actions.approve(proposal=proposed(actions.promote, version=2, actor=ana), actor=ben)
+    actions.roll_back(model="churn", actor=ana)
+    for number in (2, 3):  # rolled back from; never champion
+        with pytest.raises(Refused, match=rf"`trivet promote churn@{number}`"):
+            actions.roll_back(model="churn", to=number, actor=ana)
+    assert traffic() == {1: 100}
+
+
+def test_D48_who_becomes_champion_without_traffic_has_what_a_rollback_would_give(ana, ben):
+    number = proposed(actions.set_routes, aliases={"champion": 2}, actor=ana)
+    with pytest.raises(Refused, match="churn 2 was never champion"):
+        actions.roll_back(model="churn", to=2, actor=ana)
+    actions.approve(proposal=number, actor=ben)
+    actions.roll_back(model="churn", to=2, actor=ana)
+    assert traffic() == {2: 100}
+
+
+def test_D48_who_has_all_the_traffic_by_two_becomes_champion_by_one(ana, ben):
+    actions.approve(proposal=proposed(actions.set_routes, routes={2: 100}, actor=ana), actor=ben)
+    assert actions.promote(model="churn", version=2, actor=ana).after["aliases"] == {"champion": 2}
+
+
 GAINS = {
     "promote": (actions.promote, {"version": 2}),
     "canary": (actions.set_routes, {"routes": {1: 99, 2: 1}}),
@@ -261,6 +284,9 @@ def test_D48_at_the_command_line_two_people_promote(ana, ben, capsys):
     number = str(proposed(actions.promote, version=3, actor=ana))
     assert verb(capsys, "approve", number, "--decline", "--as=ana")[1]["state"] == "withdrawn"
     assert verb(capsys, "rollback", "churn", "--as=ana")[0] == 0
+    code, said = verb(capsys, "rollback", "churn", "--to=2", "--as=ana")
+    assert (code, "`trivet promote churn@2`" in said) == (3, True)
+    assert traffic() == {1: 100}
 
 
 def test_D48_a_first_push_waits_for_a_second_person_too(ana, ben):

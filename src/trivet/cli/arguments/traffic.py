@@ -51,5 +51,7 @@ def approve(parser: argparse.ArgumentParser) -> None:
 
 def rollback(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model")
-    parser.add_argument("--to", type=int, metavar="V", help="an earlier champion; default the one before")
+    parser.add_argument(
+        "--to", type=int, metavar="V", help="an earlier champion that was not rolled back from; default the one before"
+    )
     decision(parser)

@@ -15,8 +15,8 @@ def champion_moves(change: Change, model: RegisteredModel) -> list[tuple[str, in
     return [(action, after) for action, before, after in told if before != after]
 
 
-def previous_champion(moves: Iterable[tuple[str, int | None]]) -> int | None:
-    """Return the champion below the last one: a rollback takes champions off the pile, any other move adds one."""
+def pile_of(moves: Iterable[tuple[str, int | None]]) -> list[int]:
+    """Return the champions that one may go back to, the last on top: a rollback takes them off the pile, other moves add."""
     pile: list[int] = []
     for action, champion in moves:
         if champion is None:
@@ -26,4 +26,10 @@ def previous_champion(moves: Iterable[tuple[str, int | None]]) -> int | None:
                 pile.pop()
         else:
             pile.append(champion)
+    return pile
+
+
+def previous_champion(moves: Iterable[tuple[str, int | None]]) -> int | None:
+    """Return the champion below the last one."""
+    pile = pile_of(moves)
     return pile[-2] if len(pile) > 1 else None

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any
 from django.db import router, transaction
 
 from trivet import conf, signals
-from trivet.control.registry.actions.champions import champion_moves, previous_champion
+from trivet.control.registry.actions.champions import champion_moves, pile_of, previous_champion
 from trivet.control.registry.actions.change import Change, changing
 from trivet.control.registry.actions.conflict import unchanged_since
-from trivet.control.registry.actions.finding import bad_parameter, find_model, find_ready_version
+from trivet.control.registry.actions.finding import (
+    bad_parameter,
+    find_model,
+    find_ready_version,
+    find_version,
+)
 from trivet.control.registry.actions.manner import (
     ALL_TRAFFIC,
     FallbackStep,
@@ -105,8 +110,10 @@ def roll_back(
 ) -> Event:
     """Give champion and traffic back to the champion before, or to the earlier champion `to`.
 
-    Rolling back twice goes two champions back, not forth again. Sends `routes_changed` and `version_rolled_back`. Raises
-    `Conflict` also where somebody else moved the champion between the look at who was before and the change.
+    Rolling back twice goes two champions back, not forth again: `Refused` is raised for a version that was never champion,
+    and for one that was rolled back from since, which it takes a promotion to make champion again. Sends `routes_changed`
+    and `version_rolled_back`. Raises `Conflict` also where somebody else moved the champion between the look at who was
+    before and the change.
     """
     actor = permitted(actor, "promote", to="roll_back", model=model, version=to)
     target = _champion_before(model) if to is None else to
@@ -117,8 +124,7 @@ def roll_back(
             raise Conflict(f"{model} changed while you decided. Look again, then roll back.")
         if target is None:
             raise Refused(f"{model} has no earlier champion to roll back to.{_way_forth(change, found)}")
-        if target not in {champion for _, champion in champion_moves(change, found)}:
-            raise Refused(f"{model} {target} was never champion; promote it instead.")
+        _check_is_back(change, found, target)
         move = Move("roll_back", {target: ALL_TRAFFIC}, {CHAMPION: target})
         return make(change, found, move, actor=actor, reason=reason)
 
@@ -126,6 +132,17 @@ def roll_back(
 def _champion_before(model: str) -> int | None:
     models = RegisteredModel.objects.using(router.db_for_write(RegisteredModel)).filter(name=model)
     return models.values_list("previous_champion", flat=True).first()
+
+
+def _check_is_back(change: Change, model: RegisteredModel, number: int) -> None:
+    """Raise `Refused` where it takes a promotion, with its golden cases and its second person, to get to that version."""
+    version = find_version(change, model, number)
+    moves = champion_moves(change, model)
+    if number in pile_of(moves):
+        return
+    was_champion = number in {champion for _, champion in moves}
+    why = "was rolled back from, so this is no way back" if was_champion else "was never champion"
+    raise Refused(f"{version} {why}; promote it instead: `trivet promote {model.name}@{number}`.")
 
 
 def _way_forth(change: Change, model: RegisteredModel) -> str:
@@ -181,11 +198,16 @@ def make_or_propose(
 
 
 def _made_alone(change: Change, model: RegisteredModel, move: Move, *, actor: str, reason: str) -> Event | None:
-    """Make the move where one person may: it gives no version traffic, or more of it; else undo it and return None."""
-    before = _answering(change, model)
+    """Make the move where one person may: it gives no version traffic, or more of it; else undo it and return None.
+
+    A new champion counts as having all of it: from then on one person may give it that, by a rollback.
+    """
+    before, champion = _answering(change, model), _champion(change, model)
     with transaction.atomic(using=change.database):
         event = make(change, model, move, actor=actor, reason=reason)
         after = _answering(change, model)
+        if (successor := _champion(change, model)) not in (None, champion):
+            after[successor] = ALL_TRAFFIC
         gains = any(weight > before.get(number, 0) for number, weight in after.items())
         transaction.set_rollback(gains, using=change.database)
     return None if gains else event
@@ -200,6 +222,11 @@ def _answering(change: Change, model: RegisteredModel) -> dict[int, float]:
         if isinstance(number, int):
             shares.setdefault(number, A_TRACE)
     return shares
+
+
+def _champion(change: Change, model: RegisteredModel) -> int | None:
+    aliases = change.rows(Alias).filter(model=model, name=CHAMPION)
+    return aliases.values_list("version__number", flat=True).first()
 
 
 def prove_move(model: str, move: Move) -> Proof | None:
