@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseFailure
 
 from trivet.cli import verb
+from trivet.cli.needed import needed
 from trivet.cli.parser import build_parser
 from trivet.cli.verb import Out, Verb
 from trivet.core.descriptors import hold_standard_streams
@@ -63,6 +64,10 @@ def run(options: argparse.Namespace) -> int:
     one: Verb = options.chosen
     try:
         one.prepare(options)
+        if options.as_user and (need := needed(options)) is not None:
+            from trivet.cli.person import check_may, find_person  # it reads models, so the project comes first
+
+            check_may(find_person(options.as_user), need)
         return one.load()(options, out)
     except TrivetError as error:
         out.problem(f"trivet {one.name}: {error.message}")

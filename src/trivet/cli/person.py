@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.contrib.auth import get_user_model
 
+from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.permissions import why_not
 from trivet.core.errors import NotFound, did_you_mean, quoted
 from trivet.core.names import system_user
@@ -14,6 +15,7 @@ from trivet.core.names import system_user
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
 
+    from trivet.cli.needed import Needed
     from trivet.control.registry.permissions import Actor
 
 NAMES_SUGGESTED_FROM = 1000  # of users: enough for a slip of the pen, and bounded
@@ -39,8 +41,9 @@ def find_person(name: str) -> AbstractBaseUser:
     return found
 
 
-def check_may(options: argparse.Namespace, verb: str, model: str) -> None:
-    """Raise what keeps the user of `--as` from `verb` with `model`."""
-    person = person_of(options)
-    if person is not None and (refusal := why_not(person, verb, model)) is not None:
+def check_may(person: AbstractBaseUser, need: Needed) -> None:
+    """Raise what keeps `person` from what a verb is about to read; where it leads to an action, with an Event."""
+    if need.action:
+        permitted(person, need.verb, to=need.action, model=need.model or "")
+    elif (refusal := why_not(person, need.verb, need.model)) is not None:
         raise refusal

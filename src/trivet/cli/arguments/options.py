@@ -14,7 +14,11 @@ def add_common_options(parser: argparse.ArgumentParser, *, is_step: bool = False
     parser.add_argument("--json", action="store_true", dest="as_json", help="one JSON document on stdout", **default)
     parser.add_argument("-q", "--quiet", action="store_true", help="no messages", **default)
     parser.add_argument(
-        "--as", metavar="USER", dest="as_user", help="act for this user, who needs the permissions", **default
+        "--as",
+        metavar="USER",
+        dest="as_user",
+        help="act for this user, and see what they may see; they need the permissions",
+        **default,
     )
 
 

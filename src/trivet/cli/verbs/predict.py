@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import msgspec
 
 from trivet import conf
-from trivet.cli.person import check_may, person_of
+from trivet.cli.person import person_of
 from trivet.cli.values import fields_of_model, row_of, value_of
 from trivet.cli.verb import DONE, USAGE, WRONG, Out
 from trivet.core.cells import inert
@@ -31,7 +31,6 @@ def predict_rows(options: argparse.Namespace, out: Out) -> int:
     if bool(options.values) == bool(options.file):
         out.problem("trivet predict: give either NAME=VALUE pairs or --file.")
         return USAGE
-    check_may(options, "predict", options.model.partition("@")[0])
     fields = fields_of_model(options.model)
     try:
         return _file(options, out, fields) if options.file else _one(options, out, fields)

@@ -13,7 +13,7 @@ from django.db.models import Count, Max, QuerySet
 from django.utils import timezone
 
 from trivet import conf
-from trivet.cli.person import actor_of, check_may, person_of
+from trivet.cli.person import actor_of, person_of
 from trivet.cli.verb import DONE, WRONG, Out, split_version
 from trivet.control.predictions.models import Prediction
 from trivet.control.registry import actions
@@ -72,7 +72,6 @@ def _overview(model: RegisteredModel) -> dict[str, Any]:
 def show(options: argparse.Namespace, out: Out) -> int:
     """Show a model's history, or everything about one version."""
     name, word = split_version(options.model)
-    check_may(options, "view", name)
     model = _model(name)
     if word is not None:
         version = ModelVersion.objects.resolve(name, word)
