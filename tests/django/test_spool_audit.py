@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.django.worlds import ready, record
 from trivet.control.predictions.models import Prediction, SpoolCursor
+from trivet.control.predictions.pruning import prune_log
 from trivet.control.predictions.shipping import ship
 from trivet.core.records import encode_record
 from trivet.dataplane.spool import Spool
@@ -53,6 +55,50 @@ def test_D35_what_is_in_the_log_though_nobody_shipped_it_is_named(spool: Spool):
     broken = audit_spool(spool.root).broken
     assert broken is not None
     assert (broken.kind, broken.place) == ("inserted", f"row {early.id}:0")
+
+
+def ship_one_by_one(spool: Spool, *made_at: datetime) -> list[Prediction]:
+    """Append a record of two rows for each instant, each shipped in a batch of its own; return their rows."""
+    (version,) = ready()
+    keeper = Keeper(spool.root)
+    for moment in made_at:
+        spool.append(encode_record(record(version, rows=2, made_at=int(moment.timestamp() * 1e9))))
+        keeper.step()
+    keeper._release()
+    return list(Prediction.objects.order_by("pk"))
+
+
+def test_D38_what_was_pruned_while_its_segment_lives_is_not_missing_and_what_was_lost_still_is(spool: Spool):
+    now = datetime.now(tz=UTC)
+    rows = ship_one_by_one(spool, now - timedelta(days=3), now, now - timedelta(days=3), now)
+    prune_log(now - timedelta(days=1), actor="cli:ana")
+    assert Prediction.objects.count() == 4
+    assert audit_spool(spool.root) == (4, 0, None)
+
+    lost = rows[3]
+    Prediction.objects.filter(pk=lost.pk).delete()
+    broken = audit_spool(spool.root).broken
+    assert broken is not None
+    assert (broken.kind, broken.place) == ("missing", f"row {lost.public_id}")
+
+
+def test_D38_what_is_pruned_while_it_is_looked_for_is_not_missing(spool: Spool, monkeypatch: pytest.MonkeyPatch):
+    from trivet.serving import spool_audit
+
+    now = datetime.now(tz=UTC)
+    monkeypatch.setattr(spool_audit, "RECORDS_AT_ONCE", 1)
+    ship_one_by_one(spool, now - timedelta(days=9), now - timedelta(days=3), now)
+    prune_log(now - timedelta(days=5), actor="cli:ana")
+    look, looks = spool_audit._in_log, []
+
+    def look_and_prune(records):
+        looks.append(len(records))
+        if len(looks) == 2:  # the links were read for the record before
+            prune_log(now - timedelta(days=1), actor="cli:ana")
+        return look(records)
+
+    monkeypatch.setattr(spool_audit, "_in_log", look_and_prune)
+    assert audit_spool(spool.root) == (3, 0, None)
 
 
 def test_no_spool_is_no_break(home: Path):

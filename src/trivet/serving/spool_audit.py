@@ -1,15 +1,17 @@
-"""Do spool and log agree? What is shipped must be there, what is not must not be."""
+"""Do spool and log agree? What is shipped must be there, unless it was pruned; what is not must not be."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 
-from trivet.control.predictions.models import Prediction
+from trivet.control.predictions.models import LogLink, Prediction
 from trivet.control.predictions.shipping import shipped_offset
 from trivet.control.registry.history import Break
 from trivet.core.records import PredictionRecord, decode_record
@@ -32,10 +34,12 @@ def audit_spool(root: Path) -> SpoolAudit:
     shipped = waiting = 0
     for segment in segments(root):
         cursor = shipped_offset(segment.worker, segment.number)
+        batches = _ShippedBatches(segment)
         for batch in _batches(segment):
-            before = [record for record, after in batch if after <= cursor]
+            before = [(record, after) for record, after in batch if after <= cursor]
             behind = [record for record, after in batch if after > cursor]
-            if (gone := _rows(before) - _in_log(before)) and shipped_offset(segment.worker, segment.number) >= cursor:
+            gone = _gone(before, batches)
+            if gone and shipped_offset(segment.worker, segment.number) >= cursor:
                 return SpoolAudit(shipped, waiting, _broken(segment, gone, "missing", "is shipped, but not in the log"))
             early = _rows(behind) & _in_log(behind)
             if early and shipped_offset(segment.worker, segment.number) <= cursor:
@@ -43,6 +47,41 @@ def audit_spool(root: Path) -> SpoolAudit:
                 return SpoolAudit(shipped, waiting, _broken(segment, early, "inserted", text))
             shipped, waiting = shipped + len(before), waiting + len(behind)
     return SpoolAudit(shipped, waiting, None)
+
+
+class _ShippedBatches:
+    """The batches in which a segment was shipped, as the links of the log tell: where each ended, and if it was pruned.
+
+    They are asked for once, and after a row was found to be gone: rows are pruned in the transaction that says so.
+    """
+
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+
+    def is_pruned(self, after: int) -> bool:
+        """True where the record that ends at the offset `after` was in a batch whose rows were pruned."""
+        ends, pruned = self._links
+        place = bisect_left(ends, after)
+        return place < len(ends) and pruned[place]
+
+    def ask_again(self) -> None:
+        """Forget what was read: more may have been pruned since."""
+        self.__dict__.pop("_links", None)
+
+    @cached_property
+    def _links(self) -> tuple[list[int], list[bool]]:
+        links = LogLink.objects.filter(worker=self._segment.worker, segment=self._segment.number).order_by("offset")
+        told = list(links.values_list("offset", "pruned_by"))
+        return [offset for offset, _ in told], [by is not None for _, by in told]
+
+
+def _gone(shipped: list[tuple[PredictionRecord, int]], batches: _ShippedBatches) -> set[Row]:
+    """Return the rows that are not in the log, though they were shipped and nobody pruned them."""
+    there = _in_log([record for record, _ in shipped])
+    lost = [(record, after) for record, after in shipped if not _rows([record]) <= there]
+    if any(not batches.is_pruned(after) for _, after in lost):
+        batches.ask_again()
+    return _rows([record for record, after in lost if not batches.is_pruned(after)]) - there
 
 
 def _batches(segment: Segment) -> Iterator[list[tuple[PredictionRecord, int]]]:
