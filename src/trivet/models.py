@@ -6,6 +6,7 @@ from trivet.control.predictions.models import ForgottenEntity, LogHead, LogLink,
 from trivet.control.registry.models import (
     Alias,
     ApiKey,
+    BundleClaim,
     Event,
     GoldenCaseRow,
     Grant,
@@ -21,6 +22,7 @@ from trivet.control.registry.models import (
 __all__ = [
     "Alias",
     "ApiKey",
+    "BundleClaim",
     "Event",
     "ForgottenEntity",
     "GoldenCaseRow",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from django.dispatch import Signal
 
 version_registered = Signal()
-"""A new version exists, not yet probed: `version, actor, reason`."""
+"""A new version exists, or one that was retired is back, not yet probed: `version, actor, reason`."""
 
 version_ready = Signal()
 """A version passed its probe and may take traffic: `version, actor, reason`."""

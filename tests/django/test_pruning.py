@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import pytest
@@ -11,18 +14,28 @@ from django.db import connection
 from django.utils import timezone
 
 from tests.django.worlds import bundle, ready, record, registered
+from tests.scale import scaled
 from trivet import conf
 from trivet.control.predictions.auditing import audit_log
 from trivet.control.predictions.forgetting import digest_of
 from trivet.control.predictions.models import ForgottenEntity, LogLink, Prediction
 from trivet.control.predictions.pruning import beyond_retention, forget, prune_log
 from trivet.control.predictions.shipping import ship
-from trivet.control.registry import actions
+from trivet.control.registry import actions, bundle_pruning
+from trivet.control.registry.actions import versions
 from trivet.control.registry.bundle_pruning import prune_bundles, superfluous_bundles
 from trivet.control.registry.history import audit_history
-from trivet.control.registry.models import Event, VersionStatus
-from trivet.control.registry.storage import bundle_storage, fetch_bundle, store_bundle
-from trivet.core.errors import BundleError, InvalidRequest
+from trivet.control.registry.models import BundleClaim, Event, ModelVersion, VersionStatus
+from trivet.control.registry.storage import (
+    bundle_storage,
+    fetch_bundle,
+    store_bundle,
+    store_signature,
+    stored_digests,
+    stored_name,
+)
+from trivet.control.registry.verifying import versions_to_verify
+from trivet.core.errors import BundleError, Conflict, InvalidRequest, Refused
 from trivet.core.records import encode_record
 from trivet.dataplane.spool import Spool
 from trivet.serving.keeper import Keeper
@@ -235,17 +248,226 @@ def test_bundles_that_no_version_has_go_once_they_are_a_day_old(monkeypatch):
 
 
 def test_with_keep_old_versions_that_are_not_in_use_are_retired_with_their_bundles():
-    versions = ready(4)
+    four = ready(4)
     actions.promote(model="churn", version=1, actor="cli:ana")
     shared = registered("churn graph 2", model="late")  # the same bundle under another name
     found = prune_bundles(keep=1, actor="cli:ana", reason="room")
     assert [version.number for version in found.versions] == [3, 2]
-    assert found.digests == (versions[2].digest,)
-    assert shared.digest == versions[1].digest
-    for version in versions:
+    assert found.digests == (four[2].digest,)
+    assert shared.digest == four[1].digest
+    for version in four:
         version.refresh_from_db()
-    assert [version.status for version in versions] == [VersionStatus.READY, "retired", "retired", "ready"]
+    assert [version.status for version in four] == [VersionStatus.READY, "retired", "retired", "ready"]
     with pytest.raises(BundleError):
-        fetch_bundle(versions[2].digest)
-    fetch_bundle(versions[0].digest)
+        fetch_bundle(four[2].digest)
+    fetch_bundle(four[0].digest)
+    assert versions_to_verify("churn", everything=True) == [four[0], four[3]]
     assert intact()
+
+
+class Killed(BaseException):
+    """A prune ends here."""
+
+
+def killed(*_: object) -> None:
+    raise Killed
+
+
+def test_D38_what_a_killed_prune_left_goes_with_the_next(monkeypatch):
+    three = ready(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(bundle_pruning, "remove_bundle", killed)
+        with pytest.raises(Killed):
+            prune_bundles(keep=1, actor="cli:ana")
+    old = {version.digest for version in three[:2]}
+    assert all(map(fetch_bundle, old))
+    assert set(superfluous_bundles().digests) == old
+    assert set(prune_bundles(actor="cli:ana").digests) == old
+    assert not superfluous_bundles()
+    assert {digest for digest, _ in stored_digests(bundle_storage())} == {three[2].digest}
+
+
+def test_D38_half_a_bundle_goes_once_it_is_a_day_old_with_what_was_being_written_and_its_signatures(home, monkeypatch):
+    ready()
+    left = bundle("left by a removal or a push that was killed")
+    store_bundle(left)
+    place = home / "bundles" / stored_name(left.digest, "manifest.json")
+    place.unlink()
+    (place.parent / ".model.onnx.0123456789abcdef").write_bytes(b"half")
+    store_signature(left.digest, "ab" * 32, b"{}")
+    assert not superfluous_bundles()
+    age_of_bundles(monkeypatch, 2)
+    assert superfluous_bundles().digests == (left.digest,)
+    prune_bundles(actor="cli:ana")
+    assert not list(place.parent.parent.iterdir())
+    assert not superfluous_bundles()
+
+    place.parent.mkdir()  # killed before the last step
+    assert superfluous_bundles().digests == (left.digest,)
+    prune_bundles(actor="cli:ana")
+    assert not place.parent.exists()
+
+
+def retired_version():
+    first, _ = ready(2)
+    prune_bundles(keep=1, actor="cli:ana")
+    first.refresh_from_db()
+    assert first.status == VersionStatus.RETIRED
+    return first
+
+
+def test_a_retired_version_that_is_pushed_again_is_registered_again_and_may_become_ready():
+    retired = retired_version()
+    with pytest.raises(Refused, match="Push it again"):
+        actions.mark_ready(model="churn", version=1, actor="process:probe")
+    again = actions.register_version(name="churn", bundle=bundle("churn graph 1"), actor="cli:ben", message="wanted")
+    with pytest.raises(Refused, match="has not been probed yet"):
+        actions.promote(model="churn", version=1, actor="cli:ben")
+    assert (again.pk, again.number, again.status) == (retired.pk, 1, VersionStatus.REGISTERED)
+    event = Event.objects.get(action="register_again")
+    assert (event.actor, event.version, event.before, event.reason) == (
+        "cli:ben",
+        1,
+        {"status": "retired"},
+        "wanted",
+    )
+    assert event.after["status"] == "registered"
+    assert actions.mark_ready(model="churn", version=1, actor="process:probe").is_ready
+    assert fetch_bundle(again.digest).digest == retired.digest
+    assert not again.routes.exists()
+    assert not superfluous_bundles()
+    assert intact()
+
+
+def test_a_retired_version_whose_probe_fails_now_is_rejected():
+    retired_version()
+    registered("churn graph 1")
+    found = actions.reject_version(model="churn", version=1, actor="process:probe", reason="it no longer loads")
+    assert found.status == VersionStatus.REJECTED
+
+
+def test_pruning_beside_a_push_of_a_bundle_that_lies_there_leaves_it_the_bundle(monkeypatch):
+    left = bundle("left by a push that was killed")
+    store_bundle(left)
+    age_of_bundles(monkeypatch, 2)
+    assert superfluous_bundles().digests == (left.digest,)
+
+    def found_and_then_pruned(pushed):
+        store_bundle(pushed)
+        assert not superfluous_bundles()
+        prune_bundles(actor="cli:ana")
+
+    monkeypatch.setattr(versions, "store_bundle", found_and_then_pruned)
+    version = registered("left by a push that was killed")
+    assert fetch_bundle(version.digest) == left
+    assert not BundleClaim.objects.exists()
+
+
+def test_pruning_beside_a_push_under_another_name_leaves_it_the_bundle(monkeypatch):
+    ready(2)
+
+    def found_and_then_pruned(pushed):
+        store_bundle(pushed)
+        assert prune_bundles(keep=1, actor="cli:ana").versions
+
+    monkeypatch.setattr(versions, "store_bundle", found_and_then_pruned)
+    version = registered("churn graph 1", model="late")
+    assert fetch_bundle(version.digest)
+    assert version.status == VersionStatus.REGISTERED
+
+
+def test_a_bundle_that_is_pushed_between_the_plan_and_the_removal_stays(monkeypatch):
+    ready(2)
+    change, pushed = bundle_pruning.changing, []
+
+    @contextmanager
+    def planned_and_then_pushed():
+        with change() as changed:
+            yield changed
+        if not pushed:
+            pushed.append("once")
+            pushed[:] = [registered("churn graph 1")]
+
+    monkeypatch.setattr(bundle_pruning, "changing", planned_and_then_pushed)
+    assert prune_bundles(keep=1, actor="cli:ana").digests == ()
+    (version,) = pushed
+    assert fetch_bundle(version.digest)
+    version.refresh_from_db()
+    assert version.status == VersionStatus.REGISTERED
+
+
+def test_a_push_that_lasted_longer_than_a_claim_is_refused_once_the_claim_was_cleared_away(monkeypatch):
+    def for_a_day(pushed):
+        store_bundle(pushed)
+        BundleClaim.objects.update(at=timezone.now() - timedelta(days=2))
+        prune_bundles(actor="cli:ana")
+
+    monkeypatch.setattr(versions, "store_bundle", for_a_day)
+    with pytest.raises(Conflict, match="push it again"):
+        registered("slow")
+    assert not ModelVersion.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_push_waits_for_a_removal_that_has_begun_and_stores_its_bundle_anew(monkeypatch):
+    ready(2)
+    asking = threading.Event()
+    claim = versions.claim_bundle
+
+    def asked(digest):
+        asking.set()
+        return claim(digest)
+
+    monkeypatch.setattr(versions, "claim_bundle", asked)
+    remove = bundle_pruning.remove_bundle
+    pushed = []
+
+    def push():
+        try:
+            pushed.append(registered("churn graph 1"))
+        finally:
+            connection.close()
+
+    pushing = threading.Thread(target=push)
+
+    def remove_while_somebody_pushes(storage, digest):
+        storage.delete(stored_name(digest, "manifest.json"))
+        pushing.start()
+        assert asking.wait(60)
+        pushing.join(0.5)  # it waits for the lock; one that did not would be through by now
+        assert not pushed
+        remove(storage, digest)
+
+    monkeypatch.setattr(bundle_pruning, "remove_bundle", remove_while_somebody_pushes)
+    prune_bundles(keep=1, actor="cli:ana")
+    pushing.join(60)
+    assert [version.status for version in pushed] == [VersionStatus.REGISTERED]
+    assert fetch_bundle(pushed[0].digest)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_pushes_and_prunes_that_race_leave_no_version_without_its_bundle():
+    ready(2)
+    rounds = scaled(test=6, ci=20, full=100, long=300)
+
+    def push(_: int) -> None:
+        try:
+            version = registered("churn graph 1")
+            actions.mark_ready(model="churn", version=version.number, actor="process:probe")
+        except Refused:  # retired again before it was ready
+            pass
+        finally:
+            connection.close()
+
+    def prune(_: int) -> None:
+        try:
+            prune_bundles(keep=1, actor="cli:ana")
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(rounds):
+            list(pool.map(lambda do: do(0), (push, prune)))
+            for version in ModelVersion.objects.exclude(status=VersionStatus.RETIRED):
+                assert fetch_bundle(version.digest)
+    assert audit_history().broken is None

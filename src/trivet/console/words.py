@@ -174,6 +174,7 @@ def event(action: str, version: int | None, after: Mapping[str, Any]) -> str:
         "version": version,
         "case": after.get("case"),
         "number": after.get("proposal"),
+        "bundles": len(after.get("digests") or ()),
         "wanted": after.get("action"),
         "principal": after.get("principal"),
         "verbs": ", ".join(after.get("verbs") or ()) or _("nothing"),
@@ -181,6 +182,8 @@ def event(action: str, version: int | None, after: Mapping[str, Any]) -> str:
     }
     words = {
         "register_version": _("registered version %(version)s"),
+        "register_again": _("registered version %(version)s again, which was retired"),
+        "prune_bundles": _("pruned %(bundles)s bundles"),
         "mark_ready": _("let version %(version)s take traffic: it passed its probe"),
         "reject_version": _("rejected version %(version)s"),
         "promote": _("promoted version %(version)s"),

@@ -107,7 +107,7 @@ def verify(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL[@V]",
         help="a model, or one version of it; none: what is in use",
     )
-    parser.add_argument("--all", action="store_true", dest="everything", help="every version that was ever ready")
+    parser.add_argument("--all", action="store_true", dest="everything", help="every version that is ready")
     parser.add_argument(
         "--log", action="store_true", help="instead: the prediction log and the history, by their chains of hashes"
     )

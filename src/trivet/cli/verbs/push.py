@@ -104,7 +104,7 @@ def _report(pushed: Pushed, acknowledged: Acknowledgement | None) -> str:
         f" · {pushed.probe.cost_us_per_row:.0f} µs a row · {pushed.alias or 'proposed'}"
     )
     if not pushed.is_new:
-        headline += " · it was registered already"
+        headline += " · it was retired and is ready again" if pushed.was_retired else " · it was registered already"
     lines = [headline]
     if (needs := needs_of(bundle)) is not None:
         lines.append(f"it runs unchanged, in model workers with Python {needs.python}, {', '.join(needs.libraries)}.")

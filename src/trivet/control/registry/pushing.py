@@ -14,7 +14,15 @@ from trivet.control.registry import actions
 from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.comparing import unlike_champion
 from trivet.control.registry.golden import cases_of
-from trivet.control.registry.models import CHALLENGER, CHAMPION, Alias, Event, ModelVersion, RegisteredModel
+from trivet.control.registry.models import (
+    CHALLENGER,
+    CHAMPION,
+    Alias,
+    Event,
+    ModelVersion,
+    RegisteredModel,
+    VersionStatus,
+)
 from trivet.control.registry.permissions import can
 from trivet.control.registry.probing import probe_here
 from trivet.control.registry.shuffling import shuffled
@@ -43,6 +51,7 @@ class Pushed:
     promoted: Event | None
     alias: str
     is_new: bool = True  # False where the model had this very bundle already
+    was_retired: bool = False  # as that version was; now it is ready again
     proposed: str = ""  # where a second person has to approve its first traffic: what to do
     inputs_differ: str = ""  # in what they do from those of the champion that it met, as a sentence
 
@@ -106,7 +115,8 @@ def push_file(
     if sensitive:
         actions.set_sensitive(model=name, add=sensitive, actor=actor, reason="pushed as sensitive")
     differ = unlike_champion(version.version)
-    return replace(_placed(version, compiled, actor=actor, promote=promote), inputs_differ=differ)
+    placed = _placed(version, compiled, actor=actor, promote=promote)
+    return replace(placed, inputs_differ=differ, was_retired=version.was_retired)
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,7 @@ class Probed:
     version: ModelVersion
     probe: ProbeResult
     is_new: bool
+    was_retired: bool = False
 
 
 def register_and_probe(
@@ -135,7 +146,7 @@ def register_and_probe(
     """
     cases = cases_of(name)
     bundle = _with_passed(bundle, cases)
-    is_new = not ModelVersion.objects.of_model(name).filter(digest=bundle.digest).exists()
+    known = ModelVersion.objects.of_model(name).filter(digest=bundle.digest).first()
     version = actions.register_version(
         name=name, bundle=bundle, actor=actor, message=message, source=source, sandbox=sandbox, signer=signer
     )
@@ -145,7 +156,7 @@ def register_and_probe(
             actions.reject_version(model=name, version=version.number, actor=actor, reason=found.reason)
         raise Refused(f"{version} is not ready: probe rejected it ({found.reason}).")
     ready = actions.mark_ready(model=name, version=version.number, actor=actor, cost_us_per_row=found.cost_us_per_row)
-    return Probed(ready, found, is_new)
+    return Probed(ready, found, known is None, known is not None and known.status == VersionStatus.RETIRED)
 
 
 def _with_passed(bundle: Bundle, cases: list[GoldenCase]) -> Bundle:

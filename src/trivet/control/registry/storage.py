@@ -17,7 +17,7 @@ from django.core.files.storage import FileSystemStorage, Storage, storages
 from trivet import conf
 from trivet.core.errors import BundleError, Unavailable, quoted
 from trivet.model.bundle.bundle import Bundle, verify_bundle
-from trivet.model.bundle.manifest import MANIFEST_LIMIT, MANIFEST_NAME, decode_manifest
+from trivet.model.bundle.manifest import FILE_NAMES, MANIFEST_LIMIT, MANIFEST_NAME, decode_manifest
 from trivet.model.environments.environment import FOLDER_NAME as ENVIRONMENTS
 from trivet.model.signing.envelope import SIGNATURE_LIMIT
 
@@ -102,31 +102,60 @@ def fingerprints_beside(digest: str) -> list[str]:
 
 
 def stored_digests(storage: Storage) -> Iterator[tuple[str, datetime]]:
-    """Yield what bundles there are, with when their manifest was stored; none where the storage cannot list."""
+    """Yield what bundles there are, and what is left of some, with when they were stored; none where the storage cannot list.
+
+    That is when their manifest was; of half a bundle, which has none, when the last file was.
+    """
     try:
         for first in storage.listdir("sha256")[0]:
             for second in storage.listdir(f"sha256/{first}")[0]:
                 for digest in storage.listdir(f"sha256/{first}/{second}")[0]:
-                    manifest = f"sha256/{first}/{second}/{digest}/{MANIFEST_NAME}"
-                    if _DIGEST.fullmatch(digest) and storage.exists(manifest):
-                        yield digest, storage.get_modified_time(manifest)
+                    if _DIGEST.fullmatch(digest) and (since := _stored_at(storage, digest)) is not None:
+                        yield digest, since
     except (FileNotFoundError, NotImplementedError):
         return
     except OSError as error:
         raise _away("read", error) from error
 
 
-def remove_bundle(storage: Storage, digest: str) -> None:
-    """Delete the bundle of `digest`, its manifest first, so that half a bundle is none; then the signatures beside it."""
-    names = [MANIFEST_NAME, *sorted((_found(storage, digest) or set()) - {MANIFEST_NAME})]
-    places = [stored_name(digest, name) for name in names]
-    places += [signature_name(digest, fingerprint) for fingerprint in fingerprints_beside(digest)]
+def _stored_at(storage: Storage, digest: str) -> datetime | None:
+    """Return when the bundle of `digest` was stored; None where another removes it at this moment."""
+    manifest = stored_name(digest, MANIFEST_NAME)
     try:
-        for place in places:
-            storage.delete(place)
-        storage.delete(stored_name(digest, "").rstrip("/"))  # a folder, where the storage has some
+        if storage.exists(manifest):
+            return storage.get_modified_time(manifest)
+        folder = stored_name(digest, "").rstrip("/")
+        files = [f"{folder}/{file}" for file in storage.listdir(folder)[1]]
+        return max(map(storage.get_modified_time, files or [folder]))
+    except FileNotFoundError:
+        return None
+
+
+def remove_bundle(storage: Storage, digest: str) -> None:
+    """Delete what lies in the place of `digest`, the manifest first, so that half a bundle is none; and the signatures beside.
+
+    The folder goes last, where the storage has some: a removal that was killed can be found, and done again.
+    """
+    folder = stored_name(digest, "").rstrip("/")
+    try:
+        storage.delete(stored_name(digest, MANIFEST_NAME))
+        for fingerprint in fingerprints_beside(digest):
+            storage.delete(signature_name(digest, fingerprint))
+        for file in _files_in(storage, folder):
+            storage.delete(f"{folder}/{file}")
+        storage.delete(folder)
     except OSError as error:
         raise _away("written", error) from error
+
+
+def _files_in(storage: Storage, folder: str) -> list[str]:
+    """Return all that lies there, what was being written included; of a storage that cannot list, what a bundle may have."""
+    try:
+        return sorted(storage.listdir(folder)[1])
+    except FileNotFoundError:
+        return []
+    except NotImplementedError:
+        return sorted(FILE_NAMES)
 
 
 def _verified(digest: str, found: set[str] | None) -> Bundle:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from trivet.control.registry.golden import cases_of
-from trivet.control.registry.models import ModelVersion, VersionStatus
+from trivet.control.registry.models import ModelVersion
 from trivet.control.registry.probing import probe_here
 from trivet.control.registry.signing import Found, check_version, signatures_of
 from trivet.control.registry.storage import audit_bundle
@@ -38,12 +38,12 @@ def verify_versions(versions: Collection[ModelVersion]) -> Iterator[Verified]:
 
 
 def versions_to_verify(model: str | None, *, everything: bool) -> list[ModelVersion]:
-    """Return what is in use; with `everything`, whatever was ever ready. `model` narrows it to one."""
+    """Return what is in use; with `everything`, whatever is ready. `model` narrows it to one."""
     versions = ModelVersion.objects.select_related("model").order_by("model__name", "number")
     if model is not None:
         versions = versions.filter(model__name=model)
     if everything:
-        return list(versions.filter(status__in=[VersionStatus.READY, VersionStatus.RETIRED]))
+        return list(versions.ready())
     return list(versions.in_use())
 
 

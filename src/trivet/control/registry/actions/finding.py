@@ -39,7 +39,7 @@ def find_ready_version(change: Change, model: RegisteredModel, number: int) -> M
     why = {
         VersionStatus.REJECTED: f"probe rejected it ({version.status_reason})",
         VersionStatus.REGISTERED: "it has not been probed yet",
-        VersionStatus.RETIRED: "it was retired",
+        VersionStatus.RETIRED: "it was retired, and its bundle pruned; push it again",
     }[VersionStatus(version.status)]
     raise Refused(f"{version} is not ready: {why}.")
 

@@ -78,4 +78,6 @@ def record_signature(
 
 def _is_told(change: Change, version: ModelVersion, fingerprint: str) -> bool:
     events = change.rows(Event).filter(model=version.model.name, version=version.number)
-    return events.filter(action__in=("register_version", "sign_version"), after__signed_by=fingerprint).exists()
+    return events.filter(
+        action__in=("register_version", "register_again", "sign_version"), after__signed_by=fingerprint
+    ).exists()

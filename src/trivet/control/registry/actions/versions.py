@@ -9,6 +9,7 @@ import msgspec
 
 from trivet import signals
 from trivet.control.registry.actions.change import Change, changing
+from trivet.control.registry.actions.claiming import claim_bundle, end_claim
 from trivet.control.registry.actions.finding import check_model_name, find_model, find_version
 from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.actions.signing import record_signature
@@ -41,26 +42,36 @@ def register_version(
 
     The version takes no traffic and is not in the Snapshot until `mark_ready`. A bundle that the model has already
     is returned as the version it is; then nothing is written but the signature of a `signer`, where it is new or no
-    Event tells of it. Sends `version_registered`. Raises `Refused` where a signature is required and no trusted key
+    Event tells of it. One that was retired is registered again under its number: its Event is `register_again`, and its
+    probe decides anew. Sends `version_registered`. Raises `Refused` where a signature is required and no trusted key
     signs.
     """
     actor = permitted(actor, "push", to="register_version", model=name)
     check_model_name(name)
     check_signer(signer)
+    claim = claim_bundle(bundle.digest)
     store_bundle(bundle)
     signed_by = "" if signer is None else signer.key.fingerprint
     is_new = signer is not None and add_signature(files_of(bundle), signer.sign(files_of(bundle)), signer.key)
+    after: dict[str, Any] = {"digest": bundle.digest, "status": VersionStatus.REGISTERED.value, "sandbox": sandbox}
+    if bundle.manifest.native is not None and bundle.manifest.native.accepted_types:
+        after["accepted_types"] = list(bundle.manifest.native.accepted_types)
+    if signed_by:
+        after["signed_by"] = signed_by
+    if (needs := needs_of(bundle)) is not None:
+        after["environment"] = {"python": needs.python, "requirements": needs.requirements.decode().splitlines()}
     with changing() as change:
+        end_claim(change, claim)
         model, _ = change.rows(RegisteredModel).get_or_create(name=name)
         versions = change.rows(ModelVersion).filter(model=model)
-        if known := versions.select_related("model").filter(digest=bundle.digest).first():
+        known = versions.select_related("model").filter(digest=bundle.digest).first()
+        if known is not None and known.status != VersionStatus.RETIRED:
             if signed_by:
                 record_signature(change, known, signed_by, is_new=is_new, actor=actor, reason=message)
             return known
-        last = versions.order_by("-number").values_list("number", flat=True).first()
-        version = change.rows(ModelVersion).create(
+        version = known or change.rows(ModelVersion).create(
             model=model,
-            number=(last or 0) + 1,
+            number=(versions.order_by("-number").values_list("number", flat=True).first() or 0) + 1,
             digest=bundle.digest,
             runtime=bundle.manifest.runtime,
             signature=msgspec.to_builtins(bundle.signature),
@@ -72,14 +83,14 @@ def register_version(
             parity=dict(bundle.manifest.parity if parity is None else parity),
             cost_us_per_row=cost_us_per_row,
         )
-        after: dict[str, Any] = {"digest": version.digest, "status": version.status, "sandbox": version.sandbox}
-        if bundle.manifest.native is not None and bundle.manifest.native.accepted_types:
-            after["accepted_types"] = list(bundle.manifest.native.accepted_types)
-        if signed_by:
-            after["signed_by"] = signed_by
-        if (needs := needs_of(bundle)) is not None:
-            after["environment"] = {"python": needs.python, "requirements": needs.requirements.decode().splitlines()}
-        change.record("register_version", actor=actor, model=name, version=version.number, after=after, reason=message)
+        action, before = "register_version", {}
+        if known is not None:
+            action, before = "register_again", {"status": known.status}
+            known.status, known.status_reason = VersionStatus.REGISTERED, ""
+            known.save(update_fields=["status", "status_reason"])
+        change.record(
+            action, actor=actor, model=name, version=version.number, before=before, after=after, reason=message
+        )
         change.announce(signals.version_registered, ModelVersion, version=version, actor=actor, reason=message)
         return version
 
@@ -95,7 +106,7 @@ def mark_ready(
     with changing() as change:
         found = find_version(change, find_model(change, model), version)
         if found.status == VersionStatus.RETIRED:
-            raise Refused(f"{found} was retired; register it anew.")
+            raise Refused(f"{found} was retired: its bundle was pruned. Push it again.")
         if not found.is_ready:
             if cost_us_per_row is not None:
                 found.cost_us_per_row = cost_us_per_row

@@ -6,6 +6,7 @@ first migration), a model has each version number, alias and route once.
 
 from __future__ import annotations
 
+from trivet.control.registry.models.claims import BundleClaim as BundleClaim
 from trivet.control.registry.models.events import (
     REFUSAL as REFUSAL,
     STATE_ID as STATE_ID,

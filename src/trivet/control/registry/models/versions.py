@@ -24,7 +24,7 @@ _WHOLE_ALIAS_NAME = rf"^{ALIAS_NAME}\Z"
 
 
 class VersionStatus(models.TextChoices):
-    """Registered, then ready or rejected by its probe, at the end retired."""
+    """Registered, then ready or rejected by its probe, at the end retired, when its bundle was pruned; a push begins anew."""
 
     REGISTERED = "registered", _("registered")
     READY = "ready", _("ready")
