@@ -212,6 +212,11 @@ def versions(target: Target) -> Iterator[Case]:
         b"x",
     ):
         yield Case(f"HTTP/{version.decode()}", post(target, own, version=version) + INNER, "refused")
+    for version in (b"0.9", b"2.0"):
+        for line in (b"Connection: keep-alive", b"Connection: x, Keep-Alive", b"Proxy-Connection: keep-alive"):
+            yield Case(
+                f"HTTP/{version.decode()}, {line!r}", post(target, line, own, version=version) + INNER, "refused"
+            )
     for line in (b"GET /v2/health/live", b"GET /v2", b"POST " + target.path, b"GET /", b"GET", b"/v2", b"\x00"):
         yield Case(f"no version {line!r}", line + CRLF + CRLF, "refused")
     for word in (b"http/1.1", b"HTTPS/1.1", b"HTTP 1.1", b"HTTP/1,1", b"HTP/1.1", b"TTP/1.1"):
