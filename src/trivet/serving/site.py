@@ -16,6 +16,7 @@ from typing import Any
 from trivet.core.errors import TrivetError, Unavailable
 from trivet.dataplane.frontends.asgi import ClientGone, Message, Receive, Scope, Send, read_body
 from trivet.dataplane.frontends.headers import check_length, read_headers
+from trivet.dataplane.frontends.threads import NoThread, submit
 from trivet.dataplane.protocol.catalogue import RETRY_AFTER_SECONDS, http_status
 from trivet.dataplane.protocol.encode import encode_error
 
@@ -56,9 +57,8 @@ class Site:
         try:
             call = _Call(self._application, _environ(scope, headers, body), send)
             try:
-                done = self._pool.submit(call.run)
-            except RuntimeError:  # no thread can be started; the pool has queued it all the same
-                call.is_refused = True
+                done = submit(self._pool, call.run)
+            except NoThread:
                 await _refuse(send, _busy())
                 return
             await asyncio.wrap_future(done)
@@ -79,12 +79,9 @@ class _Call:
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._start: Message = {}
-        self.is_refused = False  # it was answered already
 
     def run(self) -> None:
         """Run the application; each message waits until the server took it, so a slow reader slows only this thread."""
-        if self.is_refused:
-            return
         parts = self._application(self._environ, self._start_response)
         try:
             held: bytes | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from trivet.core.errors import Unavailable
 from trivet.dataplane.engines.base import Question
+from trivet.dataplane.frontends.threads import NoThread, submit
 from trivet.dataplane.infer import Entrance
 from trivet.dataplane.plane import Limits
 from trivet.dataplane.protocol.messages import InferRequest, RowsRequest
@@ -185,19 +185,10 @@ class _Threads:
 
     def submit(self, work: Callable[[], Result]) -> Future[Result]:
         """Have `work` done in a thread. Raises `LaneFull` where all are busy and no other can be started."""
-        refusal = LaneFull("there is no thread for a slow prediction; ask again.", code="QUEUE_FULL")
-        is_refused = threading.Event()
-
-        def begin() -> Result:
-            if is_refused.is_set():
-                raise refusal
-            return work()
-
         try:
-            return self.pool.submit(begin)
-        except RuntimeError:  # the pool has queued it all the same, and would do it later, for nobody
-            is_refused.set()
-            raise refusal from None
+            return submit(self.pool, work)
+        except NoThread:
+            raise LaneFull("there is no thread for a slow prediction; ask again.", code="QUEUE_FULL") from None
 
 
 def is_slow(
