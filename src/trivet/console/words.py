@@ -211,6 +211,8 @@ def event(action: str, version: int | None, after: Mapping[str, Any]) -> str:
     sentence = words[action] % about if action in words else action
     if second := after.get("approved_by"):
         sentence += _("; approved by %(who)s") % {"who": actor(second)}
+    if after.get("more"):
+        sentence += _("; of this minute, what else was refused to them stands in the server's log")
     return sentence
 
 

@@ -11,7 +11,7 @@ from django.db import router
 
 from trivet import conf
 from trivet.control.registry.models import (
-    REFUSAL,
+    OF_NO_SNAPSHOT,
     Alias,
     ApiKey,
     Event,
@@ -93,7 +93,7 @@ def _changes(database: str, generation: int, previous: snapshot.Snapshot | None)
         return changed_at, None
     changed = _Changed()
     for _, _, action, model, before, after in events[1:]:
-        if action == REFUSAL:
+        if action in OF_NO_SNAPSHOT:
             continue
         if model:
             changed.models.add(model)

@@ -12,6 +12,7 @@ from trivet.control.registry.actions.conflict import unchanged_since
 from trivet.control.registry.actions.finding import find_model
 from trivet.control.registry.actions.move import Move, decode_move
 from trivet.control.registry.actions.permission import permitted
+from trivet.control.registry.actions.refusals import record_refusal
 from trivet.control.registry.actions.traffic import check_proofs, make, prove_move
 from trivet.control.registry.models import REFUSAL, ApiKey, Event, Proposal, ProposalState
 from trivet.control.registry.permissions import can
@@ -115,8 +116,7 @@ def _decide(row: Proposal, state: ProposalState, *, by: str) -> None:
 
 
 def _record_refusal(row: Proposal, move: Move, *, actor: str, refusal: Refused) -> None:
-    with changing() as change:
-        after = {"action": "approve", "proposal": row.pk}
-        change.record(
-            REFUSAL, actor=actor, model=row.model.name, version=move.version, after=after, reason=refusal.message
-        )
+    after = {"action": "approve", "proposal": row.pk}
+    record_refusal(
+        REFUSAL, actor=actor, model=row.model.name, version=move.version, after=after, reason=refusal.message
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trivet.control.registry.actions.change import changing
+from trivet.control.registry.actions.refusals import record_refusal
 from trivet.control.registry.models import REFUSAL, RegisteredModel
 from trivet.control.registry.permissions import can, why_not
 from trivet.core.errors import PermissionDenied
@@ -29,7 +29,6 @@ def permitted(actor: Actor, *verbs: str, to: str, model: str = "", version: int 
         return name
     if not isinstance(refusal, PermissionDenied) and not RegisteredModel.objects.filter(name=model).exists():
         raise refusal
-    with changing() as change:
-        after = {"action": to, "needs": verbs[0]}
-        change.record(REFUSAL, actor=name, model=model, version=version, after=after, reason=refusal.message)
+    after = {"action": to, "needs": verbs[0]}
+    record_refusal(REFUSAL, actor=name, model=model, version=version, after=after, reason=refusal.message)
     raise refusal

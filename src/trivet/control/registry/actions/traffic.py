@@ -29,11 +29,13 @@ from trivet.control.registry.actions.manner import (
 from trivet.control.registry.actions.move import Move
 from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.actions.proposals import propose
+from trivet.control.registry.actions.refusals import record_refusal
 from trivet.control.registry.actions.signing import check_signed
 from trivet.control.registry.golden import Proof, cases_of, prove
 from trivet.control.registry.models import (
     CHALLENGER,
     CHAMPION,
+    REFUSED_PROMOTION,
     Alias,
     Event,
     ModelVersion,
@@ -96,7 +98,7 @@ def promote(
     try:
         return make_or_propose(model, move, by, actor=actor, reason=reason, expected_generation=expected_generation)
     except Refused as refusal:
-        _record_refusal(model, version, actor=actor, refusal=refusal)
+        record_refusal(REFUSED_PROMOTION, actor=actor, model=model, version=version, reason=refusal.message)
         raise
 
 
@@ -301,12 +303,6 @@ def _prove_newcomers(model: str, routes: Mapping[int, int], *, those_with_less_t
 def check_proofs(model: RegisteredModel, proven: Proof | None) -> None:
     if proven is not None and proven.cases != cases_of(model.name):
         raise Conflict(f"the golden cases of {model.name} changed while you decided. Look again, then promote.")
-
-
-def _record_refusal(model: str, version: int, *, actor: str, refusal: Refused) -> None:
-    """Write who wanted to promote what, and why it was refused: nothing else has changed."""
-    with changing() as change:
-        change.record("refuse_promotion", actor=actor, model=model, version=version, reason=refusal.message)
 
 
 def _write_routes(change: Change, model: RegisteredModel, routes: Mapping[int, int]) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from trivet.control.registry.models.claims import BundleClaim as BundleClaim
 from trivet.control.registry.models.events import (
+    OF_NO_SNAPSHOT as OF_NO_SNAPSHOT,
     REFUSAL as REFUSAL,
+    REFUSED_PROMOTION as REFUSED_PROMOTION,
     STATE_ID as STATE_ID,
     Event as Event,
     RegistryState as RegistryState,
