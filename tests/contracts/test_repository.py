@@ -92,6 +92,12 @@ def test_links_between_pages_lead_somewhere(file):
     assert {link for link in links if not (file.parent / link).exists()} == set()
 
 
+def test_the_first_page_of_the_documentation_leads_to_every_other():
+    first = (REPOSITORY / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = {str(page.relative_to(REPOSITORY / "docs")) for page in REPOSITORY.glob("docs/*/*.md")}
+    assert {page for page in pages if f"({page})" not in first} == set()
+
+
 def test_the_runtimes_we_announce_are_there():
     ours = [point for point in entry_points(group="trivet.runtimes") if point.dist and point.dist.name == "trivet"]
     assert {point.name for point in ours} == {"catboost", "lightgbm", "onnx", "skops", "xgboost"}
