@@ -313,6 +313,17 @@ def test_D35_a_head_that_was_kept_elsewhere_shows_a_log_made_anew(capsys):
     assert verify(capsys, "--expect", "7")[0] == 2
 
 
+def test_D35_a_head_that_got_lost_on_the_way_is_no_head_that_fits(capsys):
+    shipped_world()
+    assert verify(capsys, "--expect", "")[0] == 2  # as `--expect "$(cat head)"` gives, where there is no such file
+
+
+@pytest.mark.parametrize("also", [["churn"], ["--all"]])
+def test_the_log_of_one_model_alone_is_not_pretended_to_be_verified(capsys, also):
+    shipped_world()
+    assert verify(capsys, *also)[0] == 2
+
+
 def test_D35_the_verb_names_the_first_break_and_ends_with_1(capsys):
     shipped_world()
     code, out = verify(capsys)

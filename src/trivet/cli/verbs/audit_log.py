@@ -27,7 +27,7 @@ class _Expected:
 def verify_log(options: argparse.Namespace, out: Out) -> int:
     """Follow both chains, hold the spool against the log, and compare with a head that was kept elsewhere."""
     expected = None
-    if options.expect:
+    if options.expect is not None:  # an empty one is a head that got lost on the way here
         if (found := HEAD.fullmatch(options.expect)) is None:
             out.problem("trivet verify: --expect takes a head as `trivet verify --log` prints it.")
             return USAGE

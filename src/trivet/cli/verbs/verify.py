@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from trivet.cli.verb import DONE, WRONG, Out, split_version
+from trivet.cli.verb import DONE, USAGE, WRONG, Out, split_version
 from trivet.cli.verbs.audit_log import verify_log
 from trivet.control.registry.models import ModelVersion, RegisteredModel
 from trivet.control.registry.verifying import Verified, verify_versions, versions_to_verify
@@ -13,7 +13,10 @@ from trivet.core.errors import NotFound, did_you_mean, quoted
 
 def verify(options: argparse.Namespace, out: Out) -> int:
     """Verify one version, or those of one model, or of all; or with `--log` what was recorded."""
-    if options.log or options.expect:
+    if options.log or options.expect is not None:
+        if options.model or options.everything:
+            out.problem("trivet verify: --log is about all that was recorded; leave MODEL and --all out.")
+            return USAGE
         return verify_log(options, out)
     found = []
     for verified in verify_versions(_versions(options)):
