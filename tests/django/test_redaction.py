@@ -173,6 +173,9 @@ def test_a_field_is_marked_and_unmarked_with_an_event_and_a_name_that_is_none_is
     events = Event.objects.count()
     call_command("trivet", "redact", "churn", "plan")
     assert Event.objects.count() == events
+    with pytest.raises(InvalidRequest, match=r"'plann' is not hidden\. Did you mean 'plan'"):
+        actions.set_sensitive(model="churn", remove=["plann"], actor="cli:ana")
+    assert RegisteredModel.objects.get().sensitive == ["plan"]
     call_command("trivet", "redact", "churn", "--no-longer", "plan")
     assert RegisteredModel.objects.get().sensitive is None
     with pytest.raises(InvalidRequest, match="Did you mean 'plan'"):
@@ -228,6 +231,12 @@ def test_D37_a_push_marks_before_the_first_answer_and_shuffles_the_sample(tmp_pa
     given_ = dict(zip(rows.age, rows.city, strict=True))
     assert kept.keys() <= given_.keys()
     assert sum(given_[age] == city for age, city in kept.items()) <= len(kept) / 5
+
+    again = push_file(  # what is hidden is told once, not with each push
+        tmp_path / "m.joblib", name="churn", actor="cli:ana", sample=tmp_path / "rows.csv", is_vouched_for=True
+    )
+    assert again.version.digest == pushed.version.digest
+
     with pytest.raises(InvalidRequest, match="Did you mean 'city'"):
         push_file(tmp_path / "m.joblib", name="late", actor="cli:ana", sensitive=["cty"], is_vouched_for=True)
     assert not RegisteredModel.objects.filter(name="late").exists()

@@ -82,15 +82,15 @@ def push_file(
     enough; the Event says so, and which `accepted_types`, on no list, the actor lets it hold. With `requirements`, a file
     of exact versions, it is opened, proved and run in their environment, which was made on this machine before. `source`
     is what its row says it was made from; the file's name where it is empty. Inputs called `sensitive` are hidden in every
-    record of the model, from before its first answer; in `sample` their values are shuffled. `signer` signs the bundle as
-    it is registered. Raises `CompileError`, `ParityFailed`, or `Refused` for a sandbox that is too weak or a signature that
-    is required, before anything is registered; and `Refused` when the probe fails: then the version is there, rejected,
-    and can take no traffic.
+    record of the model, from before its first answer; in `sample` their values are shuffled, as are those hidden before.
+    `signer` signs the bundle as it is registered. Raises `CompileError`, `ParityFailed`, or `Refused` for a sandbox that is
+    too weak or a signature that is required, before anything is registered; and `Refused` when the probe fails: then the
+    version is there, rejected, and can take no traffic.
     """
     permitted(actor, "push", to="register_version", model=name)
     check_signer(signer)  # before a minute is spent on what would be refused
     options = {} if tolerance is None else {"tolerance": tolerance}
-    with shuffled(sample, sensitive) as rows:
+    with shuffled(sample, sensitive, where_there=_hidden_already(name)) as rows:
         compiled = compile_file(
             path,
             sample=rows,
@@ -117,6 +117,11 @@ def push_file(
     differ = unlike_champion(version.version)
     placed = _placed(version, compiled, actor=actor, promote=promote)
     return replace(placed, inputs_differ=differ, was_retired=version.was_retired)
+
+
+def _hidden_already(name: str) -> list[str]:
+    """Return the inputs that earlier versions of the model hide: the newest one's sample tells no more of them."""
+    return RegisteredModel.objects.filter(name=name).values_list("sensitive", flat=True).first() or []
 
 
 @dataclass(frozen=True)

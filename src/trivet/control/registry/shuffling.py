@@ -13,13 +13,16 @@ from trivet.core.errors import InvalidRequest, did_you_mean, quoted
 
 
 @contextmanager
-def shuffled(sample: Path | None, names: Collection[str]) -> Iterator[Path | None]:
+def shuffled(
+    sample: Path | None, names: Collection[str], *, where_there: Collection[str] = ()
+) -> Iterator[Path | None]:
     """Give, for the block, a CSV file like `sample` whose columns called `names` are each in another order.
 
-    The order is the same for the same file, so that it still makes the same digest. Nothing is written where there is
-    nothing to shuffle. Raises `InvalidRequest` for a name that is no column.
+    So are those called `where_there`, as far as the file has them. The order is the same for the same file, so that it
+    still makes the same digest. Nothing is written where there is nothing to shuffle. Raises `InvalidRequest` for one of
+    `names` that is no column.
     """
-    if sample is None or not names:
+    if sample is None or not (names or where_there):
         yield sample
         return
     with sample.open(encoding="utf-8-sig", newline="") as file:
@@ -27,7 +30,7 @@ def shuffled(sample: Path | None, names: Collection[str]) -> Iterator[Path | Non
     if len({len(line) for line in lines}) != 1:
         raise InvalidRequest(f"the sample {sample.name} is no table: its lines differ in length, or there are none.")
     header, *rows = lines
-    for name in names:
+    for name in dict.fromkeys([*names, *(name for name in where_there if name in header)]):
         if name not in header:
             raise InvalidRequest(f"the sample has no column {quoted(name)}.{did_you_mean(name, header)}")
         place = header.index(name)
