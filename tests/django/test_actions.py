@@ -429,6 +429,31 @@ def test_a_limit_that_is_none_is_refused(limits):
     assert not ApiKey.objects.exists()
 
 
+def test_a_limit_of_a_model_that_the_key_is_not_for_is_refused_for_it_limits_nothing():
+    grants = {"churn": ["predict"], "late": ["predict"]}
+    with pytest.raises(InvalidRequest, match=r"'lat' limits nothing.*Did you mean 'late'"):
+        actions.issue_key(name="k", grants=grants, limits={"lat": "1/s"}, actor="user:ana")
+    key, _ = actions.issue_key(name="k", grants=grants, limits={"late": "1/s", "*": "5/s"}, actor="user:ana")
+    with pytest.raises(InvalidRequest, match="Did you mean 'churn'"):
+        actions.limit_key(key=key.pk, limits={"chrun": "1/s"}, actor="user:ana")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 101, "a\x1b[2Jb"])
+def test_a_key_has_a_name_that_one_line_of_a_list_can_show(name):
+    with pytest.raises(InvalidRequest, match="cannot name a key"):
+        actions.issue_key(name=name, grants={"*": ["view"]}, actor="user:ana")
+    assert not ApiKey.objects.exists()
+
+
+def test_a_key_that_is_named_by_its_name_or_by_all_of_it_is_told_apart_and_not_said_again():
+    key, plaintext = actions.issue_key(name="noisy", grants={"*": ["view"]}, actor="user:ana")
+    with pytest.raises(NotFound, match=f"'noisy' is the name of {key.pk}"):
+        actions.revoke_key(key="noisy", actor="user:ana")
+    with pytest.raises(NotFound, match="named by its id") as refused:
+        actions.limit_key(key=plaintext, limits=None, actor="user:ana")
+    assert key.pk not in refused.value.message
+
+
 def test_only_a_key_that_is_there_can_be_limited():
     with pytest.raises(NotFound, match="no API key 'nobody'"):
         actions.limit_key(key="nobody", limits={"*": "1/s"}, actor="user:ana")

@@ -183,6 +183,7 @@ def test_the_verb_makes_lists_and_rotates_the_key_of_somebody(ben, capsys):
     assert (code, is_let_in(made["key"], rotated["key"])) == (0, [True, True])
     assert rotated["previous_until"] is not None
     assert verb(capsys, "keys", "rotate", made["id"])[0] == 3
+    assert verb(capsys, "keys", "rotate", made["id"], "--at-once", "--overlap=2h")[0] == 2
     code, last = verb(capsys, "keys", "rotate", made["id"], "--at-once")
     assert (code, is_let_in(made["key"], rotated["key"], last["key"])) == (0, [False, False, True])
     get_user_model().objects.update(is_active=False)

@@ -37,7 +37,7 @@ def keys(parser: argparse.ArgumentParser) -> None:
     listing = steps.add_parser("list", help="list the keys, never their secrets")
     rotate = steps.add_parser("rotate", help="give a key a new secret, printed once; the old one is valid for a while")
     _key_argument(rotate)
-    rotate.add_argument("--overlap", default="1d", metavar="1d", help="for how long: hours, days or weeks; default 1d")
+    rotate.add_argument("--overlap", metavar="1d", help="for how long: hours, days or weeks; default 1d")
     rotate.add_argument("--at-once", action="store_true", help="the old secrets end now")
     revoke = steps.add_parser("revoke", help="refuse a key from now on")
     _key_argument(revoke)

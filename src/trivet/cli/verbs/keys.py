@@ -19,6 +19,7 @@ from trivet.core.snapshot import ANY_MODEL
 from trivet.serving.acknowledgement import wait_for_workers
 
 COLUMNS = ("ID", "NAME", "STATE", "GRANTS", "LIMITS", "OWNER", "LAST USED", "MADE BY")
+OVERLAP = "1d"
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -30,10 +31,6 @@ def keys(options: argparse.Namespace, out: Out) -> int:
 
 
 def _create(options: argparse.Namespace, out: Out) -> int:
-    known = list(RegisteredModel.objects.values_list("name", flat=True))
-    for model in options.models:
-        if model not in (*known, ANY_MODEL):
-            out.problem(f"note: there is no model {quoted(model)} yet.{did_you_mean(model, known)}")
     grants = dict.fromkeys(options.models, options.verbs)
     expires = _duration("--expires", options.expires) if options.expires else None
     owner = find_person(options.owner) if options.owner else None
@@ -41,6 +38,10 @@ def _create(options: argparse.Namespace, out: Out) -> int:
     key, plaintext = actions.issue_key(
         name=options.name, grants=grants, actor=actor_of(options), owner=owner, expires=expires, limits=limits
     )
+    known = list(RegisteredModel.objects.values_list("name", flat=True))
+    for model in options.models:
+        if model not in (*known, ANY_MODEL):
+            out.problem(f"note: there is no model {quoted(model)} yet.{did_you_mean(model, known)}")
     acknowledged = wait_for_workers(RegistryState.objects.generation())
     out.say(
         f"key {key.pk} for {', '.join(options.models)}: {', '.join(options.verbs)}. It is shown now and never again:"
@@ -54,7 +55,7 @@ def _limit(options: argparse.Namespace, out: Out) -> int:
     key = actions.limit_key(key=options.id, limits=_limits(options.limits), actor=actor_of(options))
     acknowledged = wait_for_workers(RegistryState.objects.generation())
     done = acknowledged.live - len(acknowledged.behind)
-    told = _written(key.limits) if key.limits else conf.RATE_LIMIT() or "none"
+    told = _written(key.limits) if key.limits else f"none of its own; of every key: {conf.RATE_LIMIT() or 'none'}"
     text = f"limit of key {key.pk}: {told} · on {done} of {acknowledged.live} workers"
     facts = {
         "id": key.pk,
@@ -86,10 +87,12 @@ def _list(_options: argparse.Namespace, out: Out) -> int:
 
 
 def _rotate(options: argparse.Namespace, out: Out) -> int:
+    if options.at_once and options.overlap:
+        raise InvalidRequest("--at-once ends the old secrets now, --overlap later: give one of them.")
     key, plaintext = actions.rotate_key(
         key=options.id,
         actor=actor_of(options),
-        overlap=_duration("--overlap", options.overlap),
+        overlap=_duration("--overlap", options.overlap or OVERLAP),
         at_once=options.at_once,
     )
     acknowledged = wait_for_workers(RegistryState.objects.generation())
@@ -117,6 +120,7 @@ def _facts(key: ApiKey) -> dict[str, Any]:
         "id": key.pk,
         "name": key.name,
         "state": _state(key),
+        "expires_at": _told(key.expires_at),
         "grants": key.grants,
         "limits": key.limits or {},
         "owner": key.owner_name,
@@ -147,7 +151,7 @@ def _state(key: ApiKey) -> str:
         return "revoked"
     if not key.is_usable:
         return "expired" if key.expires_at and key.expires_at <= timezone.now() else "owner is disabled"
-    return f"until {key.expires_at:%Y-%m-%d}" if key.expires_at else "valid"
+    return f"until {key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else "valid"
 
 
 def _told(moment: datetime | None) -> str | None:

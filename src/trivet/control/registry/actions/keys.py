@@ -15,13 +15,15 @@ from trivet.control.registry.actions.finding import bad_parameter, check_model_n
 from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.models import ApiKey, RegisteredModel
 from trivet.core.errors import NotFound, Refused, did_you_mean, quoted
-from trivet.core.keys import hash_secret, mint_key
+from trivet.core.keys import ID_LENGTH, PREFIX, hash_secret, mint_key
 from trivet.core.rates import read_rates, write_rates
 from trivet.core.snapshot import ANY_MODEL, VERBS
 
 if TYPE_CHECKING:
     from trivet.control.registry.permissions import Actor
 
+NAME_LENGTH = 100  # characters
+NAMESAKES_SHOWN = 5
 ROTATION = timedelta(days=1)  # how long both secrets are valid, unless another time is named
 
 
@@ -38,12 +40,14 @@ def issue_key(
     """Make an API key and return it with its plaintext, which is shown to its owner once and stored nowhere.
 
     `grants` maps a model's name, or `*`, to verbs of `view`, `predict`, `explain`, `label`, `promote`. `limits` maps a
-    model's name, or `*` for all together, to how often it may be asked: `100/s`, `100/s, 50000/d`. A key with an `owner`
-    ends when that user is disabled or deleted; the key may do what it is granted, not what they may. The Event names the
-    key by its id. It takes the permission `manage_keys`, with which a user may make a key for anything.
+    model's name, or `*` for all together, to how often it may be asked: `100/s`, `100/s, 50000/d`; a model that the key is
+    not for is refused. `name` is one line, for people. A key with an `owner` ends when that user is disabled or deleted;
+    the key may do what it is granted, not what they may. The Event names the key by its id. It takes the permission
+    `manage_keys`, with which a user may make a key for anything.
     """
     actor = permitted(actor, "manage_keys", to="issue_key")
-    granted, limited = _checked_grants(grants), _checked_limits(limits)
+    name, granted, limited = _checked_name(name), _checked_grants(grants), _checked_limits(limits)
+    _check_limits_bite(limited, granted)
     expires_at = _moment(expires)
     owner_name = "" if owner is None else owner.get_username()
     key_id, plaintext = mint_key()
@@ -129,6 +133,7 @@ def limit_key(*, key: str, limits: Mapping[str, str] | None, actor: Actor, reaso
     limited = _checked_limits(limits)
     with changing() as change:
         found = _find_key(change, key)
+        _check_limits_bite(limited, found.grants)
         if found.limits != limited:
             before, after = {"key": key, "limits": found.limits}, {"key": key, "limits": limited}
             found.limits = limited
@@ -161,9 +166,13 @@ def _revoke(change: Change, key: ApiKey, *, actor: str, reason: str) -> None:
 
 def _find_key(change: Change, key: str) -> ApiKey:
     found = change.rows(ApiKey).filter(pk=key).select_related("owner").first()
-    if found is None:
-        raise NotFound(f"no API key {quoted(key)}.")
-    return found
+    if found is not None:
+        return found
+    if key.startswith(f"{PREFIX}_"):  # a whole key, which is not said again
+        raise NotFound(f"a key is named by its id, the {ID_LENGTH} characters after {PREFIX}_, and not by all of it.")
+    called = change.rows(ApiKey).filter(name=key, revoked_at=None).values_list("pk", flat=True)[:NAMESAKES_SHOWN]
+    ids = f" A key is named by its id; {quoted(key)} is the name of {', '.join(called)}." if called else ""
+    raise NotFound(f"no API key {quoted(key)}.{ids}")
 
 
 def set_anonymous(*, model: str, anonymous: bool, actor: Actor, reason: str = "") -> RegisteredModel:
@@ -181,6 +190,28 @@ def set_anonymous(*, model: str, anonymous: bool, actor: Actor, reason: str = ""
             after = {"anonymous": anonymous}
             change.record("set_anonymous", actor=actor, model=model, before=before, after=after, reason=reason)
         return found
+
+
+def _checked_name(name: str) -> str:
+    """Return the name without blanks around it, as one line of a list shows it."""
+    stripped = name.strip()
+    if not stripped or len(stripped) > NAME_LENGTH or not stripped.isprintable():
+        raise bad_parameter(
+            f"{quoted(name)} cannot name a key: use 1 to {NAME_LENGTH} characters of one line, not only blanks."
+        )
+    return stripped
+
+
+def _check_limits_bite(limits: Mapping[str, str] | None, grants: Mapping[str, Iterable[str]]) -> None:
+    """Raise for a limit of a model that the key is not for: a misspelt name would leave the right one unlimited."""
+    if ANY_MODEL in grants:
+        return
+    for model in limits or {}:
+        if model not in grants and model != ANY_MODEL:
+            raise bad_parameter(
+                f"a limit of {quoted(model)} limits nothing: the key is not for it.{did_you_mean(model, grants)}"
+                f" It is for: {', '.join(grants)}."
+            )
 
 
 def _checked_grants(grants: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
