@@ -15,13 +15,13 @@ from trivet.control.registry.snapshots import build_snapshot, current_generation
 from trivet.core.errors import Unavailable
 from trivet.core.keys import hash_secret
 from trivet.core.rates import Rate
-from trivet.core.snapshot import EMPTY_SNAPSHOT, Route
+from trivet.core.snapshot import Route, Snapshot
 
 pytestmark = pytest.mark.django_db
 
 
 def test_an_empty_registry_is_generation_0():
-    assert build_snapshot() == EMPTY_SNAPSHOT
+    assert build_snapshot() == Snapshot(generation=0)
 
 
 def test_it_holds_ready_versions_with_their_routes_and_aliases(settings):

@@ -69,7 +69,6 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 NO_VERBS: frozenset[str] = frozenset()
-EMPTY_SNAPSHOT = Snapshot(generation=0)
 
 
 def with_implied(verbs: frozenset[str] | set[str] | list[str] | tuple[str, ...]) -> frozenset[str]:

@@ -18,7 +18,7 @@ from trivet.model.bundle.sample import decode_sample
 from trivet.model.compile import compiler
 from trivet.model.compile.columns import matrix
 from trivet.model.compile.compiler import Answer, compile_model
-from trivet.model.compile.original import as_answers, as_tensors
+from trivet.model.compile.original import LABEL, as_answers
 from trivet.model.compile.preparing import prepare
 from trivet.model.compile.signature import outputs_of
 from trivet.model.runtimes.onnx import OnnxRuntime
@@ -107,6 +107,19 @@ def test_scores_of_pairs_of_classes_bear_no_class_names():
     assert scores == ("scores", "FP64", (-1, 6), None)
 
 
+def tensors_of(targets, answers):
+    """Return `answers` as the output tensors of a signature: the other way round."""
+    tensors = {}
+    for place, target in enumerate(targets):
+        if target.labels is not None and answers.labels is not None:
+            column = answers.labels if answers.labels.ndim == 1 else answers.labels[:, place]
+            tensors[LABEL + target.suffix] = column.astype(target.labels.dtype)
+        if target.numbers is not None:
+            values = answers.values[:, target.columns]
+            tensors[target.numbers + target.suffix] = values.reshape(-1) if target.is_flat else values
+    return tensors
+
+
 @pytest.mark.parametrize(
     ("model", "y"),
     [
@@ -120,7 +133,7 @@ def test_scores_of_pairs_of_classes_bear_no_class_names():
 )
 def test_answers_become_tensors_and_come_back(model, y):
     given = prepare(model.fit(X, y), sample=X)
-    tensors = as_tensors(given.targets, given.first)
+    tensors = tensors_of(given.targets, given.first)
     outputs = outputs_of(given.original, given.first)
     assert list(tensors) == [o.name for o in outputs]
     assert [t.shape[1:] for t in tensors.values()] == [o.shape[1:] for o in outputs]

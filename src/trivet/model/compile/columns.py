@@ -23,11 +23,6 @@ class Origin:
     scale: float = 1.0
     offset: float = 0.0
 
-    @property
-    def is_untouched(self) -> bool:
-        """True when the column is the caller's value itself."""
-        return self.scale == 1.0 and self.offset == 0.0
-
 
 @dataclass(frozen=True)
 class Block:

@@ -161,21 +161,8 @@ class Original:
         return self.label_dtype if self.classes is not None else np.int64
 
 
-def as_tensors(targets: Sequence[Target], answers: Answers) -> dict[str, np.ndarray]:
-    """Return `answers` as the output tensors of a signature."""
-    tensors = {}
-    for place, target in enumerate(targets):
-        if target.labels is not None and answers.labels is not None:
-            column = answers.labels if answers.labels.ndim == 1 else answers.labels[:, place]
-            tensors[LABEL + target.suffix] = column.astype(target.labels.dtype)
-        if target.numbers is not None:
-            values = answers.values[:, target.columns]
-            tensors[target.numbers + target.suffix] = values.reshape(-1) if target.is_flat else values
-    return tensors
-
-
 def as_answers(targets: Sequence[Target], tensors: Mapping[str, np.ndarray], rows: int) -> Answers:
-    """Return the output `tensors` of `rows` rows as answers: the way back from `as_tensors`."""
+    """Return the output `tensors` of `rows` rows as answers."""
     values = [tensors[t.numbers + t.suffix].reshape(rows, -1) for t in targets if t.numbers is not None]
     joined = np.concatenate(values, axis=1).astype(np.float64, copy=False) if values else np.zeros((rows, 0))
     labels = [tensors[LABEL + t.suffix].reshape(rows) for t in targets if t.labels is not None]

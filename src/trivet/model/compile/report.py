@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -78,20 +76,6 @@ class Speed:
     def line(self) -> str:
         """Return the figures as people read them."""
         return f"{self.compiled:.0f} µs a row (native {self.native:.0f} µs)"
-
-
-def parity_csv(worst: tuple[dict[str, Any], ...]) -> str:
-    """Return the worst rows as the text of parity.csv: row, kind, both answers, the difference, then the inputs."""
-    text = io.StringIO()
-    if not worst:
-        return ""
-    inputs = list(worst[0]["inputs"])
-    head = ["row", "kind", "native", "compiled", "difference", "native_label", "compiled_label"]
-    writer = csv.writer(text)
-    writer.writerow([*head, *inputs])
-    for row in worst:
-        writer.writerow([*(row.get(name, "") for name in head), *(row["inputs"][name] for name in inputs)])
-    return text.getvalue()
 
 
 def two_digits(value: float) -> float:

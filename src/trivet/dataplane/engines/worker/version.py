@@ -98,7 +98,6 @@ class WorkerVersion(LoadedVersion):
         self.restarts: dict[str, int] = {}  # of its instances, by reason
         self.rss_bytes = 0
         self.peers: Sequence[Peer] = ()  # the instances that answer: their processes, and how far each is confined
-        self.executions = 0  # answers
         self._contract = Contract(bundle.signature, bundle.manifest.packs)
         self._max_answer_bytes = max_answer_bytes
         self._on_unload = on_unload
@@ -292,7 +291,6 @@ class WorkerVersion(LoadedVersion):
                 self._distrust(backend, number, error)
                 raise Unavailable("the model answered against its signature.", code="MODEL_FAILED") from error
             self._balancer.succeeded(backend, number)
-            self.executions += 1
             return Made(arrays, queued_ns=told.queue_us * 1000, run_ns=told.run_us * 1000, run_rows=told.run_rows)
         self._balancer.ended(backend, number, is_failure=False, is_gone=False)
         if told.code == "DEADLINE":

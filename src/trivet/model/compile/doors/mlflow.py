@@ -18,8 +18,6 @@ from trivet.model.compile.doors.archive import Archive
 MEMBER = "MLmodel"
 MOST_YAML_BYTES = 1024**2
 MOST_EXAMPLE_BYTES = 16 * 1024**2
-SYNTHETIC_ROWS = 500
-SEED = 7
 FILE_OF_FLAVOR = {
     "sklearn": "pickled_model",
     "xgboost": "data",
