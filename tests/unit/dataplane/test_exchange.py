@@ -363,6 +363,21 @@ def test_03_one_model_that_would_not_answer_takes_no_worker_out_of_the_load_bala
     assert World(tmp_path / "unknown").ask("GET", "/v2/models/chorn/ready")[0] == 404
 
 
+def test_03_a_split_model_is_ready_when_every_version_that_has_traffic_is(tmp_path: Path):
+    world = World(tmp_path)
+    world.route({1: 99, 2: 1})
+
+    def rest() -> None:
+        raise Unavailable("no model worker answers for this version.", code="MODEL_FAILED")
+
+    world.plane.table.models["churn"].live[2].loaded.ensure_ready = rest  # type: ignore[method-assign]
+    for _ in range(20):
+        assert readiness(world) == (200, 503), "not by the luck of a draw"
+    assert world.ask("GET", "/v2/models/churn/versions/1/ready")[0] == 200
+    world.route({1: 100, 2: 0})
+    assert readiness(world) == (200, 200)
+
+
 def test_what_does_not_answer_says_why_it_does_not_and_the_log_is_told_once(tmp_path: Path, caplog):
     world = World(tmp_path, engine=Unloadable())
     told = "churn: version 1 could not be loaded here; the server's log says why."

@@ -69,7 +69,7 @@ def group(tmp_path: Path) -> Group:
 def hang(owner: Owner, group: Group, folder: Path, *, is_cut_short: bool) -> None:
     """Let a model worker of `group` be ended by its timer in the middle of a run, and be buried."""
     runs = folder / "1.runs"
-    RunsWritten(runs).begin([1], is_cut_short=is_cut_short)
+    RunsWritten(runs).begin([1], time.monotonic(), is_cut_short=is_cut_short)
     process = subprocess.Popen(["sh", "-c", "kill -ALRM $$"])
     one = Instance(0, process, time.monotonic(), -1, os.pidfd_open(process.pid), str(folder / "1.sock"), str(runs))
     one.peer = Peer(0, one.socket, one.runs, process.pid)

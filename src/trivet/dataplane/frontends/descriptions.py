@@ -76,8 +76,11 @@ def _metadata(_plane: Plane, model: LiveModel, selector: str | None) -> Any:
 
 
 def _ready(_plane: Plane, model: LiveModel, selector: str | None) -> Any:
-    version, _ = choose(model, selector)  # raises when it would not answer now
-    version.loaded.ensure_ready()
+    """Return that what `selector` names would answer now; without one, each version that has traffic. Else it raises."""
+    version, _ = choose(model, selector)
+    versions = [version] if selector is not None else [routed for _, routed in model.routed]
+    for one in versions:
+        one.loaded.ensure_ready()
     return {"name": model.name, "ready": True}
 
 

@@ -16,6 +16,9 @@ FAILURES_TO_OPEN = 3  # in a row, before a place is left alone
 OPEN_SECONDS = 1.0  # and for how long; then one request tries it
 WEIGHT = 0.2  # of a new measurement in the moving average
 LOOK_SECONDS = 0.1
+SILENCE_SECONDS = 0.5  # beyond the instant at which a sign of life was due; a machine is busy sometimes
+ENDED = "it ended and is being started again"
+STOPPED = "Tt"  # states of a process that somebody stopped, see proc_pid_stat(5)
 SPARE_CONNECTIONS = 64  # kept open to one instance
 
 
@@ -103,7 +106,28 @@ class Backend:
         """True when the request on `connection` was in the run during which the instance ended."""
         return self._runs is None or self._runs.includes(connection.number)
 
-    def listens(self) -> bool:
+    def suspicion(self, now: float) -> str:
+        """Return what speaks against an answer at `now`, "" for nothing: as requests went, and as the instance tells."""
+        if not self.breaker.admits(now):
+            return f"it failed {FAILURES_TO_OPEN} times in a row"
+        if self._runs is not None and self._runs.silent_seconds(now) > SILENCE_SECONDS:
+            return "a run of it hangs" if self._runs.is_running else "its process gives no sign of life"
+        return ""
+
+    def absence(self) -> str:
+        """Return why the kernel would hand it no request, "" where it would. Takes at most `LOOK_SECONDS`."""
+        if self._is_stopped():
+            return "its process is stopped"
+        return "" if self._listens() else ENDED
+
+    def _is_stopped(self) -> bool:
+        """True when the kernel says so; where it says nothing, its silence will tell."""
+        try:
+            return Path(f"/proc/{self.peer.pid}/stat").read_text().rpartition(")")[2].split()[0] in STOPPED
+        except (OSError, IndexError):
+            return False
+
+    def _listens(self) -> bool:
         """True when the process is there: the kernel refuses for one that is not, at once."""
         try:
             connect_to(Path(self.peer.socket), LOOK_SECONDS).close()
@@ -190,11 +214,16 @@ class Balancer:
             else:
                 backend.breaker.undecided()
 
-    def answers(self) -> bool:
-        """True when an instance that may be asked is really there; looks, and does not wait."""
+    def why_not(self) -> str:
+        """Return why no instance would answer now, "" when one would. Looks at what is there, and does not wait for it."""
+        now, why = time.monotonic(), ENDED
         with self._changed:
-            candidates = [b for b in self._backends if not b.is_gone and not b.breaker.is_open]
-        return any(backend.listens() for backend in candidates)
+            present = [(backend, backend.suspicion(now)) for backend in self._backends if not backend.is_gone]
+        for backend, suspicion in present:
+            why = suspicion or backend.absence()
+            if not why:
+                break
+        return why
 
     @property
     def instances(self) -> int:

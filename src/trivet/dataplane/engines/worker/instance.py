@@ -45,12 +45,14 @@ logger = logging.getLogger(__name__)
 
 READ_BYTES = 256 * 1024
 READS_AT_ONCE = 16  # of one connection, before the others have their turn
-IDLE_SECONDS = 0.5
+IDLE_SECONDS = 0.25  # between two signs of life of one that has nothing to do
 ACCEPT_AGAIN_SECONDS = 0.5  # where there was no descriptor for a connection
 LEAVE_SECONDS = 10.0  # after SIGTERM, while somebody still asks
 QUIET_SECONDS = 0.3  # after SIGTERM, this long without a request means that nobody asks any more
 HOPELESS_SECONDS = 1.0  # a run that nobody waits for any more may still take this long,
 HOPELESS_RUNS = 20  # or this many times as long as so many rows usually take, before it is ended
+OVERDUE_SECONDS = 0.5  # a run that takes longer, and
+OVERDUE_RUNS = 10  # this many times as long as so many rows usually take, hangs as far as readiness is concerned
 FULL_SHARE = 0.9  # of the longest a run may take: who waits for so long cuts it short by no more than queueing took
 MODULE = "trivet.dataplane.engines.worker.instance"
 PR_SET_NO_NEW_PRIVS = 38  # prctl(2)
@@ -130,6 +132,7 @@ class Service:
     def serve(self) -> None:
         """Answer until told to leave."""
         while not self._may_leave():
+            self._runs.expect(time.monotonic() + IDLE_SECONDS)
             self._gather(IDLE_SECONDS if self._leaving_since is None else QUIET_SECONDS / 4)
             while self._batcher:
                 if patience := self._batcher.patience():
@@ -250,9 +253,11 @@ class Service:
         started = time.monotonic()
         rows = sum(one.rows for one in batch)
         outputs = batch[0].ask.outputs
-        bound = self._bound(batch, rows, started)
+        expected = self._batcher.costs.expected(rows, self._warmed_seconds)
+        bound = self._bound(batch, expected, started)
         is_cut_short = bound < FULL_SHARE * self._options.deadline_seconds
-        self._runs.begin([one.sender.number for one in batch], is_cut_short=is_cut_short)
+        until = started + min(bound, max(OVERDUE_SECONDS, OVERDUE_RUNS * expected))
+        self._runs.begin([one.sender.number for one in batch], until, is_cut_short=is_cut_short)
         signal.setitimer(signal.ITIMER_REAL, bound)
         try:
             arrays = self._runtime.run(joined(batch), outputs)
@@ -283,12 +288,11 @@ class Service:
         self._answer(batch[:middle])
         self._answer(batch[middle:])
 
-    def _bound(self, batch: list[Waiting], rows: int, now: float) -> float:
+    def _bound(self, batch: list[Waiting], expected: float, now: float) -> float:
         """Return how long a run may take: until nobody waits for it and it takes far longer than its rows do, or the
         deadline.
         """
         wanted = max(one.ask.deadline for one in batch) - now
-        expected = self._batcher.costs.expected(rows, self._warmed_seconds)
         hopeless = max(HOPELESS_SECONDS, HOPELESS_RUNS * expected)
         return max(min(self._options.deadline_seconds, max(wanted, hopeless)), 0.001)
 

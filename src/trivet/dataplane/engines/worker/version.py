@@ -13,7 +13,7 @@ import numpy as np
 
 from trivet.core.errors import BundleError, DeadlineExceeded, Unavailable
 from trivet.dataplane.engines.base import LoadedVersion, Made, Standing
-from trivet.dataplane.engines.worker.balancer import Backend, Balancer
+from trivet.dataplane.engines.worker.balancer import ENDED, Backend, Balancer
 from trivet.dataplane.engines.worker.connection import Connection
 from trivet.dataplane.engines.worker.control import Options, Peer, State, Want
 from trivet.dataplane.engines.worker.frames import Ask, BadFrame, Contract, Part, Told, encode_frame
@@ -148,8 +148,8 @@ class WorkerVersion(LoadedVersion):
             self._leave()
 
     def ensure_ready(self) -> None:
-        if not self._balancer.answers():
-            raise self._unavailable()
+        if why := self._balancer.why_not():
+            raise self._unavailable(why)
 
     def unload(self) -> None:
         self._on_unload(self)
@@ -303,8 +303,8 @@ class WorkerVersion(LoadedVersion):
         logger.error("event=model_worker_distrusted digest=%s error=%s", self.digest[:12], error)
         self._balancer.ended(backend, number, is_failure=True, is_gone=False)
 
-    def _unavailable(self) -> Unavailable:
-        why = self._failure or "it ended and is being started again"
+    def _unavailable(self, why: str = ENDED) -> Unavailable:
+        why = self._failure or why
         return Unavailable(f"no model worker answers for this version: {why}. Ask again.", code="MODEL_FAILED")
 
     # --- what the owner says --------------------------------------------------------------------------------------
