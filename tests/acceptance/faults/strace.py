@@ -14,6 +14,9 @@ from typing import NamedTuple
 from tests.acceptance.servers import wait_for
 
 
+LEAVES_SECONDS = 10.0
+
+
 @functools.cache
 def can_trace() -> bool:
     """True where there is a strace that may trace, and inject."""
@@ -34,7 +37,11 @@ def traced(pid: int, *options: str, log: Path = Path("/dev/null")) -> Iterator[s
         yield tracer
     finally:
         tracer.terminate()
-        tracer.wait()
+        try:
+            tracer.wait(LEAVES_SECONDS)
+        except subprocess.TimeoutExpired:  # it waits now and then for a thread that was killed under it
+            tracer.kill()
+            tracer.wait()
 
 
 def _tracer_of(task: Path) -> int:
