@@ -162,8 +162,15 @@ def test_D22_without_the_shared_counters_the_workers_share_the_limit_out_until_t
         assert 1 <= len(lines) <= WORKERS
         assert all("each process allows one of 3 shares" in line for line in lines)
         store.unlink()
-        with Caller(server.port, key, churn.body) as caller:
-            wait_for(lambda: caller.ask() and any("event=rate_counters_back" in line for line in server.lines))
+
+        def are_back() -> bool:
+            with Caller(
+                server.port, key, churn.body
+            ) as caller:  # anew: a worker says so that had noticed they were away
+                caller.ask()
+            return any("event=rate_counters_back" in line for line in server.lines)
+
+        wait_for(are_back)
 
 
 def test_D23_a_flood_without_keys_holds_up_who_has_one_no_more_than_as_many_good_callers_would(

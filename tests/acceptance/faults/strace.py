@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from tests.acceptance.servers import wait_for
 
-
 LEAVES_SECONDS = 10.0
 
 
