@@ -14,8 +14,8 @@ from django.urls import reverse
 from django.utils.translation import ngettext
 
 from trivet import conf
+from trivet.console.login_tries import Tries, counts_of, folded
 from trivet.console.screens import shell
-from trivet.console.tries import Tries, counts_of, folded
 
 FILE_NAME = "tries"
 BROWSER_COOKIE = "trivet_browser"

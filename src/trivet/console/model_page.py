@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,23 +9,23 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import F
 from django.db.models.fields.json import KT
-from django.http import Http404
 from django.utils.translation import gettext as _
 
 from trivet import conf
 from trivet.console import form, snippets
-from trivet.console.answer import Answer
 from trivet.console.charts import Bars, bars
-from trivet.console.figures import Moment, between, count, duration, moment, percent
+from trivet.console.figures import Moment, count, duration, moment, percent
 from trivet.console.proposal_page import ProposalLine, waiting
 from trivet.console.samples import recorded_rows
+from trivet.console.signature_view import SignatureView, signature_view
+from trivet.console.subject import Subject
 from trivet.console.traffic import MINUTES, requests_a_minute
+from trivet.console.try_it import TryIt
 from trivet.console.words import (
     ROUTES,
     TASKS,
     actor,
     decides,
-    enumerated,
     event,
     opened,
     output_value,
@@ -43,15 +41,12 @@ from trivet.control.registry.signing import signatures_of
 from trivet.core.decisions import PROBABILITIES
 from trivet.core.errors import TrivetError
 from trivet.core.examples import made_up_row
-from trivet.core.names import MODEL_NAME, VERSION_NUMBER
-from trivet.core.signature import Input, Output, Signature
+from trivet.core.signature import Signature
 from trivet.model.bundle.libraries import has_requirements, libraries_of
 
 VERSIONS_SHOWN = 50
 PREDICTIONS_SHOWN = 20
 EVENTS_SHOWN = 10
-CATEGORIES_SHOWN = 8
-MANY_FIELDS = 32
 TRAFFIC_CHART = {"width": 600, "height": 96}
 
 
@@ -96,31 +91,6 @@ class VersionRow:
 
 
 @dataclass(frozen=True)
-class InputRow:
-    """One input of the signature."""
-
-    name: str
-    title: str
-    datatype: str
-    shape: str
-    unit: str
-    seen: str
-    outside: str
-    is_nullable: bool
-
-
-@dataclass(frozen=True)
-class OutputRow:
-    """One output of the signature."""
-
-    name: str
-    datatype: str
-    shape: str
-    unit: str
-    classes: str
-
-
-@dataclass(frozen=True)
 class PredictionRow:
     """One recorded answer."""
 
@@ -157,35 +127,6 @@ class GoldenRow:
 
 
 @dataclass(frozen=True)
-class TryIt:
-    """The form, and what became of it."""
-
-    model: str
-    version: int
-    query: str
-    fields: tuple[form.Field, ...]
-    source: str
-    next_row: int | None
-    answer: Answer | None = None
-    problem: str = ""
-
-    @property
-    def has_many_fields(self) -> bool:
-        """True when the fields are better small."""
-        return len(self.fields) > MANY_FIELDS
-
-
-@dataclass(frozen=True)
-class SignatureView:
-    """What the shown version takes and gives."""
-
-    task: str
-    inputs: tuple[InputRow, ...]
-    outputs: tuple[OutputRow, ...]
-    has_units: bool
-
-
-@dataclass(frozen=True)
 class ModelPage:
     """The page. What hangs on a version is absent while there is none."""
 
@@ -216,44 +157,6 @@ class ModelPage:
     viewer: Viewer
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A model, and the version through which somebody looks at it."""
-
-    model: RegisteredModel
-    version: ModelVersion | None
-    signature: Signature | None
-    is_pinned: bool  # the person chose this version; otherwise it is what traffic gets
-
-    @property
-    def selector(self) -> str:
-        """What `trivet.predict` takes to ask this version."""
-        return f"{self.model.name}@{self.version.number}" if self.is_pinned and self.version else self.model.name
-
-    @property
-    def query(self) -> str:
-        """What keeps the choice in an address."""
-        return f"?version={self.version.number}" if self.is_pinned and self.version else ""
-
-
-def subject(name: str, version: str | None) -> Subject:
-    """Return the model `name`, through `version` where one is chosen, else the live or the newest. Raises `Http404`."""
-    model = RegisteredModel.objects.filter(name=name).first() if re.fullmatch(MODEL_NAME, name) else None
-    if model is None:
-        raise Http404
-    versions = ModelVersion.objects.filter(model=model).defer("manifest")
-    if version is not None:
-        found = versions.filter(number=int(version)).first() if re.fullmatch(VERSION_NUMBER, version) else None
-        if found is None:
-            raise Http404
-    else:
-        found = (
-            versions.filter(routes__isnull=False).order_by("-routes__weight").first()
-            or versions.order_by("-number").first()
-        )
-    return Subject(model, found, found.read_signature() if found else None, version is not None)
-
-
 def model_page(shown: Subject, try_it: TryIt | None, *, now: datetime, base_url: str, viewer: Viewer) -> ModelPage:
     """Return the page of `shown` as it is at `now`, in a constant number of queries."""
     model, signature = shown.model, shown.signature
@@ -278,7 +181,7 @@ def model_page(shown: Subject, try_it: TryIt | None, *, now: datetime, base_url:
         versions_left_out=registered - len(versions),
         traffic=bars(traffic, **TRAFFIC_CHART),
         requests=count(sum(traffic)),
-        signature=_signature(signature) if signature else None,
+        signature=signature_view(signature) if signature else None,
         origin=_origin(shown.version),
         golden_cases=_golden_cases(model),
         snippets=_snippets(shown, base_url),
@@ -287,47 +190,6 @@ def model_page(shown: Subject, try_it: TryIt | None, *, now: datetime, base_url:
         events=_events(model.name, now),
         proposals=waiting(model.name, now),
         viewer=viewer,
-    )
-
-
-def fresh_form(shown: Subject, row_number: int) -> TryIt | None:
-    """Return the form filled with a recorded row, or with a made-up one; None where rows have no form."""
-    if shown.version is None or shown.signature is None or not form.can_be_filled_in(shown.signature):
-        return None
-    recorded = recorded_rows(shown.version.digest)
-    if recorded:
-        place = row_number % len(recorded)
-        row = recorded[place]
-        source = _("Filled with recorded row %(number)s of %(count)s.") % {"number": place + 1, "count": len(recorded)}
-        next_row = (place + 1) % len(recorded) if len(recorded) > 1 else None
-    else:
-        row, next_row = made_up_row(shown.signature), None
-        source = _("Filled with values made up from the signature: this version recorded no rows.")
-    return TryIt(
-        model=shown.model.name,
-        version=shown.version.number,
-        query=shown.query,
-        fields=form.fields(shown.signature, form.texts(row), {}),
-        source=source,
-        next_row=next_row,
-    )
-
-
-def filled_form(
-    shown: Subject, values: Mapping[str, str], errors: Mapping[str, str], *, answer: Answer | None, problem: str
-) -> TryIt | None:
-    """Return the form as it was sent, with what became of it."""
-    if shown.version is None or shown.signature is None:
-        return None
-    return TryIt(
-        model=shown.model.name,
-        version=shown.version.number,
-        query=shown.query,
-        fields=form.fields(shown.signature, values, errors),
-        source="",
-        next_row=0 if recorded_rows(shown.version.digest) else None,
-        answer=answer,
-        problem=problem,
     )
 
 
@@ -377,15 +239,6 @@ def _shadow_share(version: ModelVersion) -> str:
     return _("shadow %(weight)s %%") % {"weight": shares[0]} if shares else ""
 
 
-def _signature(signature: Signature) -> SignatureView:
-    return SignatureView(
-        task=str(TASKS.get(signature.task, signature.task)),
-        inputs=tuple(_input(tensor) for tensor in signature.inputs),
-        outputs=tuple(_output(tensor) for tensor in signature.outputs),
-        has_units=any(i.unit for i in signature.inputs) or any(o.unit for o in signature.outputs),
-    )
-
-
 def _origin(version: ModelVersion | None) -> tuple[str, ...]:
     """Return what the version was trained with and whether that matters, how its file was opened, and who signed it."""
     if version is None:
@@ -413,54 +266,6 @@ def _signed_by(version: ModelVersion) -> str:
 def _golden_cases(model: RegisteredModel) -> tuple[GoldenRow, ...]:
     rows = GoldenCaseRow.objects.in_force().filter(model=model)
     return tuple(GoldenRow(row.number, case_of(row).in_words(), row.note, _actor(row.author)) for row in rows)
-
-
-def _input(tensor: Input) -> InputRow:
-    policy = tensor.unknown if tensor.categories else tensor.outside
-    policies = {
-        "pass": _("flagged"),
-        "missing": _("taken as missing"),
-        "reject": _("refused"),
-        "flag": _("flagged"),
-        "clip": _("clipped"),
-    }
-    seen = _seen(tensor)
-    return InputRow(
-        name=tensor.name,
-        title=tensor.title,
-        datatype=tensor.datatype,
-        shape="" if tensor.is_column else _shape(tensor.shape),
-        unit=tensor.unit,
-        seen=seen,
-        outside=policies[policy] if seen and not tensor.columns else "",
-        is_nullable=tensor.nullable,
-    )
-
-
-def _seen(tensor: Input) -> str:
-    """Return the values seen in training, or the names of a matrix's columns."""
-    if tensor.categories:
-        return enumerated(tensor.categories, CATEGORIES_SHOWN)
-    if tensor.columns:
-        return _("columns %(names)s") % {"names": enumerated(tensor.columns, CATEGORIES_SHOWN)}
-    return between(tensor.low, tensor.high)
-
-
-def _output(tensor: Output) -> OutputRow:
-    return OutputRow(
-        name=tensor.name,
-        datatype=tensor.datatype,
-        shape=_shape(tensor.shape),
-        unit=tensor.unit,
-        classes=enumerated(tensor.classes, CATEGORIES_SHOWN) if tensor.classes else "",
-    )
-
-
-def _shape(shape: Sequence[int]) -> str:
-    return " × ".join(
-        _("rows") if place == 0 and size == -1 else _("any") if size == -1 else str(size)
-        for place, size in enumerate(shape)
-    )
 
 
 def _snippets(shown: Subject, base_url: str) -> tuple[snippets.Snippet, ...]:

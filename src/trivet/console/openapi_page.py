@@ -9,9 +9,9 @@ from typing import Any
 from django.http import Http404
 from django.utils.translation import gettext as _
 
-from trivet.console.model_page import Subject
 from trivet.console.samples import recorded_rows
 from trivet.console.snippets import curl, whole
+from trivet.console.subject import Subject
 from trivet.core.datatypes import FP32_MAX, INTEGER_BOUNDS
 from trivet.core.examples import made_up_row
 from trivet.core.signature import Signature

@@ -22,12 +22,14 @@ from trivet.console.answer import Answer, explained, in_short, shown as shown_an
 from trivet.console.assets import asset
 from trivet.console.headers import HEADERS
 from trivet.console.login import Login
-from trivet.console.model_page import Subject, TryIt, Viewer, filled_form, fresh_form, model_page, subject
+from trivet.console.model_page import Viewer, model_page
 from trivet.console.move_page import Move, move_page, moved
 from trivet.console.openapi_page import document_of, openapi_page
 from trivet.console.overview import Overview, overview as overview_page
 from trivet.console.proposal_page import proposal_page
 from trivet.console.screens import guarded, is_htmx, outside_transactions, person, screen, show
+from trivet.console.subject import Subject, subject
+from trivet.console.try_it import TryIt, filled_form, fresh_form
 from trivet.control.registry import actions
 from trivet.control.registry.models import Event, ModelVersion, Proposal
 from trivet.control.registry.permissions import can, models_open_to

@@ -9,8 +9,8 @@ from tests.django.console.test_pages import SEE, live, text
 from tests.django.console.test_parts import HOUSE
 from tests.django.worlds import bundle
 from trivet.console.headers import CONTENT_SECURITY_POLICY
-from trivet.console.model_page import subject
 from trivet.console.openapi_page import FIELDS_SHOWN, document_of, openapi_page
+from trivet.console.subject import subject
 from trivet.control.registry import actions
 from trivet.control.registry.models import RegisteredModel
 from trivet.core.signature import Input, Signature
