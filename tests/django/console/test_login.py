@@ -8,9 +8,8 @@ from django.conf import settings as site
 from django.test import Client
 
 from tests.scale import scaled
-from trivet.console import login_tries as tries
 from trivet.console.login import BROWSER_COOKIE
-from trivet.console.login_tries import ADDRESS, BROWSER, NAME, Limit, Tries, counts_of
+from trivet.console.login_tries import ADDRESS, BROWSER, NAME, Count, Limit, Tries, counts_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("trivet.server.urls")]
 PASSWORD = "a long pass phrase"
@@ -138,7 +137,7 @@ def test_D10_tries_at_the_same_moment_are_all_counted(tmp_path, monkeypatch):
 def test_D10_a_try_returns_when_its_time_has_passed(tmp_path, monkeypatch):
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    table, counts = Tries(tmp_path / "tries", b"k"), [tries.Count("x", Limit(2, 10.0))]
+    table, counts = Tries(tmp_path / "tries", b"k"), [Count("x", Limit(2, 10.0))]
     assert [table.take(counts) for _ in range(4)] == pytest.approx([0, 0, 10, 10])
     now += 10.1
     assert table.take(counts) == 0

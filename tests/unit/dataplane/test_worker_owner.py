@@ -20,15 +20,12 @@ import pytest
 from tests.acceptance.servers import wait_for
 from tests.unit.dataplane.scarce import Scarce
 from trivet.dataplane.engines.worker.control import Options, Peer, Reader, State, Want
+from trivet.dataplane.engines.worker.group import MOST_RESTARTS, Caller, Group, Instance
 from trivet.dataplane.engines.worker.instance import Report
 from trivet.dataplane.engines.worker.owner import (
     ACCEPT_AGAIN_SECONDS,
     LOOK_AGAIN_SECONDS,
-    MOST_RESTARTS,
     SPARE_PAYS_SECONDS,
-    Caller,
-    Group,
-    Instance,
     Owner,
 )
 from trivet.dataplane.engines.worker.runs import RunsWritten
@@ -85,7 +82,7 @@ def test_runs_that_impatient_callers_had_ended_make_no_model_rest(owner: Owner, 
     assert group.restarts == {"hang": MOST_RESTARTS}
     assert not group.failure
     now = time.monotonic()
-    assert owner._due(group, 0, now) <= now
+    assert group.due(0, now) <= now
 
 
 def test_runs_that_hang_for_as_long_as_a_run_may_take_do(owner: Owner, group: Group, tmp_path: Path):
@@ -93,7 +90,7 @@ def test_runs_that_hang_for_as_long_as_a_run_may_take_do(owner: Owner, group: Gr
         hang(owner, group, tmp_path, is_cut_short=False)
     assert "it rests" in group.failure
     now = time.monotonic()
-    assert owner._due(group, 0, now) > now + 30
+    assert group.due(0, now) > now + 30
 
 
 def test_a_process_that_cannot_be_started_is_tried_again_later_and_leaves_nothing_open(
@@ -104,7 +101,7 @@ def test_a_process_that_cannot_be_started_is_tried_again_later_and_leaves_nothin
     owner._fill(group, now)
     owner._fill(group, now + 0.1)
     assert len(group.deaths[0]) == 2
-    assert owner._due(group, 0, now + 0.1) > now + 0.1
+    assert group.due(0, now + 0.1) > now + 0.1
     assert not group.failure, "it may pass"
     for later in count(1):
         if group.failure:

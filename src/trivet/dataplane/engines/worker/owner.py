@@ -16,12 +16,10 @@ import selectors
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -34,14 +32,12 @@ from trivet.core.parent import end_with
 from trivet.dataplane.engines.worker.control import (
     Message,
     Missing,
-    Options,
     Peer,
-    Reader,
     Release,
-    State,
     Want,
     encode_message,
 )
+from trivet.dataplane.engines.worker.group import MOST_RESTARTS, RESTART_WINDOW, Caller, Group, Instance
 from trivet.dataplane.engines.worker.instance import MODULE, Order, Report
 from trivet.dataplane.engines.worker.runs import RunsRead
 from trivet.dataplane.engines.worker.spawning import Spawned, spawn
@@ -59,9 +55,7 @@ LOAD_SECONDS = 60.0  # a bundle that is not loaded by then has failed
 LINGER_SECONDS = 5.0  # a version nobody wants any more is kept this long: web workers restart
 LEAVE_SECONDS = 12.0  # from SIGTERM to SIGKILL of one model worker; its own bound is 10
 DRAIN_SECONDS = 20.0  # from our own SIGTERM, while web workers still finish
-BACK_OFF_SECONDS = (0.0, 0.2, 0.5, 1.0)  # after one, two ... deaths within RESTART_WINDOW
 LOOK_AGAIN_SECONDS = 1.0  # for an environment that is missing, while somebody wants it: it may be made at any time
-RESTART_WINDOW, MOST_RESTARTS = 60.0, 5  # seconds, and deaths of one instance's place within them
 SPARE_PAYS_SECONDS = 0.5  # a runtime whose libraries take longer to import has a process that stands by
 TOLD_SHARE = 0.05  # memory that has changed by more is told to the callers, for metrics
 WORN = 0.75  # share of its memory beyond which an instance is replaced before it fails
@@ -69,68 +63,6 @@ STOPPED_SECONDS = 1.0  # a process that somebody stopped is no help
 ENDINGS = {-signal.SIGALRM: "hang", tripwire.STATUS: "tripwire"}  # what a status tells; any other is a crash
 PAGE = os.sysconf("SC_PAGE_SIZE")
 HEX = frozenset("0123456789abcdef")
-
-
-@dataclass(eq=False)
-class Instance:
-    """One model worker: `peer` once it answers. A worn one answers until another stands ready."""
-
-    place: int
-    process: subprocess.Popen[bytes]
-    started: float
-    report: int  # descriptor, -1 once read
-    died: int  # descriptor that becomes readable when the process ends
-    socket: str
-    runs: str
-    heard: bytes = b""
-    peer: Peer | None = None
-    is_worn: bool = False
-    leaves_at: float | None = None  # when it is killed, once it was asked to leave
-    stopped_since: float | None = None
-    killed_for: str = ""
-    rss_bytes: int = 0
-
-
-@dataclass(eq=False)
-class Group:
-    """The instances of one version, and who wants them."""
-
-    digest: str
-    folder: Path
-    options: Options
-    environment: str = ""  # the key of its own
-    wanted_by: set[Caller] = field(default_factory=set)
-    instances: list[Instance] = field(default_factory=list)
-    deaths: dict[int, deque[float]] = field(default_factory=dict)  # by place
-    restarts: Counter[str] = field(default_factory=Counter)
-    failure: str = ""  # why the last one could not load
-    look_again_at: float = 0.0  # for its environment, which was missing
-    runtime: str = ""  # once an instance has told
-    import_seconds: float = 0.0  # of its libraries, as the slowest told
-    unwanted_since: float | None = None
-    cost_us_per_row: float = 0.0
-    told_bytes: int = 0  # of memory, as the callers heard last
-
-    def wear_out(self) -> None:
-        """Have every instance that answers replaced, each once another stands ready."""
-        for one in self.instances:
-            one.is_worn = one.is_worn or one.peer is not None
-
-    @property
-    def peers(self) -> list[Peer]:
-        return [one.peer for one in self.instances if one.peer is not None and one.leaves_at is None]
-
-    @property
-    def rss_bytes(self) -> int:
-        return sum(one.rss_bytes for one in self.instances)
-
-
-@dataclass(eq=False)
-class Caller:
-    """One connection that wants versions."""
-
-    socket: socket.socket
-    reader: Reader = field(default_factory=Reader)
 
 
 class Owner:
@@ -246,33 +178,20 @@ class Owner:
         elif group.options != want.options:  # of a web worker that was started after the settings had changed
             group.options = want.options
             group.wear_out()
-        if not group.wanted_by and self._is_tried_soon(group, time.monotonic()):
+        if not group.wanted_by and group.is_tried_soon(time.monotonic()):
             group.failure = ""  # of an earlier try, which says nothing of the one that this caller waits for
         group.wanted_by.add(caller)
         group.unwanted_since = None
         if not (folder / MANIFEST_NAME).exists():
             self._tell(caller, Missing(want.digest, str(folder)))
         else:
-            self._tell(caller, self._state(group))
+            self._tell(caller, group.state())
 
     def _announce(self, group: Group) -> None:
-        state = self._state(group)
+        state = group.state()
         group.told_bytes = state.rss_bytes
         for caller in list(group.wanted_by):
             self._tell(caller, state)
-
-    def _state(self, group: Group) -> State:
-        peers = group.peers
-        is_failed = not peers and bool(group.failure)
-        return State(
-            digest=group.digest,
-            is_failed=is_failed,
-            reason=group.failure if is_failed else "",
-            peers=peers,
-            restarts=dict(group.restarts),
-            rss_bytes=group.rss_bytes,
-            cost_us_per_row=group.cost_us_per_row,
-        )
 
     # --- instances ------------------------------------------------------------------------------------------------
 
@@ -290,7 +209,7 @@ class Owner:
     def _fill(self, group: Group, now: float) -> None:
         serving = {one.place for one in group.instances if not one.is_worn and one.leaves_at is None}
         for place in range(group.options.instances):
-            if place not in serving and now >= self._due(group, place, now):
+            if place not in serving and now >= group.due(place, now):
                 try:
                     self._start(group, place, now)
                 except BundleError as error:  # its environment is missing, which is no fault of the model
@@ -307,27 +226,6 @@ class Owner:
         if len(deaths) >= MOST_RESTARTS:
             group.failure = f"its model worker could not be started: {error.strerror}"
             self._announce(group)
-
-    def _is_tried_soon(self, group: Group, now: float) -> bool:
-        """False while every place of it rests."""
-        return any(
-            self._due(group, place, now) <= now + BACK_OFF_SECONDS[-1] for place in range(group.options.instances)
-        )
-
-    def _due(self, group: Group, place: int, now: float) -> float:
-        """Return when another instance may start at `place`: at once, then later and later, five times a minute."""
-        if now < group.look_again_at:
-            return group.look_again_at
-        deaths = group.deaths.get(place)
-        if not deaths:
-            return now
-        while deaths and now - deaths[0] > RESTART_WINDOW:
-            deaths.popleft()
-        if not deaths:
-            return now
-        if len(deaths) >= MOST_RESTARTS:
-            return deaths[0] + RESTART_WINDOW
-        return deaths[-1] + BACK_OFF_SECONDS[min(len(deaths), len(BACK_OFF_SECONDS)) - 1]
 
     def _let_go(self, group: Group, now: float) -> None:
         for one in group.instances:
