@@ -32,6 +32,7 @@ from trivet.model.environments.environment import (
     Needs,
     environment_at,
 )
+from trivet.model.environments.leash import run_on_leash
 from trivet.model.environments.requirements import read_requirements
 
 OLDEST_PYTHON = (3, OLDEST_MINOR)
@@ -184,9 +185,7 @@ def _pip(environment: Environment, arguments: list[str]) -> str:
 def _run(command: list[str], problem: str) -> str:
     variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     try:
-        done = subprocess.run(  # noqa: S603  (an interpreter that the operator named, with modules of its own)
-            command, env=variables, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
-        )
+        done = run_on_leash(command, variables, INSTALL_SECONDS)
     except subprocess.TimeoutExpired:
         raise Refused(f"{problem} within {INSTALL_SECONDS:.0f} s.") from None
     except OSError as error:
