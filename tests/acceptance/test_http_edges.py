@@ -96,7 +96,7 @@ def test_without_a_key_a_body_is_refused_before_it_is_sent(served):
 
 
 @pytest.mark.parametrize(("chunks", "status"), [(65_536, 200), (65_537, 413)])
-def test_41_a_body_of_more_chunks_than_the_bound_is_413(served, chunks: int, status: int):
+def test_41_H23_a_body_of_more_chunks_than_the_bound_is_413(served, chunks: int, status: int):
     server, churn = served
     body = churn.body + b" " * (chunks - len(churn.body))
     head = request(churn).partition(b"\r\n\r\n")[0]
@@ -109,7 +109,7 @@ def test_41_a_body_of_more_chunks_than_the_bound_is_413(served, chunks: int, sta
     assert (code, headers.get("trivet-error")) == (status, None if status == 200 else "BODY_TOO_LARGE")
 
 
-def test_a_body_over_the_bound_is_413_without_reading_it(served):
+def test_H20_a_body_over_the_bound_is_413_without_reading_it(served):
     server, churn = served
     with Wire(server) as wire:
         head = request(churn, b"").replace(b"Content-Length: 0", b"Content-Length: 99999999")
@@ -163,7 +163,7 @@ def test_41_a_head_that_never_ends_is_not_waited_for(served):
         assert used.answer()[0] == 200
 
 
-def test_a_trailer_never_becomes_a_header(served):
+def test_H25_a_trailer_never_becomes_a_header(served):
     server, churn = served
     head = request(churn).partition(b"\r\n\r\n")[0]
     head = head.replace(f"Content-Length: {len(churn.body)}".encode(), b"Transfer-Encoding: chunked")

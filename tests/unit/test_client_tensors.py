@@ -63,7 +63,7 @@ IN_AN_HOUR = email.utils.formatdate(time.time() + 3600, usegmt=True)
         ("17", 17),
         ("0", 0),
         ("", 1),  # as a proxy in front may answer: without one, with a date, with what is neither
-        (IN_AN_HOUR, 3600),
+        pytest.param(IN_AN_HOUR, 3600, id="a date in an hour"),
         ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
         ("soon", 1),
         ("Sat, 99 Foo 99999 99:99:99 GMT", 1),

@@ -7,6 +7,7 @@ no thread, and Django runs at its synchronous speed. When every thread is busy a
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import sys
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ from typing import Any
 from trivet.core.errors import TrivetError, Unavailable
 from trivet.dataplane.frontends.asgi import ClientGone, Message, Receive, Scope, Send, read_body
 from trivet.dataplane.frontends.headers import check_length, read_headers
+from trivet.dataplane.frontends.slow_lane import LARGE_BYTES
 from trivet.dataplane.frontends.threads import NoThread, submit
 from trivet.dataplane.protocol.catalogue import RETRY_AFTER_SECONDS, http_status
 from trivet.dataplane.protocol.encode import encode_error
@@ -25,6 +27,7 @@ WAITING_PER_THREAD = 8
 SLOW_READER_SECONDS = (
     60  # a client that takes longer to read a part of a page loses its connection, and frees the thread
 )
+YOUNG = 1  # a generation of the collector: to look through it and what is younger takes a millisecond
 
 
 class Site:
@@ -79,9 +82,22 @@ class _Call:
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._start: Message = {}
+        self._is_large = int(environ["CONTENT_LENGTH"]) > LARGE_BYTES
 
     def run(self) -> None:
         """Run the application; each message waits until the server took it, so a slow reader slows only this thread."""
+        try:
+            self._answer()
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Free the body now: Django's request is part of a cycle, and would keep it until that is found by chance."""
+        self._environ["wsgi.input"].close()
+        if self._is_large:
+            gc.collect(YOUNG)  # for what Django has made of it
+
+    def _answer(self) -> None:
         parts = self._application(self._environ, self._start_response)
         try:
             held: bytes | None = None

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.unit.dataplane.echo import EchoWorld, binary, column, header, parts, tensor
-from tests.unit.dataplane.world import World, infer_body
+from tests.unit.dataplane.world import GOOD_ROW, World, infer_body
 from trivet.core.signature import Input, Output
 from trivet.dataplane.plane import Limits
 from trivet.dataplane.protocol.compression import COMPRESSED_FROM, MAX_RATIO
@@ -236,8 +236,9 @@ BAD_STREAMS = {
 }
 
 
+@pytest.mark.usefixtures("on_every_mount")
 @pytest.mark.parametrize("case", BAD_STREAMS)
-def test_32_H27_H28_bad_encodings_are_refused(tmp_path: Path, case: str):
+def test_32_H26_H27_H28_bad_encodings_are_refused(tmp_path: Path, case: str):
     body, encoding, status, code = BAD_STREAMS[case]
     world = World(tmp_path)
     answered, answer, headers = world.ask(body=body, headers={"content-encoding": encoding})
@@ -245,7 +246,18 @@ def test_32_H27_H28_bad_encodings_are_refused(tmp_path: Path, case: str):
     assert world.records() == []
 
 
-def test_32_a_body_may_inflate_to_its_bounds_and_not_one_byte_beyond(tmp_path: Path):
+@pytest.mark.usefixtures("on_every_mount")
+def test_H20_a_body_may_be_as_long_as_its_bound_and_not_one_byte_longer(tmp_path: Path):
+    world = World(tmp_path)
+    world.plane.limits = Limits(max_body_bytes=20_000)
+    for path in ("/v2/models/churn/infer", "/v1/models/churn:predict"):
+        good = GOOD if path.endswith("infer") else json.dumps({"instances": [GOOD_ROW]}).encode()
+        for size, status in ((19_999, 200), (20_000, 200), (20_001, 413)):
+            assert world.ask(path=path, body=good.ljust(size))[0] == status
+
+
+@pytest.mark.usefixtures("on_every_mount")
+def test_32_H20_H26_a_body_may_inflate_to_its_bounds_and_not_one_byte_beyond(tmp_path: Path):
     world = World(tmp_path)
     noise = np.random.default_rng(3).bytes(600).hex()
     body = json.dumps(infer_body() | {"parameters": {"note": noise[:1000]}}).encode()
@@ -272,6 +284,7 @@ def test_33_what_clients_send_unasked_is_read_as_json(world: EchoWorld, content_
         assert world.code(OF_JSON, headers=headers) == ""
 
 
+@pytest.mark.usefixtures("on_every_mount")
 @pytest.mark.parametrize(
     "content_type",
     [
@@ -284,7 +297,7 @@ def test_33_what_clients_send_unasked_is_read_as_json(world: EchoWorld, content_
         "application/xml",
     ],
 )
-def test_33_other_content_types_are_415(world: EchoWorld, content_type: str):
+def test_33_H29_other_content_types_are_415(world: EchoWorld, content_type: str):
     status, _, headers = world.ask(body=OF_JSON, headers={"content-type": content_type})
     assert (status, headers["trivet-error"]) == (415, "CONTENT_TYPE")
 

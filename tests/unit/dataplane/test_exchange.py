@@ -207,7 +207,7 @@ def test_headers_are_judged_before_the_body(world: World, headers: dict[str, str
     assert (got, answered.get("trivet-error")) == (status, code)
 
 
-def test_a_body_over_the_bound_is_refused_even_when_its_length_was_not_told(world: World):
+def test_H20_a_body_over_the_bound_is_refused_even_when_its_length_was_not_told(world: World):
     told = {b"host": b"localhost", b"authorization": f"Bearer {world.key}".encode()}
     exchange = Exchange(world.plane, "POST", "/v2/models/churn/infer", told)
     assert exchange.begin() is None
@@ -438,7 +438,7 @@ def test_a_whole_number_of_any_size_is_a_float_where_a_float_is_wanted(world: Wo
 
 
 @pytest.mark.parametrize("name", [b"authorization", b"host", b"content-length"])
-def test_a_header_that_must_stand_once_is_refused_when_it_stands_twice(world: World, name: bytes):
+def test_H21_a_header_that_must_stand_once_is_refused_when_it_stands_twice(world: World, name: bytes):
     pairs = [(b"host", b"localhost"), (b"authorization", f"Bearer {world.key}".encode()), (name, b"1")]
     pairs += [] if name in (b"authorization", b"host") else [(name, b"2")]
     response = Exchange(world.plane, "POST", "/v2/models/churn/infer", read_headers(pairs)).begin()
@@ -448,7 +448,7 @@ def test_a_header_that_must_stand_once_is_refused_when_it_stands_twice(world: Wo
 
 
 @pytest.mark.parametrize("length", ["9" * 5000, "-5", "²", "1e3"])
-def test_a_length_that_is_none_is_a_400(world: World, length: str):
+def test_H21_a_length_that_is_none_is_a_400(world: World, length: str):
     pairs = read_headers([(b"host", b"localhost"), (b"content-length", length.encode())])
     response = Exchange(world.plane, "POST", "/v2/models/churn/infer", pairs).begin()
     assert response is not None
