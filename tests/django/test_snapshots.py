@@ -5,17 +5,20 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests.django.worlds import CHURN, ready, registered
-from trivet.control.registry import actions, snapshots
+from trivet.control.registry import actions, models, snapshots
 from trivet.control.registry.models import ApiKey, Event, Worker
 from trivet.control.registry.snapshots import build_snapshot, current_generation
+from trivet.core.boot import seconds_since_boot
 from trivet.core.errors import Unavailable
 from trivet.core.keys import hash_secret
 from trivet.core.rates import Rate
 from trivet.core.snapshot import Route, Snapshot
+from trivet.serving.acknowledgement import wait_for_workers
 
 pytestmark = pytest.mark.django_db
 
@@ -205,7 +208,7 @@ def test_a_worker_on_a_host_whose_clock_is_wrong_is_live_and_waited_for(monkeypa
         Worker.objects.beat("a/1", generation=5)
     assert [worker.generation for worker in Worker.objects.live(5)] == [5]
     silent = timezone.now() - timedelta(seconds=6)
-    Worker.objects.filter(pk="a/1").update(seen_at=silent)
+    Worker.objects.filter(pk="a/1").update(seen_at=silent, seen_since_boot=seconds_since_boot() - 6)
     assert not Worker.objects.live(5)
     with monkeypatch.context() as patched:
         patched.setattr(timezone, "now", lambda: silent)
@@ -220,6 +223,31 @@ def test_a_worker_that_was_killed_is_forgotten_after_ten_leases():
 
     assert Worker.objects.all().prune(5, now) == 1
     assert set(Worker.objects.values_list("pk", flat=True)) == {"a/0", "a/1"}
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="the clock of a database of its own judges")
+@pytest.mark.parametrize("hours", [-1, 24])
+def test_F26_a_step_of_the_clock_ends_and_prolongs_no_lease_on_sqlite(hours: int):
+    Worker.objects.beat("lives", generation=4, kind="web", host="a", pid=1)
+    Worker.objects.beat("silent", generation=4, kind="web", host="a", pid=2)
+    Worker.objects.filter(pk="silent").update(seen_since_boot=F("seen_since_boot") - 6)
+    Worker.objects.update(seen_at=timezone.now() - timedelta(hours=hours))  # as they stand once the clock was set
+    assert [worker.pk for worker in Worker.objects.live(5)] == ["lives"]
+    assert Worker.objects.all().prune(5) == 0
+    Worker.objects.filter(pk="silent").update(seen_since_boot=F("seen_since_boot") - 45)
+    assert Worker.objects.all().prune(5) == 1
+    assert wait_for_workers(4).live == 1
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="the clock of a database of its own judges")
+def test_F26_a_worker_from_before_the_machine_was_started_again_is_judged_by_the_clock(monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(models, "boot_id", lambda: "another start")
+        patched.setattr(models, "seconds_since_boot", lambda: 1e9)
+        Worker.objects.beat("a/1", generation=4, kind="web", host="a", pid=1)
+    assert Worker.objects.live(5).exists()
+    Worker.objects.update(seen_at=timezone.now() - timedelta(seconds=6))
+    assert not Worker.objects.live(5).exists()
 
 
 @pytest.mark.django_db(transaction=True)

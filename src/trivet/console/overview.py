@@ -67,7 +67,7 @@ def overview(now: datetime, known: Collection[str] | None = None) -> Overview:
     models = list(found if known is None else found.filter(name__in=known))
     traffic = requests_a_minute([model.name for model in models], now)
     rows = tuple(_row(model, traffic.get(model.name, []), now) for model in models)
-    return Overview(tiles=(*_model_tiles(models, rows), _worker_tile(now)) if models else (), models=rows)
+    return Overview(tiles=(*_model_tiles(models, rows), _worker_tile()) if models else (), models=rows)
 
 
 def _models() -> QuerySet[RegisteredModel]:
@@ -122,8 +122,8 @@ def _model_tiles(models: Sequence[RegisteredModel], rows: Sequence[ModelRow]) ->
     )
 
 
-def _worker_tile(now: datetime) -> Tile:
-    generations = list(Worker.objects.live(conf.LEASE_SECONDS(), now).order_by().values_list("generation", flat=True))
+def _worker_tile() -> Tile:
+    generations = list(Worker.objects.live(conf.LEASE_SECONDS()).order_by().values_list("generation", flat=True))
     note = _("no process answers now")
     if generations:
         low, high = min(generations), max(generations)

@@ -1,10 +1,13 @@
-"""Claims to bundles that are being pushed.
+"""Claims to bundles that are being pushed; when a worker was heard of by a clock that nobody sets.
 
 It runs before the code it comes with: the release before makes no claims, so its pushes are protected as before, for a day
-after the bundle was stored. Backwards it forgets the claims of pushes that are under way.
+after the bundle was stored; and its workers are judged by the wall clock, as they were. Backwards it forgets the claims of
+pushes that are under way.
 """
 
 from django.db import migrations, models
+
+from trivet.migrations._beside_others import AddColumn
 
 
 class Migration(migrations.Migration):
@@ -19,5 +22,21 @@ class Migration(migrations.Migration):
                 ("at", models.DateTimeField(help_text="By the database's clock.")),
             ],
             options={"verbose_name": "claim to a bundle", "verbose_name_plural": "claims to bundles"},
+        ),
+        AddColumn(
+            model_name="worker",
+            name="boot",
+            field=models.CharField(
+                blank=True,
+                db_default="",
+                default="",
+                help_text="Which start of its machine; on SQLite only.",
+                max_length=36,
+            ),
+        ),
+        migrations.AddField(
+            model_name="worker",
+            name="seen_since_boot",
+            field=models.FloatField(help_text="As seen_at, in seconds since that start.", null=True),
         ),
     ]

@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import models
+from django.db import connections, models
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from trivet.core.boot import boot_id, seconds_since_boot
 
 LEASES_KEPT = 10  # a worker silent for so many leases is gone: killed, or its machine is
 
@@ -24,16 +27,19 @@ class WorkerKind(models.TextChoices):
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
-    """Many workers. When each was heard of is told and judged by the database's clock: hosts may differ in theirs."""
+    """Many workers. When each was heard of is told and judged by the database's clock: hosts may differ in theirs.
+
+    SQLite has no clock but the machine's, and all workers are on that machine: there it is the clock since it was started
+    that tells and judges, which nobody sets.
+    """
 
     def live(self, lease_seconds: float, now: datetime | None = None) -> WorkerQuerySet:
-        """Return those heard of within the lease."""
-        return self.filter(seen_at__gte=(now or Now()) - timedelta(seconds=lease_seconds))
+        """Return those heard of within the lease; by the wall clock where `now` is given."""
+        return self.exclude(self._silent_for(lease_seconds, now))
 
     def lapsed(self, lease_seconds: float, now: datetime | None = None) -> WorkerQuerySet:
         """Return those not heard of for ten leases: they ended without taking their row away."""
-        silent = timedelta(seconds=lease_seconds * LEASES_KEPT)
-        return self.filter(seen_at__lt=(now or Now()) - silent)
+        return self.filter(self._silent_for(lease_seconds * LEASES_KEPT, now))
 
     def prune(self, lease_seconds: float, now: datetime | None = None) -> int:
         """Delete the lapsed ones and return how many they were. One that still lives returns with its next beat."""
@@ -42,9 +48,22 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
 
     def beat(self, worker_id: str, *, generation: int, **facts: Any) -> None:
         """Renew the lease of `worker_id` and acknowledge `generation`; `facts` (kind, host, pid) fill a new row."""
-        if not self.filter(pk=worker_id).update(generation=generation, seen_at=Now()):
-            new = self.model(pk=worker_id, generation=generation, seen_at=Now(), **facts)
-            self.bulk_create([new], ignore_conflicts=True)
+        heard = {"generation": generation, "seen_at": Now()}
+        if self._has_boot_clock:
+            heard |= {"boot": boot_id(), "seen_since_boot": seconds_since_boot()}
+        if not self.filter(pk=worker_id).update(**heard):
+            self.bulk_create([self.model(pk=worker_id, **heard, **facts)], ignore_conflicts=True)
+
+    def _silent_for(self, seconds: float, now: datetime | None) -> Q:
+        by_clock = Q(seen_at__lt=(now or Now()) - timedelta(seconds=seconds))
+        if now is not None or not self._has_boot_clock:
+            return by_clock
+        is_here = Q(boot=boot_id(), seen_since_boot__isnull=False)
+        return (is_here & Q(seen_since_boot__lt=seconds_since_boot() - seconds)) | (~is_here & by_clock)
+
+    @property
+    def _has_boot_clock(self) -> bool:
+        return connections[self.db].vendor == "sqlite" and boot_id() != ""
 
 
 class Worker(models.Model):
@@ -56,6 +75,10 @@ class Worker(models.Model):
     pid = models.PositiveIntegerField()
     started_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(default=timezone.now, db_index=True)
+    boot = models.CharField(
+        max_length=36, blank=True, default="", db_default="", help_text=_("Which start of its machine; on SQLite only.")
+    )
+    seen_since_boot = models.FloatField(null=True, help_text=_("As seen_at, in seconds since that start."))
     generation = models.BigIntegerField(default=0, help_text=_("The newest it has acknowledged."))
 
     objects = WorkerQuerySet.as_manager()
