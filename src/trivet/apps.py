@@ -18,7 +18,7 @@ class TrivetConfig(AppConfig):
     def ready(self) -> None:
         """Register the checks of `trivet.checks`, and follow the users whom keys belong to."""
         from trivet import checks  # the app registry must be ready before settings are judged
-        from trivet.control.registry.owners import watch_owners
+        from trivet.control.registry.key_owners import watch_owners
 
         for check in checks.ALL_CHECKS:
             register(check, *(("trivet", Tags.database) if check in checks.DATABASE_CHECKS else ("trivet",)))

@@ -1,1 +1,1 @@
-"""What decides: the registry, the prediction log and, later, what watches and renews models. Django; never the data plane."""
+"""What decides: the registry, the prediction log, and the messages that tell others of them. Django; never the data plane."""

@@ -1,1 +1,1 @@
-"""The vocabulary both planes speak: values that are sent, stored and compared, and nothing that acts."""
+"""What both planes share: the values that are sent, stored and compared, and how any process of ours begins, logs and ends."""

@@ -35,7 +35,7 @@ from trivet.control.predictions.sealing import (
     sealed,
 )
 from trivet.control.registry.models import RegisteredModel
-from trivet.control.registry.signatures import signature_of, signature_of_version
+from trivet.control.registry.remembered_signatures import signature_of, signature_of_version
 from trivet.core.chain import instant
 from trivet.core.constants import NO_VERSION
 from trivet.core.decisions import decide, named_outputs, split

@@ -1,1 +1,1 @@
-"""Where runtimes live: inside this process, and later in worker processes or on Ray."""
+"""Where runtimes live: inside this process, or in processes of their own."""

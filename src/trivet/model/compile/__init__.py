@@ -1,1 +1,1 @@
-"""Trained object to bundle, with the parity gate. The only room that imports a training library."""
+"""Trained object to bundle, with the parity gate. Trained files are opened here only, in disposable processes."""
