@@ -208,11 +208,33 @@ def test_D35_every_column_of_a_row_is_under_its_seal():
         assert audit_log().broken is None, field.name
 
 
-def test_D35_an_insertion_before_the_chain_is_counted_as_older():
+@pytest.mark.parametrize("number", [0, -5])
+@pytest.mark.parametrize("is_shipped", [True, False])
+def test_D35_an_insertion_before_everything_is_found(number, is_shipped):
     shipped_world()
-    clone(row(1, 0), row=9, id=-5, link=None, place=None, sha256="")
-    assert audit_log().older == 1
-    assert audit_log().broken is None
+    forged = row(1, 0).prediction_id
+    clone(row(1, 0), row=9, id=number, link=None, place=None, sha256="")
+    if not is_shipped:
+        LogLink.objects.all().delete()
+        LogHead.objects.all().delete()
+        Prediction.objects.filter(pk__gt=0).delete()
+    broken = audit_log().broken
+    assert broken is not None
+    assert (broken.kind, f"{forged}:9" in broken.place) == ("not sealed", True)
+
+
+def test_D35_an_insertion_where_older_rows_may_be_is_counted():
+    (version,) = ready()
+    ship([record(version) for _ in range(3)])
+    Prediction.objects.update(link=None, place=None, sha256="", private_sha256="", salt="")
+    LogLink.objects.all().delete()
+    LogHead.objects.all().delete()
+    ship([record(version)])
+    first, second, *_ = Prediction.objects.order_by("pk")
+    second.delete()
+    assert (audit_log().older, audit_log().broken) == (2, None)
+    clone(first, row=9, id=first.pk + 1)
+    assert (audit_log().older, audit_log().broken) == (3, None)
 
 
 def edit_event(assignment: str, generation: int = 2) -> Callable[[], None]:
