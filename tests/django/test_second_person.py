@@ -99,9 +99,38 @@ def test_D48_nobody_is_their_own_second_person(ana, ben):
     by_key = proposed(actions.promote, version=2, actor=f"key:{key.pk}")
     with pytest.raises(Refused, match="is yours"):
         actions.approve(proposal=by_key, actor=ben)
+    made_by_ben, _ = actions.issue_key(name="cd", grants={"*": ["promote"]}, actor="user:ben")
+    by_a_key_of_nobody = proposed(actions.promote, version=2, actor=f"key:{made_by_ben.pk}")
+    with pytest.raises(Refused, match="is yours"):
+        actions.approve(proposal=by_a_key_of_nobody, actor=ben)
     assert traffic() == {1: 100}
     actions.approve(proposal=by_key, actor=again(ana))
     assert traffic() == {2: 100}
+
+
+@pytest.mark.parametrize("loss", ["revoked", "expired", "its owner is disabled"])
+def test_D48_a_key_that_proposed_must_still_be_one_that_may(ana, ben, loss):
+    key, _ = actions.issue_key(name="ci", grants={"churn": ["promote"]}, owner=ana, actor="cli:root")
+    number = proposed(actions.promote, version=2, actor=f"key:{key.pk}")
+    if loss == "revoked":
+        actions.revoke_key(key=key.pk, actor="cli:root")
+    elif loss == "expired":
+        ApiKey.objects.filter(pk=key.pk).update(expires_at=timezone.now())
+    else:
+        get_user_model().objects.filter(pk=ana.pk).update(is_active=False)
+    with pytest.raises(Refused, match="may not promote any more"):
+        actions.approve(proposal=number, actor=ben)
+    assert traffic() == {1: 100}
+
+
+def test_D48_what_waits_is_not_proposed_again(ana, ben):
+    number, generation = proposed(actions.promote, version=2, actor=ana), Event.objects.first().generation
+    assert proposed(actions.promote, version=2, actor=ana) == number
+    assert Event.objects.first().generation == generation
+    assert proposed(actions.set_routes, routes={1: 50, 2: 50}, actor=ana) != number, "this is something else"
+    assert proposed(actions.promote, version=2, actor=ben) != number, "and this is of somebody else"
+    actions.decline(proposal=number, actor=ana)
+    assert proposed(actions.promote, version=2, actor=ana) != number
 
 
 def test_D48_to_approve_takes_a_user_who_may(ana):

@@ -42,7 +42,7 @@ def approve(*, proposal: int, actor: Actor, reason: str = "") -> Event:
         proven = prove_move(model, move)
         with changing() as change:
             row = _open(change, proposal)
-            _check_second(row, actor)
+            _check_second(change, row, actor)
             found = unchanged_since(change, row.generation, find_model(change, model))
             check_proofs(found, proven)
             event = make(
@@ -98,15 +98,19 @@ def _open(change: Change, number: int) -> Proposal:
     return row
 
 
-def _check_second(row: Proposal, second: AbstractBaseUser) -> None:
-    """Raise `Refused` where the two persons are one, or the first may not promote any more."""
+def _check_second(change: Change, row: Proposal, second: AbstractBaseUser) -> None:
+    """Raise `Refused` where the two persons are one, or the first may not promote any more.
+
+    A key's proposal is its owner's, and that of whoever made the key: they have seen it.
+    """
     kind, _, name = row.proposer.partition(":")
-    owner = ApiKey.objects.filter(pk=name).values_list("owner", flat=True).first() if kind == "key" else None
+    key = change.rows(ApiKey).filter(pk=name).select_related("owner").first() if kind == "key" else None
     is_same_name = kind != "key" and name == second.get_username()  # `cli:ben` is ben at a shell
-    if is_same_name or second.pk in (row.proposed_by_id, owner):
+    has_key = key is not None and (key.owner_id == second.pk or key.created_by == f"user:{second.get_username()}")
+    if is_same_name or has_key or second.pk == row.proposed_by_id:
         raise Refused(f"proposal {row.pk} is yours: somebody else who may approve has to.")
-    first = row.proposed_by
-    if kind == "user" and (first is None or not can(first, "promote", row.model.name)):
+    first = row.proposed_by if key is None else key
+    if kind in ("user", "key") and (first is None or not can(first, "promote", row.model.name)):
         raise Refused(f"proposal {row.pk} was made by {name}, who may not promote any more; propose it anew.")
 
 
