@@ -90,6 +90,21 @@ def test_outside_a_project_a_verb_says_where_to_go(tmp_path: Path):
     assert "trivet init" in done.stderr
 
 
+@pytest.mark.parametrize("verb", ["list", "init", "serve"])
+def test_a_project_that_does_not_have_the_app_yet_is_told_the_line_to_add(tmp_path: Path, verb: str):
+    (tmp_path / "shop.py").write_text("SECRET_KEY = 'x'\nINSTALLED_APPS = []\n")
+    (tmp_path / "manage.py").write_text("os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'shop')\n")
+    done = trivet(verb, project=tmp_path, check=False)
+    assert done.returncode == 3
+    assert done.stderr.startswith(f'trivet {verb}: shop does not have Trivet: add it, INSTALLED_APPS += ["trivet"],')
+
+
+def test_a_project_is_not_made_where_a_file_is(tmp_path: Path):
+    (tmp_path / "customers.csv").write_text("age\n")
+    done = trivet("init", "customers.csv", project=tmp_path, check=False)
+    assert (done.returncode, done.stderr) == (3, "trivet init: customers.csv is a file; name a folder to make.\n")
+
+
 def test_list_and_show_tell_the_models_story(churn: Churn):
     (model,) = json.loads(trivet("list", "--json", project=churn.project).stdout)
     assert (model["name"], model["champion"], model["traffic"]) == ("churn", 1, "1=100%")

@@ -20,7 +20,19 @@ _NAMED = re.compile(r"DJANGO_SETTINGS_MODULE[\"'],\s*[\"']([\w.]+)[\"']")
 
 
 def find_project(options: argparse.Namespace) -> None:
-    """Set Django up in the project at hand; raises `NotFound` where there is none. A second call changes nothing."""
+    """Set Django up in the project at hand. A second call changes nothing.
+
+    Raises `NotFound` where there is none, and `Refused` where it does not have the app.
+    """
+    _set_up(options)
+    if not apps.is_installed("trivet"):
+        raise Refused(
+            f'{os.environ.get(SETTINGS_VARIABLE)} does not have Trivet: add it, INSTALLED_APPS += ["trivet"],'
+            " then run `python manage.py migrate`."
+        )
+
+
+def _set_up(options: argparse.Namespace) -> None:
     if apps.ready:
         return
     folder = Path.cwd()
@@ -42,7 +54,7 @@ def find_project(options: argparse.Namespace) -> None:
 def find_project_of_table(options: argparse.Namespace) -> None:
     """Set Django up where a table is named: a file can be looked at without a project."""
     if options.model:
-        find_project(options)
+        _set_up(options)
 
 
 def initialise_project(options: argparse.Namespace) -> None:
@@ -69,6 +81,8 @@ def make_demo_project(options: argparse.Namespace) -> None:
 
 
 def _make(folder: Path, options: argparse.Namespace) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise Refused(f"{folder.name} is a file; name a folder to make.")
     options.written = make_project(folder)
     os.environ[PROJECT_VARIABLE] = str(folder)
     os.environ[SETTINGS_VARIABLE] = SETTINGS

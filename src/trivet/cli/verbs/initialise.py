@@ -84,20 +84,15 @@ def _groups(options: argparse.Namespace, out: Out) -> list[str]:
 def _existing(options: argparse.Namespace, out: Out) -> int:
     """Make the folder of TRIVET_HOME; say which of the edits are still missing."""
     missing, groups = [], []
-    if not apps.is_installed("trivet"):
-        missing.append('settings.py   INSTALLED_APPS += ["trivet"]')
-    else:
-        make_private(conf.HOME())
-        try:
-            reverse("trivet:overview")
-        except NoReverseMatch:
-            missing.append(
-                'urls.py       urlpatterns += [path("trivet/", include("trivet.console.urls"))]   (the console)'
-            )
-        if _is_migrated():
-            groups = _groups(options, out)
-        elif options.groups:
-            missing.append("database      manage.py migrate   (then `trivet init --groups`)")
+    make_private(conf.HOME())
+    try:
+        reverse("trivet:overview")
+    except NoReverseMatch:
+        missing.append('urls.py       urlpatterns += [path("trivet/", include("trivet.console.urls"))]   (the console)')
+    if _is_migrated():
+        groups = _groups(options, out)
+    elif options.groups:
+        missing.append("database      manage.py migrate   (then `trivet init --groups`)")
     for line in missing:
         out.say(line)
     if not missing:
