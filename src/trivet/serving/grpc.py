@@ -32,8 +32,8 @@ def run_grpc_worker(
     each other on it. It is one of `processes` that answer here. Raises `OSError` when it cannot listen.
     """
     allow_descriptors()
-    process = this_process(WorkerKind.GRPC, ships=is_alone)  # what is live is loaded before the first call
-    process.plane.limiter.shares = processes or process.plane.limiter.shares
+    # what is live is loaded before the first call
+    process = this_process(WorkerKind.GRPC, ships=is_alone, processes=processes)
 
     def ready(port: int) -> None:
         process.arm(WATCHED_ALONE)

@@ -32,8 +32,8 @@ DEFAULT_INSTANCES = 1
 MOST_INSTANCES, MOST_ROWS, MOST_DELAY_MS = 64, 1024, 1000.0
 
 
-def engine_from_settings() -> Engine:
-    """Return the engine of TRIVET_ENGINES. Raises `ImproperlyConfigured` when it cannot be made."""
+def engine_from_settings(processes: int) -> Engine:
+    """Return the engine of TRIVET_ENGINES, for one of so many processes. Raises `ImproperlyConfigured` when it cannot be made."""
     entry = conf.ENGINES()["default"]
     try:
         engine = import_string(entry["BACKEND"])(**entry["OPTIONS"])
@@ -41,6 +41,7 @@ def engine_from_settings() -> Engine:
         raise ImproperlyConfigured(f"TRIVET_ENGINES: {error}") from error
     if not isinstance(engine, Engine):
         raise ImproperlyConfigured(f"TRIVET_ENGINES: {entry['BACKEND']} makes no engine.")
+    engine.bound_queue(queue_share(processes))
     return engine
 
 
@@ -59,7 +60,6 @@ def worker_engine(
         instances=instances,
         memory_bytes=conf.WORKER_MEMORY_MB() * conf.MIB,
         deadline_seconds=conf.DEADLINE_SECONDS(),
-        queue_length=queue_share(),
         queue_total=conf.QUEUE_LENGTH(),
         max_batch_size=max_batch_size,
         max_batch_delay_ms=max_batch_delay_ms,
@@ -67,9 +67,9 @@ def worker_engine(
     return WorkerEngine(run_folder(), fetch_to_serve(), options)
 
 
-def queue_share() -> int:
-    """Return how many requests of one model may wait in one web worker: an equal share of TRIVET_QUEUE_LENGTH."""
-    return -(-conf.QUEUE_LENGTH() // conf.WORKERS())
+def queue_share(processes: int) -> int:
+    """Return how many requests of one model may wait in one of `processes`: an equal share of TRIVET_QUEUE_LENGTH."""
+    return -(-conf.QUEUE_LENGTH() // processes)
 
 
 def run_folder() -> Path:

@@ -54,10 +54,11 @@ WATCHED_ALONE = tripwire.Rooms((), OTHERS)
 class Process:
     """One process that answers predictions. `start` returns once the first snapshot is in force."""
 
-    def __init__(self, kind: WorkerKind) -> None:
+    def __init__(self, kind: WorkerKind, processes: int | None = None) -> None:
+        """Be one of `processes` that answer on this machine; by default one of TRIVET_WORKERS."""
         self.kind = kind
         self.worker_id = f"{kind.value}-{new_prediction_id()}"
-        self.plane: Plane = build_plane(self.worker_id)
+        self.plane: Plane = build_plane(self.worker_id, processes)
         self.plane.lease.begin(conf.LEASE_SECONDS())
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -272,8 +273,8 @@ _process: Process | None = None
 _starting = threading.Lock()
 
 
-def this_process(kind: WorkerKind = WorkerKind.PROCESS, *, ships: bool = True) -> Process:
-    """Return this process, started on first use as `kind`.
+def this_process(kind: WorkerKind = WorkerKind.PROCESS, *, ships: bool = True, processes: int | None = None) -> Process:
+    """Return this process, started on first use as `kind`, one of `processes` that answer on this machine.
 
     Where no keeper of this machine ships, it ships records from a daemon thread, unless `ships` or TRIVET_KEEPER say no.
     """
@@ -281,7 +282,7 @@ def this_process(kind: WorkerKind = WorkerKind.PROCESS, *, ships: bool = True) -
     if _process is None:
         with _starting:
             if _process is None:
-                process = Process(kind)
+                process = Process(kind, processes)
                 process.start(ships=ships and conf.KEEPER() == "auto")
                 atexit.register(process.stop)
                 _process = process

@@ -42,8 +42,8 @@ def run_web_worker(
     With `ships` this process also ships its records where no keeper does. It is one of `processes` that answer here.
     """
     allow_descriptors()
-    plane = this_process(WorkerKind.WEB, ships=ships).plane  # what is live is loaded before the first request
-    plane.limiter.shares = processes or plane.limiter.shares
+    # what is live is loaded before the first request
+    plane = this_process(WorkerKind.WEB, ships=ships, processes=processes).plane
     application = site_application()
     config = uvicorn.Config(
         application,

@@ -39,8 +39,12 @@ if TYPE_CHECKING:
 LOCAL_HOSTS = (".localhost", "127.0.0.1", "[::1]")  # what Django allows where DEBUG is on and nothing is listed
 
 
-def build_plane(worker_id: str) -> Plane:
-    """Return a plane without a snapshot yet, whose records go to the spool of `worker_id`."""
+def build_plane(worker_id: str, processes: int | None = None) -> Plane:
+    """Return a plane without a snapshot yet, whose records go to the spool of `worker_id`.
+
+    It is of one of `processes` that answer on this machine, which share bounds; by default one of TRIVET_WORKERS.
+    """
+    processes = processes or conf.WORKERS()
     max_rows = conf.MAX_ROWS()
     make_private(spool_root())
     make_private(run_folder())
@@ -50,7 +54,7 @@ def build_plane(worker_id: str) -> Plane:
     lost(by=0)  # so that the slot is there before the disk is full
     return Plane(
         reconciler=Reconciler(
-            [InlineEngine(guard), engine_from_settings()],
+            [InlineEngine(guard), engine_from_settings(processes)],
             fetch_to_serve(),
             max_rows,
             build_cache(),
@@ -69,7 +73,7 @@ def build_plane(worker_id: str) -> Plane:
             max_body_bytes=conf.MAX_BODY_MB() * conf.MIB,
             max_rows=max_rows,
             deadline_seconds=conf.DEADLINE_SECONDS(),
-            queue_length=queue_share(),
+            queue_length=queue_share(processes),
             inline_limit_us=conf.INLINE_LIMIT_MS() * 1000,
             log_inputs=conf.LOG_INPUTS(),
         ),
@@ -77,7 +81,7 @@ def build_plane(worker_id: str) -> Plane:
         allowed_hosts=_allowed_hosts(),
         release=trivet.__version__,
         meter=meter,
-        limiter=Limiter(limits_root(), conf.WORKERS()),
+        limiter=Limiter(limits_root(), processes),
         change_loading=change_loading,
         metrics_aliases=conf.METRICS_ALIASES(),
         witnesses=_witnesses(),

@@ -116,6 +116,9 @@ class Engine(ABC):
         """True when what this engine loaded of a bundle is to be loaded by another engine, by whoever looks next."""
         return False
 
+    def bound_queue(self, requests: int) -> None:  # noqa: B027  (one that runs in this process has none)
+        """Let so many requests of one version wait in this process at most: its share, where several ask. Before `load`."""
+
     @abstractmethod
     def load(self, bundle: Bundle) -> LoadedVersion:
         """Load and warm `bundle`, which was verified. Raises `BundleError` when it cannot be run."""

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from trivet.core.errors import BundleError
 from trivet.dataplane.engines.base import Engine, LoadedVersion
 from trivet.dataplane.engines.worker.control import Options
@@ -39,6 +41,10 @@ class WorkerEngine(Engine):
     def accepts(self, bundle: Bundle) -> bool:  # noqa: ARG002  (what no runtime is installed for fails when it is loaded)
         """True for every bundle: ask the inline engine first."""
         return True
+
+    def bound_queue(self, requests: int) -> None:
+        """Let so many requests of one version wait in this process at most."""
+        self._options = msgspec.structs.replace(self._options, queue_length=requests)
 
     def load(self, bundle: Bundle) -> LoadedVersion:
         """Return once an instance has loaded `bundle`, which may take as long as its runtime's libraries do."""
