@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import select
 import socket
+import time
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 IDLE_SECONDS = 60  # a kept-alive connection without a request
 DRAIN_SECONDS = 20  # requests under way are given this long after SIGTERM
 ACCEPT_AGAIN_SECONDS = 1.0
+ACCEPT_EVERY_SECONDS = 0.001  # to take a connection costs a tenth of that: a tenth of a busy loop's time
 
 
 def run_web_worker(
@@ -78,7 +81,8 @@ class _Server(uvicorn.Server):
     """uvicorn, accepting one connection at a time, and telling when it is ready and when it begins to drain.
 
     asyncio takes every connection that waits, so of several workers on one socket the first to wake would take a whole
-    burst. One a turn of the loop, the workers share it, and a busy one takes fewer.
+    burst. One a turn of the loop, the workers share it, and a busy one takes fewer. Where all are so busy that a turn
+    takes long, those that wait are taken, or refused, at a steady rate: else they would wait for as long as the others ask.
     """
 
     def __init__(self, config: uvicorn.Config, listening: socket.socket, on_ready: Callable[[], None]) -> None:
@@ -86,6 +90,9 @@ class _Server(uvicorn.Server):
         self._listening = listening
         self._on_ready = on_ready
         self._arriving: set[asyncio.Task[Any]] = set()
+        self._waits = select.poll()
+        self._waits.register(listening, select.POLLIN)
+        self._waiting_since: float | None = None  # since when a connection waits that was left for the next turn
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -111,7 +118,15 @@ class _Server(uvicorn.Server):
 
     def _listen(self) -> None:
         if not self.should_exit:
-            asyncio.get_running_loop().add_reader(self._listening.fileno(), self._accept)
+            asyncio.get_running_loop().add_reader(self._listening.fileno(), self._accept_due)
+
+    def _accept_due(self) -> None:
+        """Take one connection, and one more for each millisecond that others have been left waiting."""
+        now, since = time.monotonic(), self._waiting_since
+        due = 1 if since is None else 1 + int((now - since) / ACCEPT_EVERY_SECONDS)
+        while due and self._accept():
+            due -= 1
+        self._waiting_since = now if not due and self._waits.poll(0) else None
 
     def _accept(self) -> bool:
         """Take one connection that waits; False when none does."""
