@@ -38,7 +38,7 @@ def check_setting_names(**_: Any) -> list[CheckMessage]:
     return [
         Warning(
             f"{name} is no setting of Trivet.{did_you_mean(name, known)}",
-            hint="Correct or remove it; trivet/conf.py lists every setting.",
+            hint="Correct or remove it; docs/reference/settings.md lists every setting.",
             id="trivet.W003",
         )
         for name in unknown

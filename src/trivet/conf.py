@@ -395,6 +395,12 @@ SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
 SECRETS = (KEY_PEPPER, KEY_PEPPER_FALLBACKS, WEBHOOK_SECRET)  # never repeated in a message
 
 
+def read_all() -> None:
+    """Read every setting; raises `ImproperlyConfigured` for the first that is not accepted."""
+    for setting in SETTINGS:
+        setting()
+
+
 def peppers() -> tuple[bytes, ...]:
     """Return the keys of the API key hash: first the one that new keys are hashed with, then those still accepted."""
     return tuple(derive_pepper(text) for text in (KEY_PEPPER(), *KEY_PEPPER_FALLBACKS()))

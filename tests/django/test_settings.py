@@ -1,5 +1,6 @@
 """Settings: read late, checked, explained."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 
 from trivet import checks, conf
+from trivet.cli.main import main
 from trivet.serving.wiring import build_cache
 
 
@@ -74,6 +76,26 @@ def test_a_misspelt_name_is_a_warning_with_the_closest_match(settings):
     settings.TRIVET_MAX_ROW = 5
     ((code, said),) = found(checks.check_setting_names)
     assert (code, said) == ("trivet.W003", "TRIVET_MAX_ROW is no setting of Trivet. Did you mean 'TRIVET_MAX_ROWS'?")
+
+
+@pytest.mark.parametrize("verb", ["serve", "web", "grpc"])
+def test_a_server_does_not_begin_with_a_value_that_is_not_accepted(verb, settings, capsys, monkeypatch):
+    monkeypatch.setattr("trivet.cli.verbs.processes.open_listening_socket", lambda _: pytest.fail("it listens"))
+    settings.TRIVET_RATE_LIMIT = "5/sec"  # read with the first key, long after "ready"
+    assert main([verb, "--bind", "127.0.0.1:0"]) == 5
+    assert f"trivet {verb}: TRIVET_RATE_LIMIT must be rates such as" in capsys.readouterr().err
+
+
+def test_a_server_that_begins_tells_of_a_misspelt_name(settings, capsys, monkeypatch):
+    def taken(bind):
+        raise OSError(errno.EADDRINUSE, "in use")
+
+    monkeypatch.setattr("trivet.cli.verbs.processes.open_listening_socket", taken)
+    settings.TRIVET_RATE_LIMT = "5/s"
+    assert main(["serve", "--bind", "127.0.0.1:0"]) == 5
+    assert (
+        "note: TRIVET_RATE_LIMT is no setting of Trivet. Did you mean 'TRIVET_RATE_LIMIT'?" in capsys.readouterr().err
+    )
 
 
 def test_bundles_under_the_media_folder_are_a_warning(settings):

@@ -11,6 +11,7 @@ import time
 from django.db import connections
 
 from trivet import conf
+from trivet.cli.settings import read_settings
 from trivet.cli.verb import OUT_OF_REACH, Out
 from trivet.cli.verbs.grpc import grpc_children
 from trivet.control.registry.models import RegisteredModel
@@ -29,6 +30,7 @@ ENDING_SECONDS = 5.0  # another that serves is given to end; one that drains for
 def serve(options: argparse.Namespace, out: Out) -> int:
     """Serve until SIGTERM, as another program that only supervises."""
     started = time.monotonic()
+    read_settings(out)
     bind = options.bind or conf.BIND()
     listening = listen(bind, out)
     if listening is None:
