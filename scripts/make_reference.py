@@ -78,7 +78,8 @@ def settings() -> str:
         " The prediction paths answer the hosts of `ALLOWED_HOSTS`."
         " The project that `trivet init` makes also reads `SECRET_KEY`, `DATABASE_URL`"
         " (`postgres://user:password@host/name`), `REDIS_URL` (the entry `redis` of `CACHES`),"
-        " `ALLOWED_HOSTS`, `CSRF_TRUSTED_ORIGINS` and `LOG_LEVEL` from there.",
+        " `ALLOWED_HOSTS`, `CSRF_TRUSTED_ORIGINS` and `LOG_LEVEL` from there."
+        " What the environment has comes before `.env`, and of two lines there the later one holds.",
         "## Checks",
         "What `manage.py check` says about them:",
         *(f"* `trivet.{_sentence(check.__doc__).replace(':', '`:', 1)}" for check in checks.ALL_CHECKS),

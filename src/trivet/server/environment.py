@@ -38,19 +38,26 @@ def project_folder() -> Path:
 def load_env_file(path: Path) -> list[str]:
     """Put the `NAME=value` lines of `path` into the environment, where they are not set yet; return their names.
 
-    Other lines are ignored.
+    Of two lines with one name the later holds, as where a shell reads the file, so that `>>` changes what is there.
+    `export` may stand before a name. Other lines are ignored.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
-    names = []
+    written = {}
     for line in lines:
-        name, equals, value = line.partition("=")
+        name, equals, value = line.strip().removeprefix("export ").partition("=")
         if equals and name.strip().isidentifier():
-            names.append(name.strip())
-            os.environ.setdefault(names[-1], value.strip().strip("'\""))
-    return names
+            written[name.strip()] = value.strip().strip("'\"")
+    for name, value in written.items():
+        os.environ.setdefault(name, value)
+    return list(written)
+
+
+def listed(text: str) -> list[str]:
+    """Return what stands between the commas of `text`, without the blanks around it."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 PATIENCE = {"connect_timeout": "5", "tcp_user_timeout": "10000"}  # seconds; milliseconds
@@ -118,11 +125,13 @@ def trivet_settings(names: dict[str, type], written: Sequence[str] = ()) -> dict
 def _converted(name: str, text: str, kind: type) -> Any:
     if kind is bool:
         if text.lower() not in BOOLEANS:
-            raise ImproperlyConfigured(f"{name} is {text!r} in the environment; true or false is wanted there.")
+            raise ImproperlyConfigured(f"{name} is {text!r} in the environment or .env; true or false is wanted there.")
         return BOOLEANS[text.lower()]
     if kind is tuple:
-        return tuple(part for part in text.split(",") if part)
+        return tuple(listed(text))
     try:
         return kind(text)
     except ValueError:
-        raise ImproperlyConfigured(f"{name} is {text!r} in the environment; a number is wanted there.") from None
+        raise ImproperlyConfigured(
+            f"{name} is {text!r} in the environment or .env; a number is wanted there."
+        ) from None

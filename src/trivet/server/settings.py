@@ -6,7 +6,7 @@ import os
 
 from django.core.exceptions import ImproperlyConfigured
 
-from trivet.server.environment import database, is_loopback, load_env_file, project_folder, trivet_settings
+from trivet.server.environment import database, is_loopback, listed, load_env_file, project_folder, trivet_settings
 
 BASE_DIR = project_folder()
 WRITTEN = load_env_file(BASE_DIR / ".env")
@@ -14,10 +14,10 @@ WRITTEN = load_env_file(BASE_DIR / ".env")
 SECRET_KEY = os.environ.get("SECRET_KEY", "")
 if not SECRET_KEY:
     raise ImproperlyConfigured(f"no SECRET_KEY in {BASE_DIR / '.env'} nor in the environment; `trivet init` makes one.")
-SECRET_KEY_FALLBACKS = [key for key in os.environ.get("SECRET_KEY_FALLBACKS", "").split(",") if key]
+SECRET_KEY_FALLBACKS = listed(os.environ.get("SECRET_KEY_FALLBACKS", ""))
 DEBUG = False
-ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", ".localhost,127.0.0.1,[::1]").split(",")
-CSRF_TRUSTED_ORIGINS = [origin for origin in os.environ.get("CSRF_TRUSTED_ORIGINS", "").split(",") if origin]
+ALLOWED_HOSTS = listed(os.environ.get("ALLOWED_HOSTS", ".localhost,127.0.0.1,[::1]"))
+CSRF_TRUSTED_ORIGINS = listed(os.environ.get("CSRF_TRUSTED_ORIGINS", ""))
 
 INSTALLED_APPS = [
     "trivet",

@@ -36,7 +36,7 @@ def test_a_switch_is_read_in_the_usual_words(text, value, monkeypatch):
 def test_a_switch_in_other_words_is_refused_and_not_taken_for_no(monkeypatch):
     monkeypatch.setenv("TRIVET_REQUIRE_SIGNATURE", "ture")
     with pytest.raises(
-        ImproperlyConfigured, match="TRIVET_REQUIRE_SIGNATURE is 'ture' in the environment; true or false"
+        ImproperlyConfigured, match=r"TRIVET_REQUIRE_SIGNATURE is 'ture' in the environment or \.env; true or false"
     ):
         trivet_settings({"TRIVET_REQUIRE_SIGNATURE": bool})
 
@@ -49,3 +49,23 @@ def test_a_name_in_the_file_that_is_no_setting_reaches_the_check_of_names(monkey
     (tmp_path / ".env").write_text("TRIVET_REQUIRE_SIGNATURES=true\nTRIVET_API_KEY=abc\nOTHER=1\n")
     written = load_env_file(tmp_path / ".env")
     assert trivet_settings({}, written) == {"TRIVET_REQUIRE_SIGNATURES": "true"}
+
+
+def test_the_later_of_two_lines_holds_and_the_environment_before_both(monkeypatch, tmp_path):
+    for name in ("TRIVET_APPROVALS", "TRIVET_BIND"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TRIVET_WORKERS", "3")
+    lines = "TRIVET_APPROVALS=1\nTRIVET_WORKERS=1\nTRIVET_APPROVALS = 2\nexport TRIVET_BIND=127.0.0.1:9\n"
+    (tmp_path / ".env").write_text(lines)
+    written = load_env_file(tmp_path / ".env")
+    assert written == ["TRIVET_APPROVALS", "TRIVET_WORKERS", "TRIVET_BIND"]
+    found = trivet_settings({"TRIVET_APPROVALS": int, "TRIVET_WORKERS": int, "TRIVET_BIND": str}, written)
+    assert found == {"TRIVET_APPROVALS": 2, "TRIVET_WORKERS": 3, "TRIVET_BIND": "127.0.0.1:9"}
+
+
+def test_blanks_beside_the_commas_of_a_list_are_nobodys(monkeypatch):
+    monkeypatch.setenv("TRIVET_WEBHOOKS", "https://hooks.example.com/a, chat.example.com ,")
+    assert trivet_settings({"TRIVET_WEBHOOKS": tuple}) == {
+        "TRIVET_WEBHOOKS": ("https://hooks.example.com/a", "chat.example.com")
+    }
