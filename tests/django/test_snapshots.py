@@ -10,8 +10,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests.django.worlds import CHURN, ready, registered
-from trivet.control.registry import actions, models, snapshots
-from trivet.control.registry.models import ApiKey, Event, Worker
+from trivet.control.registry import actions, snapshots
+from trivet.control.registry.models import ApiKey, Event, Worker, workers
 from trivet.control.registry.snapshots import build_snapshot, current_generation
 from trivet.core.boot import seconds_since_boot
 from trivet.core.errors import Unavailable
@@ -242,8 +242,8 @@ def test_F26_a_step_of_the_clock_ends_and_prolongs_no_lease_on_sqlite(hours: int
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="the clock of a database of its own judges")
 def test_F26_a_worker_from_before_the_machine_was_started_again_is_judged_by_the_clock(monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as patched:
-        patched.setattr(models, "boot_id", lambda: "another start")
-        patched.setattr(models, "seconds_since_boot", lambda: 1e9)
+        patched.setattr(workers, "boot_id", lambda: "another start")
+        patched.setattr(workers, "seconds_since_boot", lambda: 1e9)
         Worker.objects.beat("a/1", generation=4, kind="web", host="a", pid=1)
     assert Worker.objects.live(5).exists()
     Worker.objects.update(seen_at=timezone.now() - timedelta(seconds=6))
