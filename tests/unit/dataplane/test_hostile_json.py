@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from tests.robustness.score import Score
 from tests.unit.dataplane.echo import EchoWorld, binary, column, header, parts
 from tests.unit.dataplane.json_corpus import FILES, NOT_UTF8, corpus, is_there, no_json
-from tests.unit.dataplane.mounts import MOUNTS, Mount
+from tests.unit.dataplane.mounts import MOUNTS, Mount, exchange
 from tests.unit.dataplane.test_mutated_requests import mirror, plain
 from tests.unit.dataplane.world import World, infer_body
 from trivet.dataplane.cache.key import keyed_hash
@@ -266,3 +268,38 @@ def test_H13_to_H19_bytes_and_json_are_one_question_on_every_mount(world: World)
     as_json = alike(world, json.dumps(infer_body(age=[50.0, 0.1], city=["Lyon", "Oslo"], seats=[3, 4])).encode())
     assert alike(world, body, inference_header_content_length=str(len(head))) == as_json
     assert parts(world.send(body=body, headers={"inference-header-content-length": str(len(head))}))[0]["outputs"]
+
+
+READ_LIKE_A_PLACE = (
+    " - at `",
+    "` - at `$.inputs",
+    "unknown field `",
+    "Object missing required field `",
+    "`\n - at `$[",
+)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "`"])
+@pytest.mark.parametrize("name", READ_LIKE_A_PLACE)
+def test_D42_a_field_that_reads_like_the_decoders_own_words_is_quoted_short_and_as_soon_as_another(
+    world: World, name: str, end: str
+):
+    hostile = name * 8_000 + end
+    body = json.dumps({"inputs": [], hostile: 1}).encode()
+    answer = by(exchange, world, body)
+    assert (answer.status, dict(answer.headers)[b"trivet-error"]) == (400, b"UNKNOWN_FIELD")
+    assert len(answer.body) < 500
+    harmless = json.dumps({"inputs": [], "x" * len(hostile): 1}).encode()
+
+    def is_as_soon() -> bool:
+        plain = min(seconds(lambda: by(exchange, world, harmless)) for _ in range(5))
+        return seconds(lambda: by(exchange, world, body)) < 50 * plain
+
+    assert is_as_soon() or is_as_soon() or is_as_soon()
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Return the processor's time that a run takes in this thread."""
+    began = time.thread_time()
+    run()
+    return time.thread_time() - began

@@ -13,7 +13,7 @@ from trivet.core.chain import NOTHING
 from trivet.serving.keeper import spool_root
 from trivet.serving.spool_audit import SpoolAudit, audit_spool
 
-HEAD = re.compile(r"(0|[1-9]\d*)\.([0-9a-f]{64})\.(0|[1-9]\d*)\.([0-9a-f]{64})")
+HEAD = re.compile(r"(0|[1-9]\d{0,18})\.([0-9a-f]{64})\.(0|[1-9]\d{0,18})\.([0-9a-f]{64})")
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,10 @@ MAX_RANK = 8
 ID_PATTERN = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 _KEY = re.compile(rb'"\s*:')
-_UNKNOWN_FIELD = re.compile(r"unknown field `(.*?)`")
-_MISSING_FIELD = re.compile(r"missing required field `(.*?)`")
 _BYTE = re.compile(r"\(byte (\d+)\)")
 _NAN = re.compile(rb"NaN|Infinity")
-_PLACE = re.compile(r" - at `\$?\.?(.*?)`$")
+_PLACE = re.compile(r"\$[\w.\[\]]{0,200}")  # in a body, as msgspec writes it: $.inputs[0].shape
+_UNKNOWN_FIELD, _MISSING_FIELD = "Object contains unknown field `", "Object missing required field `"
 _infer = msgspec.json.Decoder(InferBody)
 _rows = msgspec.json.Decoder(RowsRequest)
 Message = TypeVar("Message")
@@ -270,19 +269,29 @@ def _malformed(body: bytes, text: str) -> str:
 
 def _explained(text: str, envelope: Any) -> InvalidRequest:
     """Translate msgspec's sentence of an `envelope`; the caller's own names are quoted, its position is kept."""
-    place = _PLACE.search(text)
-    at = f" at {place[1]}" if place and place[1] else ""
-    if unknown := _UNKNOWN_FIELD.search(text):
-        way_out = "" if at else _way_out(unknown[1], envelope)
-        return InvalidRequest(f"unknown field {quoted(unknown[1])}{at}.{way_out}", code="UNKNOWN_FIELD")
-    if missing := _MISSING_FIELD.search(text):
+    sentence, place = _parted(text)
+    at = f" at {place}" if place else ""
+    if sentence.startswith(_UNKNOWN_FIELD):
+        name = sentence[len(_UNKNOWN_FIELD) : -1]
+        way_out = "" if at else _way_out(name, envelope)
+        return InvalidRequest(f"unknown field {quoted(name)}{at}.{way_out}", code="UNKNOWN_FIELD")
+    if sentence.startswith(_MISSING_FIELD):
+        name = sentence[len(_MISSING_FIELD) : -1]
         way_out = "" if at else _SHAPES.get(envelope, "")
-        return InvalidRequest(f"field {quoted(missing[1])} is missing{at}.{way_out}", code="MISSING_FIELD")
-    sentence = _PLACE.sub("", text).replace("`", "")
+        return InvalidRequest(f"field {quoted(name)} is missing{at}.{way_out}", code="MISSING_FIELD")
+    sentence = sentence.replace("`", "")
     if "out of range" in sentence:
         return InvalidRequest(f"a number is out of range{at}.", code="OUT_OF_RANGE")
     code = "BAD_SHAPE" if ".shape" in at else "BAD_PARAMETER" if "parameters" in at else "WRONG_TYPE"
     return InvalidRequest(f"{sentence[0].lower()}{sentence[1:]}{at}.", code=code)
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """Return msgspec's sentence and the place that it ends with: a caller's own name may read like one, and be long."""
+    sentence, mark, place = text.rpartition(" - at `")
+    if mark and _PLACE.fullmatch(place, 0, len(place) - 1):
+        return sentence, place[1:-1].removeprefix(".")
+    return text, ""
 
 
 _SHAPES: dict[Any, str] = {

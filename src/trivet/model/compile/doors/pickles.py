@@ -24,7 +24,7 @@ MOST_LISTED = 200
 MOST_SCANNED_BYTES = 64 * 1024**2
 
 
-_MODULE_SHOWN = re.compile(r"<module '([\w.]+)'[^>]*>")
+_MODULE_SHOWN = re.compile(r"<module '([\w.]{1,200})'[^>]{0,1000}>")  # bounded, for the names are the file's
 _VERSION = re.compile(r"[\w.+]{1,32}")
 
 
