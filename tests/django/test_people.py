@@ -7,11 +7,12 @@ import pytest
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, Group, Permission
-from django.test import Client, override_settings
+from django.test import override_settings
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 import trivet
 from tests.django.command_line import verb
+from tests.django.people import again, browser, grant, person
 from tests.django.worlds import bundle, live_model, ready, record
 from trivet.control.predictions.shipping import ship
 from trivet.control.registry import actions
@@ -34,28 +35,6 @@ from trivet.serving import process
 
 pytestmark = pytest.mark.django_db
 ROW = {"age": 41.0, "city": "Oslo"}
-
-
-def person(*permissions, name="ben", **facts):
-    """Return a user with these Django permissions."""
-    user = get_user_model().objects.create_user(name, password="a long pass phrase", **facts)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    return user
-
-
-def again(user):
-    """Return the same user, as the next request would: what was read of them is read anew."""
-    return get_user_model().objects.get(pk=user.pk)
-
-
-def grant(who, model, *verbs):
-    return actions.grant(to=who, model=model, verbs=verbs, actor="cli:ana")
-
-
-def browser(user):
-    client = Client(headers={"accept": "text/html"})
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture

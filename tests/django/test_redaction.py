@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 import trivet
-from tests.django.test_people import person
+from tests.django.people import person
 from tests.django.test_pruning import dump, intact
 from tests.django.worlds import ready, record
 from tests.scale import scaled

@@ -9,7 +9,7 @@ from django.utils import timezone
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from tests.django.command_line import verb
-from tests.django.test_people import again, person
+from tests.django.people import again, person
 from tests.django.worlds import ready, registered
 from trivet import signals
 from trivet.control.registry import actions, pushing

@@ -7,7 +7,7 @@ from django.contrib.auth.models import Group
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tests.django.test_people import browser, grant, person
+from tests.django.people import browser, grant, person
 from tests.django.worlds import ready
 from trivet.control.registry import actions
 from trivet.control.registry.models import Event, Proposal, RegisteredModel, Route
