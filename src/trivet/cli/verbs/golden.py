@@ -15,7 +15,7 @@ from trivet.control.registry.golden import case_of
 from trivet.control.registry.models import CHAMPION, Alias, GoldenCaseRow, RegisteredModel
 from trivet.control.registry.probing import probe_here
 from trivet.control.registry.storage import fetch_bundle
-from trivet.core.errors import InvalidRequest, NotFound, did_you_mean, quoted
+from trivet.core.errors import InvalidRequest, quoted
 from trivet.core.signature import Input
 from trivet.model.bundle.golden import GoldenCase, decode_cases
 
@@ -77,10 +77,7 @@ def _failures_of_champion(model: str, cases: list[GoldenCase]) -> list[str]:
 
 
 def _list(options: argparse.Namespace, out: Out) -> int:
-    names = RegisteredModel.objects.values_list("name", flat=True)
-    if options.model not in names:
-        raise NotFound(f"no model {quoted(options.model)}.{did_you_mean(options.model, names)}")
-    rows = GoldenCaseRow.objects.in_force().filter(model__name=options.model)
+    rows = GoldenCaseRow.objects.in_force().filter(model=RegisteredModel.objects.named(options.model))
     table = [(str(row.number), case_of(row).in_words(), row.note, row.author) for row in rows]
     out.table([_facts(row) for row in rows], ("CASE", "EXPECTED", "WHY", "BY"), table)
     return DONE

@@ -8,16 +8,12 @@ from trivet.cli.person import actor_of
 from trivet.cli.verb import DONE, WRONG, Out
 from trivet.control.registry import actions
 from trivet.control.registry.models import RegisteredModel, RegistryState
-from trivet.core.errors import NotFound, did_you_mean, quoted
 from trivet.serving.acknowledgement import wait_for_workers
 
 
 def redact(options: argparse.Namespace, out: Out) -> int:
     """Hide more inputs of a model, or fewer, and return once every worker does; without any, say which are hidden."""
-    models = dict(RegisteredModel.objects.values_list("name", "sensitive"))
-    if options.model not in models:
-        raise NotFound(f"no model {quoted(options.model)}.{did_you_mean(options.model, models)}")
-    hidden = models[options.model] or []
+    hidden = RegisteredModel.objects.named(options.model).sensitive or []
     text = ""
     behind: tuple[str, ...] = ()
     if options.fields or options.no_longer:

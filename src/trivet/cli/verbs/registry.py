@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 from django.core.exceptions import ImproperlyConfigured
-from django.db.models import Count, Max, QuerySet
+from django.db.models import Count, Max
 from django.utils import timezone
 
 from trivet import conf
@@ -21,7 +21,7 @@ from trivet.control.registry.comparing import unlike_champion
 from trivet.control.registry.models import CHAMPION, Event, ModelVersion, RegisteredModel
 from trivet.control.registry.permissions import models_open_to
 from trivet.control.registry.signing import signatures_of
-from trivet.core.errors import InvalidRequest, NotFound, Refused, TrivetError, did_you_mean, quoted
+from trivet.core.errors import InvalidRequest, Refused, TrivetError, quoted
 from trivet.serving.acknowledgement import wait_for_workers
 
 RECENT_EVENTS = 10
@@ -72,7 +72,7 @@ def _overview(model: RegisteredModel) -> dict[str, Any]:
 def show(options: argparse.Namespace, out: Out) -> int:
     """Show a model's history, or everything about one version."""
     name, word = split_version(options.model)
-    model = _model(name)
+    model = RegisteredModel.objects.named(name)
     if word is not None:
         version = ModelVersion.objects.resolve(name, word)
         shown = {**_version(version, traffic=True), "signed_by": _signed_by(version, out)}
@@ -195,7 +195,7 @@ def rollback(options: argparse.Namespace, out: Out) -> int:
 def route(options: argparse.Namespace, out: Out) -> int:
     """Share a model's traffic between versions, say how it is handled, and wait for the workers."""
     name = options.model
-    _model(name)
+    RegisteredModel.objects.named(name)  # raises where there is none
     steps = options.fallback
     event = actions.set_routes(
         model=name,
@@ -274,11 +274,3 @@ def _moved(event: Event, out: Out, **told: str) -> int:
         "\n".join([f"{event.model} {event.version} is champion · {acknowledged}", *filter(None, told.values())]),
     )
     return WRONG if acknowledged.behind else DONE
-
-
-def _model(name: str) -> RegisteredModel:
-    models: QuerySet[RegisteredModel] = RegisteredModel.objects.all()
-    found = models.filter(name=name).first()
-    if found is None:
-        raise NotFound(f"no model {quoted(name)}.{did_you_mean(name, models.values_list('name', flat=True))}")
-    return found

@@ -8,7 +8,6 @@ from trivet.cli.verb import DONE, USAGE, WRONG, Out, split_version
 from trivet.cli.verbs.audit_log import verify_log
 from trivet.control.registry.models import ModelVersion, RegisteredModel
 from trivet.control.registry.verifying import Verified, verify_versions, versions_to_verify
-from trivet.core.errors import NotFound, did_you_mean, quoted
 
 
 def verify(options: argparse.Namespace, out: Out) -> int:
@@ -32,9 +31,8 @@ def _versions(options: argparse.Namespace) -> list[ModelVersion]:
     name, word = split_version(options.model or "")
     if word is not None:
         return [ModelVersion.objects.resolve(name, word)]
-    if name and not RegisteredModel.objects.filter(name=name).exists():
-        known = RegisteredModel.objects.values_list("name", flat=True)
-        raise NotFound(f"no model {quoted(name)}.{did_you_mean(name, known)}")
+    if name:
+        RegisteredModel.objects.named(name)  # raises where there is none
     return versions_to_verify(name or None, everything=options.everything)
 
 

@@ -6,18 +6,13 @@ import re
 
 from trivet.control.registry.actions.change import Change
 from trivet.control.registry.models import ModelVersion, RegisteredModel, VersionStatus
-from trivet.core.errors import InvalidRequest, NotFound, Refused, did_you_mean, quoted
+from trivet.core.errors import InvalidRequest, NotFound, Refused, quoted
 from trivet.core.names import MODEL_NAME, RESERVED_MODEL_NAMES
 
 
 def find_model(change: Change, name: str) -> RegisteredModel:
     """Return the model of that name; raises `NotFound`."""
-    models = change.rows(RegisteredModel)
-    found = models.filter(name=name).first()
-    if found is None:
-        names = models.values_list("name", flat=True)
-        raise NotFound(f"no model {quoted(name)}.{did_you_mean(name, names)}")
-    return found
+    return RegisteredModel.objects.using(change.database).named(name)
 
 
 def find_version(change: Change, model: RegisteredModel, number: int) -> ModelVersion:

@@ -8,9 +8,21 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from trivet.core.errors import NotFound, did_you_mean, quoted
 from trivet.core.names import MODEL_NAME, RESERVED_MODEL_NAMES
 
 _WHOLE_MODEL_NAME = rf"^{MODEL_NAME}\Z"
+
+
+class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
+    """Many models."""
+
+    def named(self, name: str) -> RegisteredModel:
+        """Return the model called `name`; raises `NotFound` with the closest match."""
+        found = self.filter(name=name).first()
+        if found is None:
+            raise NotFound(f"no model {quoted(name)}.{did_you_mean(name, self.values_list('name', flat=True))}")
+        return found
 
 
 class RegisteredModel(models.Model):
@@ -41,6 +53,8 @@ class RegisteredModel(models.Model):
         default=False, db_default=False, help_text=_("Answers 503 until it is loaded again; its routes stay.")
     )
     created_at = models.DateTimeField(default=timezone.now)
+
+    objects = RegisteredModelQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("model")

@@ -66,7 +66,9 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
         )
         version = found.first()
         if version is None:
-            raise NotFound(_no_such_version(model, text))
+            RegisteredModel.objects.named(model)  # raises where there is none
+            aliases = Alias.objects.filter(model__name=model).values_list("name", flat=True)
+            raise NotFound(f"{model} has no version {quoted(text)}.{did_you_mean(text, aliases)}")
         return version
 
 
@@ -152,11 +154,3 @@ class Alias(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-
-def _no_such_version(model: str, word: str) -> str:
-    names = list(RegisteredModel.objects.values_list("name", flat=True))
-    if model not in names:
-        return f"no model {quoted(model)}.{did_you_mean(model, names)}"
-    aliases = list(Alias.objects.filter(model__name=model).values_list("name", flat=True))
-    return f"{model} has no version {quoted(word)}.{did_you_mean(word, aliases)}"
