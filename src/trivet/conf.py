@@ -289,11 +289,17 @@ DURABILITY = Setting(
     "What an answer's record survives before the answer is sent: the death of every process, or the loss of power.",
 )
 LOG_INPUTS = Setting("TRIVET_LOG_INPUTS", lambda: 1.0, number(0, 1), "Share of predictions whose inputs are kept.")
+INPUT_RETENTION_DAYS = Setting[int | None](
+    "TRIVET_INPUT_RETENTION_DAYS",
+    lambda: 90,
+    optional(integer(1, 100_000)),
+    "Age at which the keeper erases inputs and parameters from the log, in days; the answers stay. `None` keeps them.",
+)
 LOG_RETENTION_DAYS = Setting[int | None](
     "TRIVET_LOG_RETENTION_DAYS",
     lambda: 400,
     optional(integer(1, 100_000)),
-    "Age at which `trivet prune --log` deletes predictions, in days; `None` keeps them. Nothing is deleted by itself.",
+    "Age at which `trivet prune --log` deletes predictions, in days; `None` keeps them. No row is deleted by itself.",
 )
 KEEPER = Setting("TRIVET_KEEPER", lambda: "auto", choice("auto", "external"), "'external': no other process ships.")
 LEASE_SECONDS = Setting(
@@ -375,6 +381,7 @@ SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     DURABILITY,
     MODELS_MEMORY_MB,
     LOG_INPUTS,
+    INPUT_RETENTION_DAYS,
     LOG_RETENTION_DAYS,
     KEEPER,
     LEASE_SECONDS,

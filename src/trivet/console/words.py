@@ -183,6 +183,7 @@ def event(action: str, version: int | None, after: Mapping[str, Any]) -> str:
     words = {
         "register_version": _("registered version %(version)s"),
         "register_again": _("registered version %(version)s again, which was retired"),
+        "erase_inputs": _("erased inputs that were older than they are kept"),
         "prune_bundles": _("pruned %(bundles)s bundles"),
         "mark_ready": _("let version %(version)s take traffic: it passed its probe"),
         "reject_version": _("rejected version %(version)s"),

@@ -1,4 +1,4 @@
-"""Claims to bundles that are being pushed; when a worker was heard of by a clock that nobody sets.
+"""Claims to bundles that are being pushed; when a worker was heard of by a clock that nobody sets; inputs that were erased.
 
 It runs before the code it comes with: the release before makes no claims, so its pushes are protected as before, for a day
 after the bundle was stored; and its workers are judged by the wall clock, as they were. Backwards it forgets the claims of
@@ -7,13 +7,14 @@ pushes that are under way.
 
 from django.db import migrations, models
 
-from trivet.migrations._beside_others import AddColumn
+from trivet.migrations._beside_others import AddColumn, wait_for_others
 
 
 class Migration(migrations.Migration):
     dependencies = [("trivet", "0009_key_limits")]
 
     operations = [
+        migrations.RunPython(wait_for_others, migrations.RunPython.noop),
         migrations.CreateModel(
             name="BundleClaim",
             fields=[
@@ -39,4 +40,24 @@ class Migration(migrations.Migration):
             name="seen_since_boot",
             field=models.FloatField(help_text="As seen_at, in seconds since that start.", null=True),
         ),
+        AddColumn(
+            model_name="prediction",
+            name="inputs_digest",
+            field=models.CharField(
+                blank=True,
+                db_default="",
+                default="",
+                help_text="Of inputs and parameters, salted, where they were erased for their age.",
+                max_length=64,
+            ),
+        ),
+        migrations.AddField(
+            model_name="loglink",
+            name="inputs_erased_by",
+            field=models.BigIntegerField(
+                help_text="Generation of the Event that tells that the inputs of its rows were erased for their age.",
+                null=True,
+            ),
+        ),
+        migrations.RunPython(migrations.RunPython.noop, wait_for_others),
     ]

@@ -119,6 +119,7 @@ globals().update(
             "TRIVET_DURABILITY": str,
             "TRIVET_MODELS_MEMORY_MB": int,
             "TRIVET_LOG_INPUTS": float,
+            "TRIVET_INPUT_RETENTION_DAYS": int,
             "TRIVET_LOG_RETENTION_DAYS": int,
             "TRIVET_KEEPER": str,
             "TRIVET_LEASE_SECONDS": float,

@@ -19,9 +19,11 @@ import msgspec
 from django.db import DataError, Error as DatabaseFailure, connections
 
 from trivet import conf
+from trivet.control.predictions.aging import erase_inputs, inputs_retention_ends
 from trivet.control.predictions.shipping import forget_segment, ship, shipped_offset
 from trivet.control.registry.models import Worker
 from trivet.control.registry.storage import make_private
+from trivet.core.names import system_user
 from trivet.core.records import PredictionRecord, decode_record
 from trivet.dataplane.spool import Segment, segments, spool_bytes
 from trivet.serving.inline_guard import Teller
@@ -34,6 +36,7 @@ REST = 2.0  # seconds of rest a second of work, between transactions: answers go
 STOP_SECONDS = 10.0
 SET_ASIDE_SECONDS = 60.0
 PRUNE_SECONDS = 60.0
+ERASE_SECONDS = 6 * 3600.0  # between looks for inputs that have grown too old
 TELL_SECONDS = 60.0  # between lines about the same trouble
 LOCK_NAME = "keeper.lock"
 UNREADABLE = "unreadable"  # folder of records that another release wrote
@@ -50,6 +53,8 @@ class Keeper:
         self._offsets: dict[tuple[str, int], int] = {}
         self._set_aside: dict[Path, float] = {}
         self._last_prune = time.monotonic()
+        self._erase_at = self._last_prune + PRUNE_SECONDS
+        self._erasing: Iterator[int] | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._is_database_away = False
@@ -132,8 +137,18 @@ class Keeper:
             if time.monotonic() - self._last_prune > PRUNE_SECONDS:
                 Worker.objects.all().prune(conf.LEASE_SECONDS())
                 self._last_prune = time.monotonic()
+            self._erase_some_inputs()
         except DatabaseFailure as error:  # perhaps the first to find out: where nothing is shipped, nothing else asks
             self._wait_for_database(error)
+
+    def _erase_some_inputs(self) -> None:
+        """Erase a batch of inputs that are too old, where it is time: one between two looks at the spool, so nothing waits."""
+        if self._erasing is None and time.monotonic() >= self._erase_at:
+            self._erase_at = time.monotonic() + ERASE_SECONDS
+            if (before := inputs_retention_ends()) is not None:
+                self._erasing = erase_inputs(before, actor=f"process:{system_user()}")
+        if self._erasing is not None and next(self._erasing, None) is None:
+            self._erasing = None
 
     def _ship_segment(self, segment: Segment) -> int:
         place = (segment.worker, segment.number)

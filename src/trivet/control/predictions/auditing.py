@@ -21,6 +21,7 @@ from trivet.control.predictions.sealing import (
     Private,
     content_of_request,
     content_of_row,
+    digest_without_inputs,
     link_sha256,
     private_digest,
     record_digest,
@@ -31,7 +32,7 @@ from trivet.control.registry.models import Event
 from trivet.core.chain import NOTHING, instant
 
 PAGE = 1000
-FORGET, PRUNE_LOG = "forget", "prune_log"
+FORGET, PRUNE_LOG, ERASE_INPUTS = "forget", "prune_log", "erase_inputs"
 _OTHERS = (
     "prediction_id",
     "made_at",
@@ -47,6 +48,7 @@ _OTHERS = (
     "inputs",
     "parameters",
     "salt",
+    "inputs_digest",
     "private_sha256",
     "sha256",
     "link",
@@ -70,6 +72,7 @@ class _Row(NamedTuple):
     flags: Any
     private: Private
     salt: str
+    inputs_digest: str
     private_sha256: str
     sha256: str
     link: int | None
@@ -94,7 +97,7 @@ class LogAudit(NamedTuple):
     links: int
     rows: int
     older: int  # rows from before the chain began
-    erased: int  # rows whose inputs and entity were erased
+    erased: int  # rows whose inputs were erased, for their age or with their entity
     head: Head
     broken: Break | None
     on_the_way: str = ""
@@ -116,7 +119,7 @@ def audit_log(*, at: int = 0) -> LogAudit:
         audit.ask_the_history()
     except _Broken as error:
         broken = error.found
-    erased = sum(audit.erased.values())
+    erased = sum(audit.erased.values()) + sum(audit.aged.values())
     return LogAudit(audit.head.number, audit.rows, audit.older, erased, audit.head, broken, audit.on_the_way)
 
 
@@ -132,6 +135,7 @@ class _Audit:
         self.head, self.on_the_way = Head(0, NOTHING), ""
         self.rows = self.older = 0
         self.erased: dict[int, int] = defaultdict(int)  # rows, by the generation of the Event that tells of it
+        self.aged: dict[int, int] = defaultdict(int)  # as well, whose inputs alone were erased
         self.pruned: set[int] = set()  # generations; how many rows is asked at the end, of one instant
 
     def follow_links(self) -> None:
@@ -189,17 +193,18 @@ class _Audit:
             if self._told(generation, PRUNE_LOG) != rows:
                 text = f"Event {generation} does not tell of the {rows} rows that are gone in its name"
                 raise _Broken(f"Event {generation}", "missing", text)
-        for generation, rows in self.erased.items():
-            if self._told(generation, FORGET) < rows:
-                text = f"Event {generation} tells of fewer than the {rows} rows whose inputs are gone in its name"
-                raise _Broken(f"Event {generation}", "edited", text)
+        for action, counted in ((FORGET, self.erased), (ERASE_INPUTS, self.aged)):
+            for generation, rows in counted.items():
+                if self._told(generation, action) < rows:
+                    text = f"Event {generation} tells of fewer than the {rows} rows whose inputs are gone in its name"
+                    raise _Broken(f"Event {generation}", "edited", text)
 
     def _told(self, generation: int, action: str) -> int:
         after = self._events.filter(generation=generation, action=action).values_list("after", flat=True).first()
         return int((after or {}).get("rows", 0))
 
     def _read_link(self, link: LogLink, rows: _Ahead) -> None:
-        digest, place, erased = hashlib.sha256(), 0, []
+        digest, place, erased, aged = hashlib.sha256(), 0, [], 0
         try:
             while (row := rows.next) is not None and row.id <= link.last_id:
                 if row.link != link.number:
@@ -207,6 +212,8 @@ class _Audit:
                 self._check(row, link, place)
                 if row.erased_by is not None:
                     erased.append(row.erased_by)
+                elif row.inputs_digest:
+                    aged += 1
                 digest.update(row.sha256.encode())
                 place += 1
                 rows.take()
@@ -226,6 +233,8 @@ class _Audit:
         self.rows += place
         for generation in erased:
             self.erased[generation] += 1
+        if aged and link.inputs_erased_by is not None:
+            self.aged[link.inputs_erased_by] += aged
 
     def _check(self, row: _Row, link: LogLink, place: int) -> None:
         name = f"row {row.name} (link {link.number}, place {row.place})"
@@ -248,8 +257,21 @@ class _Audit:
         if not row.salt and row.erased_by is not None:
             if row.private != NOTHING_PRIVATE:
                 raise _Broken(name, "edited", f"{name} has inputs or an entity again, which were erased")
+        elif row.erased_by is None and row.inputs_digest:
+            self._check_aged(row, link, name)
         elif row.erased_by is not None or row.private_sha256 != private_digest(row.salt, row.private):
             raise _Broken(name, "edited", f"the inputs or the entity of {name} are not what was written")
+
+    def _check_aged(self, row: _Row, link: LogLink, name: str) -> None:
+        private = row.private
+        if private != NOTHING_PRIVATE._replace(entity_key=private.entity_key, caller_id=private.caller_id):
+            raise _Broken(name, "edited", f"{name} has inputs again, which were erased")
+        if row.private_sha256 != digest_without_inputs(row.salt, private, row.inputs_digest):
+            raise _Broken(name, "edited", f"the entity of {name} is not what was written")
+        if link.inputs_erased_by is None:  # erased meanwhile?
+            link.inputs_erased_by = self._links.values_list("inputs_erased_by", flat=True).filter(pk=link.pk).first()
+        if link.inputs_erased_by is None:
+            raise _Broken(name, "edited", f"the inputs of {name} are gone, and no Event tells of it")
 
     def _place_of(self, digest: bytes, link: LogLink) -> int | None:
         """Return whose place in the link it is that `digest` was sealed for."""

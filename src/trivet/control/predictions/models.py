@@ -75,6 +75,13 @@ class Prediction(models.Model):
     private_sha256 = models.CharField(
         max_length=64, blank=True, default="", db_default="", help_text=_("Of what may be erased, with the salt.")
     )
+    inputs_digest = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Of inputs and parameters, salted, where they were erased for their age."),
+    )
     sha256 = models.CharField(max_length=64, blank=True, default="", db_default="", help_text=_("Of all the rest."))
     erased_by = models.BigIntegerField(
         null=True, help_text=_("Generation of the Event that tells of the erasure of inputs and entity.")
@@ -170,6 +177,10 @@ class LogLink(models.Model):
     sha256 = models.CharField(max_length=64, help_text=_("Of this row, and of the link before."))
     pruned_by = models.BigIntegerField(
         null=True, help_text=_("Generation of the Event that tells where its rows went.")
+    )
+    inputs_erased_by = models.BigIntegerField(
+        null=True,
+        help_text=_("Generation of the Event that tells that the inputs of its rows were erased for their age."),
     )
 
     class Meta:

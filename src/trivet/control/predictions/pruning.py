@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from trivet.control.registry.permissions import Actor
 
 LINKS_AT_ONCE, ROWS_AT_ONCE = 200, 200_000  # in one transaction: about as many rows
-ERASED = {"inputs": None, "parameters": None, "inputs_sha256": "", "entity_key": "", "caller_id": "", "salt": ""}
+ERASED = {
+    "inputs": None,
+    "parameters": None,
+    "inputs_sha256": "",
+    "inputs_digest": "",
+    "entity_key": "",
+    "caller_id": "",
+    "salt": "",
+}
 
 
 def rows_of_entity(entity_key: str) -> PredictionQuerySet:

@@ -4,6 +4,9 @@ A row keeps the SHA-256 of its record, in which what may have to be erased stand
 of the chain, one for each shipped batch, keeps that of its rows' and follows from the link before. Erasure takes inputs,
 entity and salt of a row, retention the rows of whole links: what is left still fits the chain.
 
+Inputs may go before the entity does. They have a digest of their own within that digest, and a salt from which the one of the
+rest follows but not back: a row whose inputs are old keeps that digest and the other salt.
+
 Everything is computed over what the log holds, so that it can be computed again from there (`core.chain` has the form).
 """
 
@@ -71,8 +74,23 @@ class Line(NamedTuple):
 
 def private_digest(salt: str, private: Private) -> str:
     """Return the digest that stands in a record for what may have to be erased."""
-    texts = _encode((salt, private.entity_key, private.caller_id, private.inputs_sha256))
+    return digest_without_inputs(salt_without_inputs(salt), private, inputs_digest(salt, private))
+
+
+def inputs_digest(salt: str, private: Private) -> str:
+    """Return the digest that stands in that one for inputs and parameters."""
+    texts = _encode((salt, private.inputs_sha256))
     return _sha256(texts + canonical((private.inputs, private.parameters))).hexdigest()
+
+
+def salt_without_inputs(salt: str) -> str:
+    """Return the salt of what is left once the inputs are gone: nobody can guess them by it."""
+    return _sha256(b"without inputs\0" + salt.encode()).hexdigest()[:SALT_LENGTH]
+
+
+def digest_without_inputs(salt: str, private: Private, inputs: str) -> str:
+    """Return `private_digest`, where of the inputs only their digest is left; `salt` is `salt_without_inputs`."""
+    return _sha256(_encode((salt, private.entity_key, private.caller_id, inputs))).hexdigest()
 
 
 def content_of_request(
