@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.unit.dataplane.echo import EchoWorld, binary, column, header, tensor
-from tests.unit.dataplane.mounts import by_uvicorn
+from tests.unit.dataplane.inside import Recorder
+from tests.unit.dataplane.mounts import MOUNTS, by_uvicorn
 from tests.unit.dataplane.world import ByHand, ByHandEngine, World, infer_body
 from trivet.core.errors import BundleError, Conflict, TrivetError, Unavailable
 from trivet.core.rates import read_rates
@@ -219,3 +220,27 @@ def test_39_each_code_is_told_with_its_status_its_header_and_one_key(
     assert json.loads(response.body).keys() == ({"error", "errors"} if code == "INVALID_ROWS" else {"error"})
     assert header(response, "www-authenticate") == ("Bearer" if response.status == 401 else None)
     assert header(response, "retry-after") == ("1" if response.status in (429, 503) else None)
+
+
+OF_THE_SITE = {"LINE_TOO_LONG"}  # its path is none of ours, where the server lets it through
+
+
+@pytest.mark.parametrize("is_debugging", [False, True], ids=["as it is", "with DEBUG"])
+@pytest.mark.parametrize("mount", MOUNTS)
+def test_H61_no_code_tells_of_the_inside_on_any_mount(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any, mount: str, *, is_debugging: bool
+):
+    settings.DEBUG = is_debugging
+    recorder, told = Recorder(), set()
+    for code in PROVOKED.keys() - OF_THE_SITE:
+        provoke = PROVOKED[code]
+        with monkeypatch.context() as patch:
+            patch.setattr(World, "mount", staticmethod(MOUNTS[mount]))
+            response = provoke(tmp_path / code, patch)
+        told.add(header(response, "trivet-error"))
+        fields = b"".join(b"%b: %b\r\n" % field for field in response.headers)
+        recorder.keep(code, b"", b"%d\r\n%b\r\n%b" % (response.status, fields, response.body))
+    assert "INTERNAL" in told
+    assert len(told) > len(PROVOKED) * 0.8
+    keys = [world.key_id for world in World.made]
+    assert recorder.found([*keys, str(tmp_path), "by hand"]) == {}
