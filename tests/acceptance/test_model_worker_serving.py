@@ -8,8 +8,6 @@ import os
 import shutil
 import signal
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,25 +20,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.by_wish import HANG, RAISE, WRONG_SHAPE
 from tests.acceptance.conftest import Churn
-from tests.acceptance.servers import Load, Server, clean_environment, drained, serving, trivet, wait_for
-from tests.acceptance.workshop import install_by_wish
+from tests.acceptance.servers import Load, Server, drained, serving, trivet, wait_for
+from tests.acceptance.workshop import install_by_wish, register
 
 REGISTER = """
-import sys
-import msgspec
-from trivet.control.registry import actions, pushing
-from trivet.control.registry.storage import fetch_bundle
-from trivet.model.bundle.bundle import make_bundle
-from tests.acceptance.workshop import by_wish_bundle
-
-def register(name, bundle):
-    version = pushing.register_and_probe(bundle, name=name, actor="test").version
-    actions.promote(model=name, version=version.number, actor="test", reason="a test")
-
-from trivet.control.registry.models import ModelVersion
-inline = fetch_bundle(ModelVersion.objects.get(model__name="churn", number=1).digest)
-manifest = msgspec.structs.replace(inline.manifest, compile={**inline.manifest.compile, "may_run_inline": False})
-register("elsewhere", make_bundle(manifest, inline.files))
+register("elsewhere", elsewhere("churn", 1))
 # A model whose worker has died five times within a minute rests, so no two tests kill the worker of one.
 for name in ("wish", "crashing", "hanging", "killed", "away"):
     register(name, by_wish_bundle(name=name))
@@ -63,14 +47,7 @@ def project(churn_template: Churn, tmp_path_factory: pytest.TempPathFactory) -> 
         "TRIVET_QUEUE_LENGTH": "8",
         "TRIVET_CACHE": "off",  # so that questions are put from the loop, as they mostly are once a cache rests
     }
-    here = str(Path(__file__).parents[2])
-    subprocess.run(
-        [sys.executable, "manage.py", "shell", "-c", REGISTER],
-        cwd=place,
-        env=clean_environment(**environment | {"PYTHONPATH": f"{environment['PYTHONPATH']}:{here}"}),
-        check=True,
-        timeout=120,
-    )
+    register(place, REGISTER, **environment)
     made = trivet("keys", "create", "all", "--model=*", "--verb=predict", "--json", project=place).stdout
     return Churn(place, json.loads(made)["key"], churn_template.body, churn_template.rows), environment
 

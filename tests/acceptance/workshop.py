@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tests.acceptance import by_wish
+from tests.acceptance.servers import clean_environment
 from trivet.core.signature import Input, Output, Signature
 from trivet.dataplane.engines.worker.control import Options
 from trivet.dataplane.engines.worker.engine import CONTROL_NAME, WorkerEngine
@@ -31,6 +32,24 @@ SIGNATURE = Signature(
     ),
 )
 
+_REGISTER = """
+import msgspec
+from tests.acceptance.workshop import by_wish_bundle
+from trivet.control.registry import actions, pushing
+from trivet.control.registry.models import ModelVersion
+from trivet.control.registry.storage import fetch_bundle
+from trivet.model.bundle.bundle import make_bundle
+
+def register(name, bundle):
+    version = pushing.register_and_probe(bundle, name=name, actor="test").version
+    actions.promote(model=name, version=version.number, actor="test", reason="a test")
+
+def elsewhere(name, number):
+    bundle = fetch_bundle(ModelVersion.objects.get(model__name=name, number=number).digest)
+    manifest = msgspec.structs.replace(bundle.manifest, compile={**bundle.manifest.compile, "may_run_inline": False})
+    return make_bundle(manifest, bundle.files)
+
+"""
 _ENTRY_POINTS = "[trivet.runtimes]\nby-wish = trivet_by_wish:ByWish\nparrot = trivet_by_wish:Parrot\n"
 
 
@@ -38,6 +57,25 @@ def by_wish_bundle(**source: Any) -> Bundle:
     """Return a bundle of the runtime that does as it is told."""
     manifest = Manifest(format=1, runtime="by-wish", signature=SIGNATURE, files=(), source=source)
     return make_bundle(manifest, {"model.json": b"{}"})
+
+
+def register(project: Path, code: str, **environment: str) -> None:
+    """Run a line in a project that may `register(name, bundle)` a champion.
+
+    A bundle is a `by_wish_bundle(...)`, or a version of the project's that is to run `elsewhere(name, number)`, in model
+    workers.
+    """
+    path = os.pathsep.join([str(Path(__file__).parents[2]), environment.pop("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "manage.py", "shell", "-c", _REGISTER + code],
+        cwd=project,
+        env=clean_environment(**environment, PYTHONPATH=path),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def install_by_wish(folder: Path) -> str:

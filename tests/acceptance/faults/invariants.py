@@ -11,22 +11,21 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from tests.acceptance.conftest import Churn
 from tests.acceptance.faults.client import NO_ANSWER, Line, digest_of_outputs
-from tests.acceptance.faults.ledger import DATATYPES
 from tests.acceptance.servers import trivet
 from tests.robustness.score import Score
 from trivet.core.datatypes import NUMPY_DTYPES
 from trivet.dataplane.engines.inline import InlineEngine
-from trivet.model.bundle.bundle import read_bundle
+from trivet.model.bundle.bundle import Bundle, read_bundle
 
 QUERY = """select prediction_id, "row", version, digest, inputs, output from trivet_prediction where kind = 'predict'"""
 ALLOWED = (200, 429, 503, 504)
@@ -34,6 +33,13 @@ LEFT_BY_DESIGN = ("keeper.lock", "metrics/", "bundles/", "run/address", "run/mod
 COUNTED_DEATHS = (".deaths", ".given-up")  # a kill met a run
 
 Read = Callable[[str], list[tuple[Any, ...]]]
+
+
+class Runs(Protocol):
+    """What answers: a loaded version, or a runtime by itself."""
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> Sequence[np.ndarray]:
+        """Return the arrays of `outputs`."""
 
 
 class Logged(NamedTuple):
@@ -79,15 +85,15 @@ class Findings:
         assert not self.different, f"I3: {len(self.different)} differ: {self.different[:3]}"
 
 
-def compare(churn: Churn, lines: Iterable[Line], read: Read | None = None) -> Findings:
+def compare(churn: Churn, lines: Iterable[Line], read: Read | None = None, *, afresh: Afresh | None = None) -> Findings:
     """Compare a ledger with the log, which nobody writes to any more; `read` asks another database than the project's.
 
-    The log is read without our own code.
+    The log is read without our own code. `afresh` runs the bundles, where they are not the usual ones.
     """
     answered = [line for line in lines if line.status == 200]
     rows = [logged_of(row) for row in (read or reader(churn.project))(QUERY)]
     log = {row.prediction_id: row for row in rows if row.row == 0}  # clients of a ledger ask one row at a time
-    afresh = Afresh(churn)
+    afresh = afresh or Afresh(churn)
     findings = Findings(
         len(answered),
         doubled=[i for (i, _), n in Counter((row.prediction_id, row.row) for row in rows).items() if n > 1],
@@ -104,10 +110,12 @@ def compare(churn: Churn, lines: Iterable[Line], read: Read | None = None) -> Fi
     return findings
 
 
-def settle(churn: Churn, lines: Iterable[Line], score: Score | None = None, *, kills: int = 0) -> Findings:
+def settle(
+    churn: Churn, lines: Iterable[Line], score: Score | None = None, *, kills: int = 0, afresh: Afresh | None = None
+) -> Findings:
     """Let the keeper finish, then assert I1-I3 of a ledger; count what was lost or doubled over `kills`."""
     trivet("keeper", "--once", project=churn.project)
-    findings = compare(churn, lines)
+    findings = compare(churn, lines, afresh=afresh)
     if score is not None:
         score.count("lost_records", len(findings.lost) + len(findings.doubled), of=kills)
     findings.assert_none()
@@ -178,8 +186,13 @@ def reader(project: Path) -> Read:
 class Afresh:
     """Runs the project's bundles here, each loaded anew from its files, whose digest is looked at."""
 
-    def __init__(self, churn: Churn) -> None:
+    def __init__(
+        self, churn: Churn, load: Callable[[Bundle], Runs] | None = None, outputs: Sequence[str] | None = None
+    ) -> None:
+        """`load` makes of a bundle what runs it, and `outputs` are those that were asked for, where not all were."""
         self._churn = churn
+        self._load = load or InlineEngine().load
+        self._outputs = outputs
         self._said: dict[str, list[str]] = {}
 
     def said(self, digest: str, place: int) -> str:
@@ -190,14 +203,14 @@ class Afresh:
 
     def _all(self, digest: str) -> list[str]:
         bundle = read_bundle(bundle_folder(self._churn.project, digest), digest)
-        version = InlineEngine().load(bundle)
-        names = [output.name for output in bundle.signature.outputs]
+        version = self._load(bundle)
+        names = list(self._outputs or (output.name for output in bundle.signature.outputs))
+        kinds = [(given.name, NUMPY_DTYPES[given.datatype]) for given in bundle.signature.inputs]
         told = []
         for row in self._churn.rows:
-            tensors = {name: np.array([[row[name]]], dtype=NUMPY_DTYPES[kind]) for name, kind in DATATYPES}
+            tensors = {name: np.array([[row[name]]], dtype=kind) for name, kind in kinds}
             arrays = version.run(bundle.feed(tensors), names)
             told.append(digest_of_outputs({n: a.ravel().tolist() for n, a in zip(names, arrays, strict=True)}))
-        version.unload()
         return told
 
 

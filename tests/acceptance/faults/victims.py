@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from tests.acceptance.faults.invariants import Fault
 from tests.acceptance.servers import Server, wait_for
 
 
-def kill_one(server: Server, verb: str, chance: random.Random) -> Fault:
-    """SIGKILL one process that runs `verb` (web, keeper); return whom that has to leave alone."""
-    victim = chance.choice(wait_for(lambda: processes(server, verb)))
+def kill_one(server: Server, verb: str, chance: random.Random, *, spare: Collection[int] = ()) -> Fault:
+    """SIGKILL one process that runs `verb` (web, keeper), and none to `spare`; return whom that has to leave alone."""
+    victim = chance.choice(wait_for(lambda: [pid for pid in processes(server, verb) if pid not in spare]))
     spared = client_ports([pid for pid in server.web_workers() if pid != victim], server.port)
     began = time.monotonic()
     with suppress(ProcessLookupError):
