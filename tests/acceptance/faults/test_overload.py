@@ -79,13 +79,13 @@ def test_F27_five_times_the_capacity_is_refused_at_once_and_what_can_be_answered
         assert server.stop() == 0
     lines = [*peak.lines, *over.lines, *calm.lines]
     tell(peak, over, calm)
-    assert len(over.refused) > 2 * OVER_SECONDS * over.good, "it was no overload"
+    assert len(over.refused) > 2 * OVER_SECONDS * over.good, "what was offered was hardly too much, or hardly refused"
     assert_refused_well(over.refused)
     assert over.good > GOODPUT * peak.good
     assert share_within(over.refused, PROMPT_SECONDS * slow) >= PROMPT_SHARE
     assert recovery_seconds(calm, usual=max(seconds_of(peak.lines))) < BACK_SECONDS * slow
     assert {line.status for line in peak.lines} == {200}
-    assert {line.status for line in over.lines} == {200, 503}
+    assert {line.status for line in over.refused} == {503}
     assert_allowed(lines, [])
     settle(churn, lines, score, afresh=Afresh(churn, ByWish.load, ["doubled"]))
     leftovers.assert_none()

@@ -42,6 +42,7 @@ FAULT_SECONDS = scaled(test=1, ci=1, full=2, long=5)  # of one that has a length
 WORKERS = 3
 ANSWERS = 10
 BACK_SECONDS = 1.0  # as in F01
+ROLL_SECONDS = 300.0  # four starts, one after the other, on a machine that may have other work
 LOOK_SECONDS = 1.0  # between two looks at the memory of web workers
 WARM_SECONDS = scaled(test=2, ci=5, full=10, long=120)  # of a process: what it needs, it takes in its first minutes
 SLOPE_MB = 1.0  # in ten minutes
@@ -138,7 +139,7 @@ def move_the_database(world: World) -> None:
 def roll(world: World) -> None:
     before = rolls(world.server)
     world.server.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: rolls(world.server) > before)
+    wait_for(lambda: rolls(world.server) > before, ROLL_SECONDS)
     assert not any("event=roll_given_up" in line for line in world.server.lines), world.server.lines
 
 
