@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from trivet import conf
@@ -13,9 +12,8 @@ from trivet.dataplane.frontends.asgi import Receive, Scope, Send
 from trivet.dataplane.frontends.paths import is_prediction_path
 from trivet.dataplane.frontends.slow_lane import SlowLane
 from trivet.dataplane.plane import Plane
+from trivet.serving.bounded import AsgiApplication, BoundedSite
 from trivet.serving.site import Site
-
-AsgiApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def in_front_of(application: Any) -> FrontDoor:
@@ -25,9 +23,8 @@ def in_front_of(application: Any) -> FrontDoor:
     site needs one. Put it in `asgi.py`: `application = in_front_of(get_wsgi_application())`.
     """
     is_asgi = inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(type(application).__call__)
-    if is_asgi:
-        return FrontDoor(application)
-    return FrontDoor(Site(application, conf.WEB_THREADS(), conf.MAX_BODY_MB() * conf.MIB))
+    most = conf.MAX_BODY_MB() * conf.MIB
+    return FrontDoor(BoundedSite(application, most) if is_asgi else Site(application, conf.WEB_THREADS(), most))
 
 
 class FrontDoor:

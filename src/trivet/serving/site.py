@@ -19,8 +19,7 @@ from trivet.dataplane.frontends.asgi import ClientGone, Message, Receive, Scope,
 from trivet.dataplane.frontends.headers import check_length, read_headers
 from trivet.dataplane.frontends.slow_lane import LARGE_BYTES
 from trivet.dataplane.frontends.threads import NoThread, submit
-from trivet.dataplane.protocol.catalogue import RETRY_AFTER_SECONDS, http_status
-from trivet.dataplane.protocol.encode import encode_error
+from trivet.serving.bounded import refuse
 
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 WAITING_PER_THREAD = 8
@@ -54,7 +53,7 @@ class Site:
         except ClientGone:
             return
         except TrivetError as error:
-            await _refuse(send, error)
+            await refuse(send, error)
             return
         self._under_way += 1
         try:
@@ -62,7 +61,7 @@ class Site:
             try:
                 done = submit(self._pool, call.run)
             except NoThread:
-                await _refuse(send, _busy())
+                await refuse(send, _busy())
                 return
             await asyncio.wrap_future(done)
         finally:
@@ -163,20 +162,3 @@ def _environ(scope: Scope, headers: list[tuple[bytes, bytes]], body: bytes) -> d
         separator = "; " if key == "HTTP_COOKIE" else ","
         environ[key] = f"{environ[key]}{separator}{value}" if key in environ else value
     return environ
-
-
-async def _refuse(send: Send, error: TrivetError) -> None:
-    """Answer in the words of the prediction paths: who sends what no page takes is a program."""
-    status, body = http_status(error), encode_error(error, {})
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"cache-control", b"no-store"),
-        (b"x-content-type-options", b"nosniff"),
-        (b"trivet-error", error.code.encode()),
-        (b"connection", b"close"),
-    ]
-    if status == 503:
-        headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

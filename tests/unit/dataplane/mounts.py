@@ -42,20 +42,20 @@ def exchange(plane: Plane, method: str, target: str, headers: Headers, body: byt
     return exchange.begin() or exchange.receive(body) or exchange.run()
 
 
-def by_uvicorn(plane: Plane, method: str, target: str, headers: Headers, body: bytes) -> Response:
+def by_uvicorn(plane: Plane, method: str, target: str, headers: Headers, body: bytes, *, site: Any = None) -> Response:
     """Send the request over a connection to the protocol of a web worker, as bytes; read until it closes."""
     fields = b"".join(b"%b: %b\r\n" % field for field in (headers | {b"connection": b"close"}).items())
     line = f"{method} {quote(target, safe=string.punctuation)} HTTP/1.1\r\n".encode()
     with _answering(plane):
-        received = asyncio.run(_over_a_connection(plane, b"%b%b\r\n%b" % (line, fields, body)))
+        received = asyncio.run(_over_a_connection(plane, b"%b%b\r\n%b" % (line, fields, body), site))
     connection = SimpleNamespace(makefile=lambda _mode: io.BytesIO(received))
     answer = HTTPResponse(connection, method=method)  # type: ignore[arg-type]  # it reads a file and nothing else
     answer.begin()
     return Response(answer.status, _fields(answer.getheaders()), answer.read())
 
 
-async def _over_a_connection(plane: Plane, sent: bytes) -> bytes:
-    front_door = asgi.in_front_of(_no_site)
+async def _over_a_connection(plane: Plane, sent: bytes, site: Any = None) -> bytes:
+    front_door = asgi.in_front_of(site or _no_site)
     config = uvicorn.Config(front_door, ws="none", lifespan="off", log_config=None, access_log=False)
     config.load()
     protocol = DirectProtocol(plane, front_door.slow_lane, config=config, server_state=ServerState(), app_state={})

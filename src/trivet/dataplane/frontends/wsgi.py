@@ -17,7 +17,11 @@ StartResponse = Callable[..., Any]
 
 def answer(plane: Plane, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """Answer one request on a prediction path."""
-    response = respond(plane, environ)
+    return send(respond(plane, environ), start_response)
+
+
+def send(response: Response, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer with `response`."""
     status = f"{response.status} {HTTPStatus(response.status).phrase}"
     start_response(status, [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers])
     return [response.body]
