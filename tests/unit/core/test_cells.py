@@ -86,11 +86,15 @@ def test_D32_a_message_is_one_line_of_bounded_length_whatever_stands_in_it(templ
     assert "forged" in line
 
 
-def test_D32_a_trace_still_has_its_lines():
+def test_D32_a_trace_has_its_lines_and_none_of_them_passes_for_a_message():
     try:
         raise ValueError(NASTY)
     except ValueError as error:
         record = logging.LogRecord(
-            "trivet", logging.ERROR, __file__, 1, "broke", (), (ValueError, error, error.__traceback__)
+            "trivet", logging.ERROR, __file__, 1, "broke", (), (ValueError, error, error.__traceback__), sinfo=NASTY
         )
-    assert "\nTraceback" in OneLine("{message}", style="{").format(record)
+    first, *others = OneLine("{message}", style="{").format(record).split("\n")
+    assert first == "broke"
+    assert others[0] == "  Traceback (most recent call last):"
+    assert sum("forged" in line for line in others) == 2
+    assert all(line.startswith("  ") and line.isprintable() and len(line) < LONGEST * 6 for line in others)
