@@ -41,6 +41,7 @@ BROWSER = Limit(10, 60.0)  # of a browser that has signed in to this name before
 SETS, WAYS = 1024, 8
 ENTRY = struct.Struct("<Qd")  # a count's tag, and when all of its tries will be there again
 SET_BYTES = WAYS * ENTRY.size
+LOCK_SECONDS, LOCK_PAUSE_SECONDS = 1.0, 0.002  # a page's thread waits no longer than that for a count
 NETWORK_BITS = {4: 32, 6: 64}  # of an address that one person or machine has
 
 
@@ -172,14 +173,26 @@ _own, _own_lock = bytearray(SETS * SET_BYTES), threading.Lock()
 
 
 def _opened(path: Path) -> int:
-    """Return a descriptor of the file, locked, with all its room on disk."""
+    """Return a descriptor of the file, locked, with all its room on disk. Raises `OSError`, also where the lock is kept."""
     make_private(path.parent)
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        _lock(file)
         if os.fstat(file).st_size < SETS * SET_BYTES:
             os.posix_fallocate(file, 0, SETS * SET_BYTES)
     except OSError:
         os.close(file)
         raise
     return file
+
+
+def _lock(file: int) -> None:
+    """Wait for those who count, each for microseconds; raises `BlockingIOError` where one was stopped in the middle."""
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(LOCK_PAUSE_SECONDS)

@@ -1,5 +1,6 @@
 """Who signs in, how often it may be tried, and where that leads."""
 
+import fcntl
 import threading
 import time
 
@@ -150,6 +151,18 @@ def test_D10_a_home_that_cannot_be_written_does_not_open_the_door(client, ana, s
     (tmp_path / "file").write_text("")
     settings.TRIVET_HOME = tmp_path / "file"
     assert exhaust(client, address="192.0.2.77") <= ADDRESS.at_once
+    assert "event=tries_counted_by_process" in caplog.text
+
+
+def test_D10_a_process_that_was_stopped_while_it_counted_holds_nobody_up_and_does_not_open_the_door(
+    client, tmp_path, settings, monkeypatch, caplog
+):
+    settings.TRIVET_HOME = tmp_path
+    assert attempt(client).status_code == 200
+    monkeypatch.setattr(tries, "LOCK_SECONDS", 0.01)
+    with (tmp_path / "tries").open() as stopped:
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        assert exhaust(client, address="192.0.2.78") <= ADDRESS.at_once
     assert "event=tries_counted_by_process" in caplog.text
 
 
