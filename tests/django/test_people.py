@@ -81,6 +81,23 @@ def test_a_superuser_may_everything_and_whoever_is_disabled_nothing(two_models, 
     assert not can(AnonymousUser(), verb, "churn")
 
 
+class LetsEverybodyIn:
+    """A site's own backend, which does not ask whether somebody was disabled."""
+
+    def authenticate(self, _request, **_credentials):
+        return None
+
+    def has_perm(self, _user, _permission, _obj=None):
+        return True
+
+
+def test_whoever_is_disabled_may_nothing_though_a_sites_own_backend_says_so(two_models, settings):
+    settings.AUTHENTICATION_BACKENDS = [f"{__name__}.LetsEverybodyIn"]
+    assert can(person(), "promote", "churn")
+    assert not can(person(name="zoe", is_active=False), "promote", "churn")
+    assert models_open_to(person(name="max", is_active=False)) == frozenset()
+
+
 def test_what_was_granted_is_taken_back_by_verb_or_whole_and_both_are_on_record(two_models):
     ben = person()
     grant("user:ben", "churn", "predict", "label")
