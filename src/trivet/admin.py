@@ -250,7 +250,7 @@ class PredictionAdmin(ReadOnlyAdmin):
     search_fields = ("prediction_id", "model", "entity_key", "request_id")
     date_hierarchy = "made_at"
     show_full_result_count = False  # the log is large
-    hidden = ("inputs", "parameters", "salt")  # with the salt, inputs could be guessed
+    hidden = ("inputs", "inputs_sha256", "parameters", "salt")  # with these digests inputs could be guessed
 
     def _sees_all(self, request: HttpRequest) -> bool:
         return can(request.user, self.seen_with)

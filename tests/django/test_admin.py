@@ -73,10 +73,24 @@ def test_inputs_are_shown_to_who_may_see_inputs(staff, world):
     page = f"/admin/trivet/prediction/{Prediction.objects.get().pk}/change/"
     client = staff("view_predictions")
     assert "pro" not in client.get(page).context["adminform"].form.initial.get("inputs", "")
-    assert "Inputs:" not in client.get(page).content.decode()
+    shown = client.get(page).content.decode()
+    assert "Decision:" in shown
+    for label in ("Inputs:", "Inputs sha256:", "Parameters:", "Salt:"):
+        assert label not in shown
+    assert Prediction.objects.get().salt not in shown, "with it, inputs could be guessed"
 
 
-@pytest.mark.parametrize("lookup", ["inputs__0__0__gt=40", "inputs__contains=1", "inputs=1", "parameters__route_key=a"])
+@pytest.mark.parametrize(
+    "lookup",
+    [
+        "inputs__0__0__gt=40",
+        "inputs__contains=1",
+        "inputs=1",
+        "parameters__route_key=a",
+        "salt__startswith=a",
+        "inputs_sha256__gt=a",
+    ],
+)
 def test_inputs_cannot_be_guessed_by_filtering(staff, world, lookup):
     client = staff("view_predictions")
     assert client.get(f"/admin/trivet/prediction/?{lookup}").status_code == 400
@@ -89,5 +103,13 @@ def test_the_log_is_closed_to_who_may_not_see_it(staff, world):
 
 
 def test_the_hash_of_a_key_is_not_shown(admin_client, world):
-    page = admin_client.get(f"/admin/trivet/apikey/{ApiKey.objects.get().pk}/change/").content.decode()
-    assert "Hash" not in page
+    key = ApiKey.objects.get()
+    actions.rotate_key(key=key.pk, actor="user:ana")
+    page = admin_client.get(f"/admin/trivet/apikey/{key.pk}/change/").content.decode()
+    assert "Previous until:" in page
+    assert "hash" not in page.lower()
+
+
+@pytest.mark.parametrize("field", ["hash", "previous_hash"])
+def test_the_hash_of_a_key_cannot_be_found_by_filtering(admin_client, world, field):
+    assert admin_client.get(f"/admin/trivet/apikey/?{field}__gt=a").status_code == 400
