@@ -68,6 +68,7 @@ def test_D18_never_are_there_three_secrets():
     assert current_generation() == generation
     _, third = actions.rotate_key(key=key.pk, actor="cli:ana", at_once=True)
     assert is_let_in(first, second, third) == [False, False, True]
+    assert ApiKey.objects.get().previous_hash is None, "what is over is not kept"
     _, fourth = actions.rotate_key(key=key.pk, actor="cli:ana")
     assert is_let_in(second, third, fourth) == [False, True, True]
     ApiKey.objects.update(previous_until=timezone.now() - timedelta(seconds=1))

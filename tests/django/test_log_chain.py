@@ -18,9 +18,10 @@ from tests.django.worlds import MADE_AT, ready, record
 from tests.scale import scaled
 from trivet.control.predictions.auditing import audit_log
 from trivet.control.predictions.models import LogHead, LogLink, Prediction
+from trivet.control.predictions.sealing import link_sha256
 from trivet.control.predictions.shipping import ship
 from trivet.control.registry import actions
-from trivet.control.registry.history import audit_history
+from trivet.control.registry.history import audit_history, sha256_of
 from trivet.control.registry.models import Event, RegistryState
 from trivet.core.chain import canonical
 
@@ -86,6 +87,14 @@ def reseal() -> None:
     Prediction.objects.filter(pk=edited.id).update(sha256=row_sha256(edited.digest(), 2, 3))
 
 
+def reseal_link() -> None:
+    """Edit a link and give it the hash that fits: the link behind it knows better."""
+    link, before = LogLink.objects.get(number=2), LogLink.objects.get(number=1)
+    link.worker = "nobody"
+    link.sha256 = link_sha256(link, before.sha256)
+    link.save()
+
+
 def restore_a_pruned_link() -> None:
     sql("UPDATE trivet_loglink SET pruned_by = 1 WHERE number = 2", "DELETE FROM trivet_prediction WHERE link = 2")
 
@@ -104,6 +113,7 @@ ATTACKS_ON_THE_LOG = {
     "entity": (edit("entity_key", "'c-9'"), "edited", "link 2, place 3"),
     "its hash": (edit("sha256", f"'{'a' * 64}'"), "edited", "link 2, place 3"),
     "edited and resealed": (reseal, "edited", "link 2"),
+    "said to be erased": (edit("erased_by", "99"), "edited", "link 2, place 3"),
     "erased without an Event": (edit("erased_by", "99, salt = '', inputs = NULL"), "edited", "Event 99"),
     "one row deleted": (
         lambda: sql("DELETE FROM trivet_prediction WHERE link = 2 AND place = 3"),
@@ -147,6 +157,7 @@ ATTACKS_ON_THE_LOG = {
     ),
     "a row of a link to come": (lambda: clone(row(3, 4), row=7, link=4, place=0), "inserted", ":7"),
     "link edited": (lambda: sql("UPDATE trivet_loglink SET rows = 4 WHERE number = 2"), "edited", "link 2"),
+    "link edited and resealed": (reseal_link, "edited", "link 3"),
     "link deleted": (lambda: sql("DELETE FROM trivet_loglink WHERE number = 2"), "missing", "link 2"),
     "links exchanged": (
         lambda: sql(
@@ -246,6 +257,13 @@ def insert_event() -> None:
     Event.objects.create(actor="user:mallory", action="promote", model="churn", version=1, generation=6)
 
 
+def reseal_event() -> None:
+    """Edit an Event and give it the hash that fits: the one behind it knows better."""
+    event, before = Event.objects.get(generation=2), Event.objects.get(generation=1)
+    event.actor = "nobody"
+    Event.objects.filter(generation=2).update(actor="nobody", sha256=sha256_of(event, before.sha256))
+
+
 ATTACKS_ON_THE_HISTORY = {
     "actor": (edit_event("actor = 'nobody'"), "edited", "Event 2"),
     "action": (edit_event("action = 'promote'"), "edited", "Event 2"),
@@ -256,6 +274,7 @@ ATTACKS_ON_THE_HISTORY = {
     "model": (edit_event("model = 'late'"), "edited", "Event 2"),
     "version": (edit_event("version = 7"), "edited", "Event 2"),
     "last one": (edit_event("actor = 'nobody'", 5), "edited", "Event 5"),
+    "edited and resealed": (reseal_event, "edited", "Event 3"),
     "hash": (edit_event("sha256 = ''"), None, ""),  # it is folded into the next: nothing that was said has changed
     "edited, hash away": (edit_event("sha256 = '', actor = 'nobody'"), "edited", "Event 3"),
     "last one edited, hash away": (edit_event("sha256 = '', actor = 'nobody'", 5), "edited", "Event 5"),

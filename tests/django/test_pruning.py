@@ -171,6 +171,18 @@ def test_D38_what_is_beyond_retention_goes_link_by_link_and_the_chain_holds(sett
     assert audit_log().broken.place == f"Event {event.generation}"
 
 
+def test_D38_rows_that_were_pruned_and_are_there_again_are_named():
+    (version,) = ready()
+    ship([record(version, rows=2, made_at=NOW_NS - 500 * DAY_NS)])
+    ship([record(version)])
+    kept_elsewhere = list(Prediction.objects.filter(link=1))
+    prune_log(timezone.now() - timedelta(days=400), actor="cli:ana")
+    assert intact()
+    Prediction.objects.bulk_create(kept_elsewhere)
+    assert audit_log().broken.kind == "inserted"
+    assert "its link was pruned" in audit_log().broken.text
+
+
 def test_D38_forgotten_rows_may_be_pruned_later():
     (version,) = ready()
     ship([about(version, "c-1")])

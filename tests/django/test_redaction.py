@@ -390,3 +390,16 @@ def test_who_may_only_look_marks_nothing_and_unmarks_nothing():
         with pytest.raises(PermissionDenied):
             actions.set_sensitive(model="churn", actor=auditor, **change)
     assert RegisteredModel.objects.get().sensitive == ["age"]
+
+
+@pytest.mark.django_db
+def test_who_may_push_hides_more_and_shows_only_what_they_may_see():
+    ready(1)
+    scientist = person("view_registeredmodel", "push")
+    actions.set_sensitive(model="churn", add=["age"], actor=scientist)
+    with pytest.raises(PermissionDenied, match="view inputs"):
+        actions.set_sensitive(model="churn", remove=["age"], actor=scientist)
+    assert RegisteredModel.objects.get().sensitive == ["age"]
+    both = person("view_registeredmodel", "push", "view_inputs", name="zoe")
+    actions.set_sensitive(model="churn", remove=["age"], actor=both)
+    assert not RegisteredModel.objects.get().sensitive

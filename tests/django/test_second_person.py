@@ -13,8 +13,10 @@ from tests.django.people import again, person
 from tests.django.worlds import ready, registered
 from trivet import signals
 from trivet.control.registry import actions, pushing
+from trivet.control.registry.actions import approving
 from trivet.control.registry.actions.manner import Manner
 from trivet.control.registry.actions.move import Move, decode_move, encode_move
+from trivet.control.registry.golden import Proof
 from trivet.control.registry.models import ApiKey, Event, ModelVersion, Proposal, RegisteredModel, Route
 from trivet.core.errors import ApprovalNeeded, Conflict, NotFound, PermissionDenied, Refused
 
@@ -271,6 +273,23 @@ def test_D48_what_keeps_a_version_from_traffic_keeps_it_from_being_proposed_and_
     number = proposed(actions.promote, version=2, actor=ana)
     ModelVersion.objects.filter(number=2).update(status="retired")
     with pytest.raises(Refused, match="retired"):
+        actions.approve(proposal=number, actor=ben)
+    assert traffic() == {1: 100}
+
+
+def test_D48_golden_cases_that_change_during_the_replay_send_whoever_approves_back(ana, ben, monkeypatch):
+    number = proposed(actions.promote, version=2, actor=ana)
+    replayed = approving.prove_move
+
+    def replayed_while_somebody_adds_a_case(model, move):
+        assert replayed(model, move) is not None
+        actions.add_golden_case(
+            model=model, inputs={"age": 1.0, "plan": "pro"}, expect={"class": "stays"}, actor="cli:root"
+        )
+        return Proof([])
+
+    monkeypatch.setattr(approving, "prove_move", replayed_while_somebody_adds_a_case)
+    with pytest.raises(Conflict, match="golden cases of churn changed"):
         actions.approve(proposal=number, actor=ben)
     assert traffic() == {1: 100}
 

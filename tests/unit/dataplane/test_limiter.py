@@ -209,6 +209,19 @@ def test_another_limit_of_the_same_key_goes_on_with_what_was_counted():
         assert asks(one, limited("2/h"), T0 + 3) == 3600
 
 
+@needs_boot_id
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_limit_that_changes_while_requests_are_under_way_is_counted_in_one_place(shared: bool):
+    """Those that came before the change still have the caller as it was, and ask of other models."""
+    with processes(1) as (together,):
+        limiter = together if shared else Limiter()
+        before, after = limited("20/h"), limited("25/h")
+        let_in = 0
+        for place in range(60):
+            let_in += not asks(limiter, (before, after)[place % 2], T0 + place, ("churn", "fraud", "late")[place % 3])
+        assert let_in == 25
+
+
 # --- processes that come and go -----------------------------------------------------------------------------------------
 
 
