@@ -39,6 +39,8 @@ def test_an_object_in_memory_becomes_a_version_that_answers_as_it_does(trained):
     assert version.source.startswith("Pipeline of a notebook")
     assert version.manifest["source"]["opened_with"]["scikit-learn"]
     assert "git" not in str(version.manifest)
+    assert repr(pushed).startswith("<Pushed churn 1 · compiled · parity on ")  # what a cell shows: no bytes, no rows
+    assert repr(pushed).endswith(" decisions differ · champion>")
     bundle = pushed.compiled.bundle
     _, outputs = decode_sample(bundle.signature, bundle.files["sample.jsonl"])
     np.testing.assert_allclose(outputs["probabilities"], model.predict_proba(frame), atol=1e-6)

@@ -101,7 +101,9 @@ class Client:
         self._connection = connect(parts.hostname, parts.port, timeout=timeout_seconds)
         self._address = parts.netloc.rpartition("@")[2]
         self._prefix = parts.path.rstrip("/")
-        key = key or os.environ.get(KEY_VARIABLE, "")
+        key = (key or os.environ.get(KEY_VARIABLE, "")).strip()  # a key read from a file ends with its line
+        if not (key.isascii() and key.isprintable()):
+            raise InvalidRequest("the API key is not well-formed; copy it again.")
         self._headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
 
     def __enter__(self) -> Self:
@@ -121,6 +123,8 @@ class Client:
     ) -> list[RowPrediction]:
         """Return one prediction per row of named features, in order. `model` may be "late", "late@3" or "late@champion"."""
         body: dict[str, Any] = {"rows": _rows(rows)}
+        if isinstance(outputs, str):
+            raise InvalidRequest(f"outputs is one text; give a list: [{quoted(outputs)}].")
         if outputs:
             body["outputs"] = list(outputs)
         answer = self._call("POST", f"{_path(model)}/predict", msgspec.json.encode(body, enc_hook=_plain))
@@ -248,4 +252,6 @@ def _plain(value: Any) -> Any:
     """Return a NumPy scalar as the Python number it is."""
     if hasattr(value, "item"):
         return value.item()
-    raise InvalidRequest(f"a feature cannot be a {type(value).__name__}.")
+    raise InvalidRequest(
+        f"a feature cannot be a {type(value).__name__}; it is a number, a text, a bool, or None if missing."
+    )

@@ -120,3 +120,20 @@ def test_a_server_that_is_not_there_is_unreachable_and_its_port_is_named():
         with Client(f"http://{address}") as client, pytest.raises(Unavailable, match=address) as found:
             client.predict("churn", [{"age": 50}])
     assert found.value.code == "UNREACHABLE"
+
+
+def test_a_key_read_from_a_file_works_and_one_of_two_lines_is_refused_without_being_said(monkeypatch):
+    monkeypatch.delenv("TRIVET_API_KEY", raising=False)
+    with Client("http://127.0.0.1:1", "trivet_abc\n") as client:
+        assert client._headers["Authorization"] == "Bearer trivet_abc"
+    with pytest.raises(InvalidRequest, match="not well-formed") as refused:
+        Client("http://127.0.0.1:1", "trivet_abc\nX-Other: 1")
+    assert "abc" not in str(refused.value)
+
+
+def test_one_output_as_a_text_and_a_missing_value_of_pandas_are_told_the_way():
+    with Client("http://127.0.0.1:1") as client:
+        with pytest.raises(InvalidRequest, match=r"give a list: \['probabilities'\]"):
+            client.predict("late", [{"age": 1}], outputs="probabilities")
+        with pytest.raises(InvalidRequest, match=r"NAType; .* or None if missing"):
+            client.predict("late", [{"age": pd.NA}])

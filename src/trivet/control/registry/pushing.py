@@ -55,6 +55,13 @@ class Pushed:
     proposed: str = ""  # where a second person has to approve its first traffic: what to do
     inputs_differ: str = ""  # in what they do from those of the champion that it met, as a sentence
 
+    def __repr__(self) -> str:
+        """Return one line, which is what a notebook shows: the bundle has the model's bytes and rows of its sample."""
+        compiled, version = self.compiled, self.version
+        state = "native" if compiled.is_native else "compiled"
+        proof = compiled.parity.round_trip_line() if compiled.is_native else compiled.parity.line()
+        return f"<Pushed {version.model.name} {version.number} · {state} · {proof} · {self.alias or 'proposed'}>"
+
 
 def push_file(
     path: Path,
