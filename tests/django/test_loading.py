@@ -6,6 +6,7 @@ import json
 import threading
 
 import pytest
+from django.core.management import call_command
 from django.db import DatabaseError
 
 from tests.django.worlds import live_model, ready
@@ -111,7 +112,7 @@ def test_52_with_the_database_away_the_answer_is_management_away(monkeypatch):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.urls("trivet.serving.urls")
-def test_52_unload_returns_once_every_worker_answers_503_and_load_brings_it_back(settings, client):
+def test_52_unload_returns_once_every_worker_answers_503_and_load_brings_it_back(settings, client, capsys):
     settings.TRIVET_KEEPER = "external"
     settings.ATOMIC_REQUESTS = True
     live_model("churn")
@@ -130,7 +131,13 @@ def test_52_unload_returns_once_every_worker_answers_503_and_load_brings_it_back
         row = {"rows": [{"age": 41.0, "city": "Oslo"}]}
         assert post("/v2/models/churn/predict", row)[0] == 200
         assert post("/v2/repository/models/churn/unload") == (200, {})
-        assert post("/v2/models/churn/predict", row)[0] == 503
+        status, told = post("/v2/models/churn/predict", row)
+        assert (status, "churn: it was unloaded. Load it again" in told["error"]) == (503, True)
+        capsys.readouterr()
+        call_command("trivet", "list")
+        assert "1=100% (unloaded)" in capsys.readouterr().out
+        call_command("trivet", "show", "churn")
+        assert "traffic 1=100% · unloaded" in capsys.readouterr().out
         assert post("/v2/repository/index", {"ready": True}) == (200, [])
         assert post("/v2/repository/models/churn/versions/1/unload")[0] == 409
         assert post("/v2/repository/models/churn/load") == (200, {})

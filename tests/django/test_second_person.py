@@ -337,6 +337,25 @@ def test_D48_at_the_command_line_two_people_promote(ana, ben, capsys):
     assert traffic() == {1: 100}
 
 
+def test_D48_show_names_the_second_person_the_grant_and_the_shares(ana, ben, capsys):
+    number = proposed(actions.promote, version=2, actor=ana)
+    actions.approve(proposal=number, actor=ben)
+    actions.grant(to="user:ana", model="churn", verbs=["push"], actor="cli:root")
+    for _ in range(8):
+        actions.grant(to="user:ana", model="churn", verbs=["label"], actor="cli:root")
+        actions.revoke_grant(of="user:ana", model="churn", verbs=["label"], actor="cli:root")
+    capsys.readouterr()
+    call_command("trivet", "show", "churn")
+    shown = capsys.readouterr().out
+    assert "  revoke_grant  by cli:root  user:ana may push\n" in shown
+    assert f"  and {Event.objects.filter(model='churn').count() - 10} earlier\n" in shown
+    Event.objects.filter(action__in=["grant", "revoke_grant"]).delete()
+    call_command("trivet", "show", "churn")
+    shown = capsys.readouterr().out
+    assert f"  promote 2  by user:ana  proposal {number}  approved by user:ben\n" in shown
+    assert f"  propose 2  by user:ana  proposal {number}\n" in shown
+
+
 def test_D48_a_first_push_waits_for_a_second_person_too(ana, ben):
     version = ready(model="late")[0]
     probed = pushing.Probed(version, None, True)

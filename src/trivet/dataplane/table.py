@@ -63,6 +63,8 @@ class LiveModel:
             why = f"version {number} could not be loaded here; the server's log says why."
         elif self.entry.versions[number].keep_loaded:
             why = f"version {number} is not loaded here yet; ask again."
+        elif any(route.version == number and route.weight for route in self.entry.routes):
+            why = "it was unloaded. Load it again: POST v2/repository/models/NAME/load, with a key that may promote."
         else:
             why = f"version {number} is not loaded here: it has no traffic and no alias. Promote it, or ask another."
         return Unavailable(f"{self.name}: {why}", code="VERSION_NOT_LOADED")

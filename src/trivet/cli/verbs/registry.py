@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -37,7 +37,7 @@ def list_models(options: argparse.Namespace, out: Out) -> int:
         (
             m["name"],
             str(m["champion"] or "-"),
-            m["traffic"] or "none",
+            f"{m['traffic'] or 'none'}{' (unloaded)' if m['unloaded'] else ''}",
             str(m["requests_last_hour"]),
             m["last_prediction"] or "never",
         )
@@ -63,6 +63,7 @@ def _overview(model: RegisteredModel) -> dict[str, Any]:
         "shadows": {str(shadow.version.number): shadow.weight for shadow in model.shadows.all()},
         "sticky_by": model.sticky_by,
         "fallback": model.fallback or [],
+        "unloaded": model.unloaded,
         "generation": model.generation,
         "requests_last_hour": recent["count"],
         "last_prediction": last.isoformat(timespec="seconds") if last else None,
@@ -79,7 +80,10 @@ def show(options: argparse.Namespace, out: Out) -> int:
         out.document(shown, _sheet(shown))
         return DONE
     versions = [_version(version) for version in model.versions.order_by("number")]
-    events = [_event(event) for event in Event.objects.filter(model=name).order_by("-generation")[:RECENT_EVENTS]]
+    history = Event.objects.filter(model=name).order_by("-generation")
+    recent = list(history[:RECENT_EVENTS])
+    events = [_event(event) for event in recent]
+    earlier = history.count() - len(recent)
     overview = _overview(model)
     lines = [f"{name}   champion {overview['champion'] or '-'}   traffic {traffic_in_words(overview)}", ""]
     lines += [
@@ -88,7 +92,8 @@ def show(options: argparse.Namespace, out: Out) -> int:
     ]
     lines += [
         "",
-        *(f"  {e['at']}  {e['action']} {e['version'] or ''}  by {e['actor']}  {e['reason']}".rstrip() for e in events),
+        *(_event_line(event) for event in recent),
+        *([f"  and {earlier} earlier"] if earlier else []),
     ]
     out.document({**overview, "versions": versions, "events": events}, "\n".join(lines))
     return DONE
@@ -160,7 +165,28 @@ def _event(event: Event) -> dict[str, Any]:
         "version": event.version,
         "actor": event.actor,
         "reason": event.reason,
+        "before": event.before,
+        "after": event.after,
     }
+
+
+def _event_line(event: Event) -> str:
+    what = event.action if event.version is None else f"{event.action} {event.version}"
+    parts = [event.at.isoformat(timespec="seconds"), what, f"by {event.actor}", *_details(event), event.reason]
+    return "".join(f"  {part}" for part in parts if part)
+
+
+def _details(event: Event) -> Iterator[str]:
+    """Yield what an Event says beyond its name: who was granted what, where traffic goes, who was the second person."""
+    after = event.after
+    if "principal" in after:
+        yield f"{after['principal']} may {', '.join(after['verbs']) or 'nothing'}"
+    if event.action == "set_routes":
+        yield traffic_in_words(after)
+    if "proposal" in after:
+        yield f"proposal {after['proposal']}"
+    if "approved_by" in after:
+        yield f"approved by {after['approved_by']}"
 
 
 def promote(options: argparse.Namespace, out: Out) -> int:
@@ -256,6 +282,8 @@ def traffic_in_words(traffic: Mapping[str, Any]) -> str:
     if traffic.get("fallback"):
         steps = ("constant" if isinstance(step, dict) else str(step) for step in traffic["fallback"])
         parts.append(f"fallback {', '.join(steps)}")
+    if traffic.get("unloaded"):
+        parts.append("unloaded: it answers 503")
     return " · ".join(parts)
 
 
