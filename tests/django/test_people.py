@@ -121,7 +121,8 @@ def test_what_was_granted_is_taken_back_by_verb_or_whole_and_both_are_on_record(
         ("ben", "churn", "predict", "write user:NAME or group:NAME"),
         ("user:ben", "chrn", "predict", "no model 'chrn'. Did you mean 'churn'?"),
         ("user:ben", "churn", "predicts", "no verb. Did you mean 'predict'?"),
-        ("user:ben", "churn", "manage_keys", "is no verb"),
+        ("user:ben", "churn", "manage_keys", "is of no single model: give the Django permission 'trivet.manage_keys'"),
+        ("user:ben", "*", "predict", "is for one model; for all of them, give the Django permission 'trivet.predict'"),
     ],
 )
 def test_a_grant_that_names_nothing_says_what_is_wrong(two_models, to, model, verb, says):

@@ -43,6 +43,11 @@ _PERMISSIONS = {verb: f"trivet.{name}" for verb, name in (VERBS_OF_MODELS | VERB
 _GRANTS = "_trivet_grants"  # on a user, as Django keeps their permissions there: read once a request
 
 
+def permission_of(verb: str) -> str:
+    """Return the name of the Django permission for `verb`, which holds for every model."""
+    return _PERMISSIONS[verb]
+
+
 def can(principal: Principal, verb: str, model: str | None = None) -> bool:
     """Return whether a user or an API key may `verb` with `model`; without one, with every model.
 

@@ -183,7 +183,8 @@ def check_fitted(model: Any) -> None:
     if isinstance(model, type) or not hasattr(model, "predict") or not hasattr(model, "get_params"):
         raise CompileError(
             f"a {kind.__module__}.{kind.__qualname__} is not a trained estimator: "
-            "push an object with fit and predict (scikit-learn, XGBoost or LightGBM)."
+            "push an object with fit and predict (scikit-learn, XGBoost or LightGBM). "
+            "`trivet inspect FILE` says what a file asks for."
         )
     try:
         check_is_fitted(model)

@@ -12,8 +12,9 @@ from trivet.control.registry.actions.change import Change, changing
 from trivet.control.registry.actions.finding import bad_parameter, find_model
 from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.models import Grant
-from trivet.control.registry.permissions import VERBS_OF_MODELS
+from trivet.control.registry.permissions import VERBS_OF_MODELS, VERBS_OF_REGISTRY, permission_of
 from trivet.core.errors import NotFound, did_you_mean, quoted
+from trivet.core.snapshot import ANY_MODEL
 
 if TYPE_CHECKING:
     from trivet.control.registry.permissions import Actor
@@ -29,6 +30,8 @@ def grant(*, to: str, model: str, verbs: Iterable[str], actor: Actor, reason: st
     """
     actor = permitted(actor, "manage_grants", to="grant", model=model)
     wanted = _checked(verbs)
+    if model == ANY_MODEL:
+        raise bad_parameter(f"a grant is for one model; for all of them, {_permission_for(min(wanted))}.")
     with changing() as change:
         found = find_model(change, model)
         principal = _find_principal(change, to)
@@ -74,11 +77,17 @@ def _record(
     change.record(action, actor=actor, model=row.model.name, before=next(told), after=next(told), reason=reason)
 
 
+def _permission_for(verb: str) -> str:
+    return f"give the Django permission '{permission_of(verb)}' to the user or the group in the admin"
+
+
 def _checked(verbs: Iterable[str]) -> set[str]:
     wanted = set(verbs)
     if not wanted:
         raise bad_parameter("a grant needs at least one verb.")
     for verb in sorted(wanted - VERBS_OF_MODELS.keys()):
+        if verb in VERBS_OF_REGISTRY:
+            raise bad_parameter(f"{quoted(verb)} is of no single model: {_permission_for(verb)}.")
         known = ", ".join(VERBS_OF_MODELS)
         raise bad_parameter(f"{quoted(verb)} is no verb.{did_you_mean(verb, VERBS_OF_MODELS)} Known: {known}.")
     return wanted
