@@ -16,6 +16,7 @@ from django.utils import timezone
 from tests.django.worlds import bundle, ready, record, registered
 from tests.scale import scaled
 from trivet import conf
+from trivet.control.predictions import auditing
 from trivet.control.predictions.auditing import audit_log
 from trivet.control.predictions.forgetting import digest_of
 from trivet.control.predictions.models import ForgottenEntity, LogLink, Prediction
@@ -181,6 +182,27 @@ def test_D38_rows_that_were_pruned_and_are_there_again_are_named():
     Prediction.objects.bulk_create(kept_elsewhere)
     assert audit_log().broken.kind == "inserted"
     assert "its link was pruned" in audit_log().broken.text
+
+
+def test_D38_what_is_pruned_between_the_reading_of_rows_and_of_links_breaks_nothing(monkeypatch):
+    (version,) = ready()
+    for age in (500, 450, 10):
+        ship([record(version, rows=2, made_at=NOW_NS - age * DAY_NS)])
+    in_order, pruned = auditing._Audit._in_order, []
+
+    def prune_before_links_are_read(audit, field, after):
+        if field == "first_id" and not pruned:  # the first rows have been read
+            pruned.extend(prune_log(timezone.now() - timedelta(days=400), actor="cli:ana"))
+        yield from in_order(audit, field, after)
+
+    monkeypatch.setattr(auditing._Audit, "_in_order", prune_before_links_are_read)
+    assert audit_log().broken is None
+    assert pruned
+
+    monkeypatch.undo()
+    rows = list(Prediction.objects.values())
+    Prediction.objects.create(**{**rows[0], "id": LogLink.objects.get(number=1).first_id, "link": 1, "row": 7})
+    assert audit_log().broken.kind == "inserted"
 
 
 def test_D38_forgotten_rows_may_be_pruned_later():

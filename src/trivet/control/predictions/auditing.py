@@ -206,7 +206,7 @@ class _Audit:
     def _read_link(self, link: LogLink, rows: _Ahead) -> None:
         digest, place, erased, aged = hashlib.sha256(), 0, [], 0
         try:
-            while (row := rows.next) is not None and row.id <= link.last_id:
+            for row in self._rows_of(link, rows):
                 if row.link != link.number:
                     raise _not_sealed(row)
                 self._check(row, link, place)
@@ -216,7 +216,6 @@ class _Audit:
                     aged += 1
                 digest.update(row.sha256.encode())
                 place += 1
-                rows.take()
             if link.pruned_by is not None and not place:
                 return
             if place < link.rows:
@@ -235,6 +234,13 @@ class _Audit:
             self.erased[generation] += 1
         if aged and link.inputs_erased_by is not None:
             self.aged[link.inputs_erased_by] += aged
+
+    def _rows_of(self, link: LogLink, rows: _Ahead) -> Iterator[_Row]:
+        """Yield the rows up to the link's last, but for those that were pruned after they were read, and before it was."""
+        while (row := rows.next) is not None and row.id <= link.last_id:
+            if link.pruned_by is None or self._predictions.filter(pk=row.id).exists():
+                yield row
+            rows.take()
 
     def _check(self, row: _Row, link: LogLink, place: int) -> None:
         name = f"row {row.name} (link {link.number}, place {row.place})"
