@@ -131,6 +131,7 @@ UNFIT = {
             "ForgottenEntity.digest",
         ),
         *("LogHead.sha256", "LogLink.digest", "LogLink.sha256"),
+        *("BundleClaim.digest", "Prediction.inputs_digest", "Worker.boot"),
     ),
 }
 COLUMNS = """
