@@ -48,6 +48,7 @@ def served(churn_template: Churn, tmp_path_factory: pytest.TempPathFactory) -> I
     folder = tmp_path_factory.mktemp("bodies")
     project, moment = copy_project(churn_template.project, folder / "project"), folder / "moment"
     moment.mkdir()
+    # One thread for pages: each has an arena of its own in memory, which grows to the largest it has seen.
     with serving(
         project, workers=1, TRIVET_MAX_BODY_MB=str(MOST_MB), TRIVET_WEB_THREADS="1", TMPDIR=str(moment)
     ) as server:

@@ -107,7 +107,7 @@ PEOPLE = {
 }
 PEOPLE["root"] = ((), True, True)
 DEBUGGING = "from trivet.server.settings import *\n\nDEBUG = True\n"
-MUTATED = scaled(test=200, ci=2_000, full=10_000)
+MUTATED = scaled(test=200, ci=1_000, full=5_000)
 LARGEST = 200_000  # bytes of a body that is sent here: the others have tests of their own
 STRANGE = (
     *("/v2/models/quokk", "/v2/models/quoka/infer", "/v2/models/chrn/infer", "/v2/models/churn/versions/9/infer"),
