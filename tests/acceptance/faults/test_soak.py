@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -46,6 +47,7 @@ ROLL_SECONDS = 300.0  # four starts, one after the other, on a machine that may 
 LOOK_SECONDS = 1.0  # between two looks at the memory of web workers
 WARM_SECONDS = scaled(test=2, ci=5, full=10, long=120)  # of a process: what it needs, it takes in its first minutes
 SLOPE_MB = 1.0  # in ten minutes
+READY = re.compile(r"event=model_worker_ready .* pid=(\d+)")
 ENVIRONMENT = {"TRIVET_DEADLINE_SECONDS": "4", "TRIVET_LEASE_SECONDS": "3"}
 
 
@@ -278,11 +280,12 @@ def owner_of(server: Server) -> int | None:
 
 
 def model_workers(server: Server) -> list[int]:
-    """Return the model workers that run now."""
-    owner = owner_of(server)
+    """Return the model workers that answer now, as the log names them: others of the owner's children only stand by."""
+    owner, children = owner_of(server), []
     with suppress(OSError):
-        return [int(pid) for pid in Path(f"/proc/{owner}/task/{owner}/children").read_text().split()]
-    return []
+        children = Path(f"/proc/{owner}/task/{owner}/children").read_text().split()
+    ready = {pid for line in server.lines for pid in READY.findall(line)}
+    return [int(pid) for pid in children if pid in ready]
 
 
 class Memory:
