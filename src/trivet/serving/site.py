@@ -1,7 +1,8 @@
 """The site behind the front door: Django's WSGI handler, run in a bounded pool of threads.
 
 The body is read whole, within bounds, on the event loop; only then does a request take a thread. So slow clients hold
-no thread, and Django runs at its synchronous speed. When every thread is busy and as many requests wait, the answer is 503.
+no thread, and Django runs at its synchronous speed. When every thread is busy and as many requests wait, the answer is 503;
+so it is for a large body while others that are as large come or are worked on, for each stays in memory.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from typing import Any
 
 from trivet.core.errors import TrivetError, Unavailable
 from trivet.dataplane.frontends.asgi import ClientGone, Message, Receive, Scope, Send, read_body
-from trivet.dataplane.frontends.headers import check_length, read_headers
+from trivet.dataplane.frontends.headers import Headers, check_length, content_length, read_headers
 from trivet.dataplane.frontends.slow_lane import LARGE_BYTES
 from trivet.dataplane.frontends.threads import NoThread, submit
 from trivet.serving.bounded import refuse
 
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 WAITING_PER_THREAD = 8
+SMALL_BYTES = 64 * 1024  # of a body: so much each connection may have, whatever the others have
+LARGE_AT_ONCE = 8  # bodies of the largest size, or as much in smaller ones: 128 MiB
 SLOW_READER_SECONDS = (
     60  # a client that takes longer to read a part of a page loses its connection, and frees the thread
 )
@@ -37,6 +40,7 @@ class Site:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="trivet-site")
         self._most = threads * (1 + WAITING_PER_THREAD)
         self._under_way = 0
+        self._room = LARGE_AT_ONCE * max_body_bytes
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,16 +49,38 @@ class Site:
             await send({"type": "websocket.close", "code": 1000})
             return
         headers = list(scope["headers"])  # before the body: what comes after it are trailers
+        held = 0
         try:
-            check_length(read_headers(headers), self._max_body_bytes)
-            body = await read_body(receive, self._max_body_bytes)
-            if self._under_way >= self._most:
-                raise _busy()
-        except ClientGone:
-            return
-        except TrivetError as error:
-            await refuse(send, error)
-            return
+            try:
+                held = self._hold(read_headers(headers))
+                body = await read_body(receive, self._max_body_bytes)
+                if self._under_way >= self._most:
+                    raise _busy()
+            except ClientGone:
+                return
+            except TrivetError as error:
+                await refuse(send, error)
+                return
+            await self._answer(scope, headers, body, send)
+        finally:
+            self._room += held
+
+    def _hold(self, headers: Headers) -> int:
+        """Set room aside for a body that is not small, and return how much; raises what it is refused with.
+
+        Nobody was asked who they are yet, and there may be as many bodies as connections.
+        """
+        check_length(headers, self._max_body_bytes)
+        is_open_ended = b"transfer-encoding" in headers
+        size = self._max_body_bytes if is_open_ended else content_length(headers.get(b"content-length"))
+        if size <= SMALL_BYTES:
+            return 0
+        if size > self._room:
+            raise _busy()
+        self._room -= size
+        return size
+
+    async def _answer(self, scope: Scope, headers: list[tuple[bytes, bytes]], body: bytes, send: Send) -> None:
         self._under_way += 1
         try:
             call = _Call(self._application, _environ(scope, headers, body), send)

@@ -9,6 +9,7 @@ from django.conf import settings as site
 from django.test import Client
 
 from tests.scale import scaled
+from trivet.console import login_tries
 from trivet.console.login import BROWSER_COOKIE
 from trivet.console.login_tries import ADDRESS, BROWSER, NAME, Count, Limit, Tries, counts_of
 
@@ -159,7 +160,7 @@ def test_D10_a_process_that_was_stopped_while_it_counted_holds_nobody_up_and_doe
 ):
     settings.TRIVET_HOME = tmp_path
     assert attempt(client).status_code == 200
-    monkeypatch.setattr(tries, "LOCK_SECONDS", 0.01)
+    monkeypatch.setattr(login_tries, "LOCK_SECONDS", 0.01)
     with (tmp_path / "tries").open() as stopped:
         fcntl.flock(stopped, fcntl.LOCK_EX)
         assert exhaust(client, address="192.0.2.78") <= ADDRESS.at_once
