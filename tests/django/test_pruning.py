@@ -184,6 +184,16 @@ def test_D38_rows_that_were_pruned_and_are_there_again_are_named():
     assert "its link was pruned" in audit_log().broken.text
 
 
+def test_D38_links_that_begin_with_the_same_row_are_all_read(monkeypatch):
+    monkeypatch.setattr(auditing, "PAGE", 1)
+    (version,) = ready()
+    for _ in range(3):  # a database that has no rows may begin its numbers anew
+        ship([record(version, rows=2, made_at=NOW_NS - 500 * DAY_NS)])
+        prune_log(timezone.now() - timedelta(days=400), actor="cli:ana")
+    ship([record(version)])
+    assert intact()
+
+
 def test_D38_what_is_pruned_between_the_reading_of_rows_and_of_links_breaks_nothing(monkeypatch):
     (version,) = ready()
     for age in (500, 450, 10):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from django.db import router
-from django.db.models import Sum
+from django.db.models import Q, Sum
 
 from trivet.control.predictions.models import LogHead, LogLink, Prediction
 from trivet.control.predictions.sealing import (
@@ -288,12 +288,15 @@ class _Audit:
         return None
 
     def _in_order(self, field: str, after: int) -> Iterator[LogLink]:
+        """Yield the links by `field`, and those that have it in common by their numbers: after a prune some begin alike."""
+        number = FIRST_OF_ALL
         while True:
-            page = list(self._links.filter(**{f"{field}__gt": after}).order_by(field)[:PAGE])
+            later = Q(**{f"{field}__gt": after}) | Q(**{field: after}, number__gt=number)
+            page = list(self._links.filter(later, **{f"{field}__gte": after}).order_by(field, "number")[:PAGE])
             yield from page
             if len(page) < PAGE:
                 return
-            after = getattr(page[-1], field)
+            after, number = getattr(page[-1], field), page[-1].number
 
     def _read(self, after: int) -> Iterator[_Row]:
         columns = len(SAID_COLUMNS)
