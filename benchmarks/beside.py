@@ -61,7 +61,15 @@ def model_workers(folder: Path) -> Iterator[WorkerEngine]:
     """Keep an owner of model workers running, and yield an engine that asks it."""
     listening = listen_on(folder / CONTROL_NAME)
     descriptor = listening.fileno()
-    command = [sys.executable, "-m", "trivet.dataplane.engines.worker.owner", str(folder), str(descriptor)]
+    environments = folder / "environments"
+    command = [
+        sys.executable,
+        "-m",
+        "trivet.dataplane.engines.worker.owner",
+        str(folder),
+        str(environments),
+        str(descriptor),
+    ]
     owner = subprocess.Popen(command, pass_fds=(descriptor,))
     try:
         yield WorkerEngine(folder, _never_again)
