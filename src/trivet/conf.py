@@ -293,13 +293,15 @@ INPUT_RETENTION_DAYS = Setting[int | None](
     "TRIVET_INPUT_RETENTION_DAYS",
     lambda: 90,
     optional(integer(1, 100_000)),
-    "Age at which the keeper erases inputs and parameters from the log, in days; the answers stay. `None` keeps them.",
+    "Age at which the keeper erases inputs and parameters from the log, in days; the answers stay."
+    " `None`, or `none` in `.env`, keeps them.",
 )
 LOG_RETENTION_DAYS = Setting[int | None](
     "TRIVET_LOG_RETENTION_DAYS",
     lambda: 400,
     optional(integer(1, 100_000)),
-    "Age at which `trivet prune --log` deletes predictions, in days; `None` keeps them. No row is deleted by itself.",
+    "Age at which `trivet prune --log` deletes predictions, in days; `None`, or `none` in `.env`, keeps them."
+    " No row is deleted by itself.",
 )
 KEEPER = Setting("TRIVET_KEEPER", lambda: "auto", choice("auto", "external"), "'external': no other process ships.")
 LEASE_SECONDS = Setting(

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
 
 _MAY_NOT_MOVE = gettext_lazy("You may see this model, but not move its traffic.")
+DECISIONS = ("approve", "decline")
 FOR_EVER = "public, max-age=31536000, immutable"  # the address holds the content's fingerprint
 
 
@@ -235,7 +236,10 @@ def _move(request: HttpRequest, found: Subject, number: int, *, is_rollback: boo
 def _decided(request: HttpRequest, row: Proposal, who: AbstractBaseUser) -> HttpResponseBase:
     """Approve or close the proposal, and go back to the model, which says what came of it."""
     reason = request.POST.get("reason", "").replace("\0", "")
-    if request.POST.get("decision") == "approve":
+    decision = request.POST.get("decision")
+    if decision not in DECISIONS:
+        raise errors.Refused(f"decide {' or '.join(DECISIONS)}, not {errors.quoted(decision or '')}.")
+    if decision == "approve":
         event = actions.approve(proposal=row.pk, actor=who, reason=reason)
         move = Move(row.model.name, event.version or row.pk, reason, event.generation, who)
         reached = wait_for_workers(event.generation)

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 PROJECT_VARIABLE = "TRIVET_PROJECT"
+NONE = "none"  # what stands for None where a number may be left out
 OTHER_VARIABLES = (
     PROJECT_VARIABLE,
     "TRIVET_API_KEY",
@@ -129,6 +130,8 @@ def _converted(name: str, text: str, kind: type) -> Any:
         return BOOLEANS[text.lower()]
     if kind is tuple:
         return tuple(listed(text))
+    if kind in (int, float) and text.strip().lower() == NONE:
+        return None
     try:
         return kind(text)
     except ValueError:

@@ -134,6 +134,7 @@ def test_D48_in_the_console_a_proposal_is_seen_by_who_may_see_and_decided_by_who
     assert knows_nothing.post(address, {"decision": "approve"}).status_code == 404
     assert looks.get(address.replace("churn", "fraud")).status_code == 404, "it is of another model"
     assert live() == {1: 100}
+    assert "decide approve or decline" in anas.post(address, {"reason": "?"}).content.decode(), "nothing was decided"
     assert anas.post(address, {"decision": "decline"}).status_code == 302
     assert "It is withdrawn, by ana" in looks.get(address).content.decode()
 

@@ -69,3 +69,11 @@ def test_blanks_beside_the_commas_of_a_list_are_nobodys(monkeypatch):
     assert trivet_settings({"TRIVET_WEBHOOKS": tuple}) == {
         "TRIVET_WEBHOOKS": ("https://hooks.example.com/a", "chat.example.com")
     }
+
+
+def test_a_number_that_may_be_left_out_is_left_out_by_its_word(monkeypatch):
+    monkeypatch.setenv("TRIVET_LOG_RETENTION_DAYS", "None")
+    assert trivet_settings({"TRIVET_LOG_RETENTION_DAYS": int}) == {"TRIVET_LOG_RETENTION_DAYS": None}
+    monkeypatch.setenv("TRIVET_LOG_RETENTION_DAYS", "never")
+    with pytest.raises(ImproperlyConfigured, match="'never' in the environment"):
+        trivet_settings({"TRIVET_LOG_RETENTION_DAYS": int})
