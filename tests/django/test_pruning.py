@@ -96,6 +96,18 @@ def test_D38_more_erased_in_an_events_name_than_it_tells_of_is_named():
     assert audit_log().broken.place == f"Event {event.generation}"
 
 
+def test_D38_what_is_erased_in_the_place_of_what_was_pruned_is_named():
+    (version,) = ready()
+    ship([about(version, "c-1")])
+    event = forget("c-1", actor="cli:ana")
+    prune_log(timezone.now() + timedelta(days=1), actor="cli:ana")
+    ship([about(version, "c-2")])
+    assert intact()
+    rest = {"inputs": None, "parameters": None, "entity_key": "", "caller_id": "", "salt": ""}
+    Prediction.objects.filter(entity_key="c-2").update(**rest, erased_by=event.generation)
+    assert audit_log().broken.place == f"Event {event.generation}"
+
+
 def test_D38_what_a_spool_still_holds_is_shipped_without_them(home):
     (version,) = ready()
     spool = Spool(home / "spool", "w", segment_bytes=4 * 1024 * 1024)

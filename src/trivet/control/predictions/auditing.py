@@ -7,7 +7,7 @@ nothing. Of a chain that does not hold it names the first place where it breaks,
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -188,20 +188,23 @@ class _Audit:
 
     def ask_the_history(self) -> None:
         """Hold what was pruned and erased against the Events that tell of it."""
+        gone: Counter[int] = Counter()
         for generation in self.pruned:
             rows = self._links.filter(pruned_by=generation).aggregate(rows=Sum("rows"))["rows"] or 0
-            if self._told(generation, PRUNE_LOG) != rows:
+            told = self._after(generation, PRUNE_LOG)
+            gone.update({int(by): erased for by, erased in told.get("erased", {}).items()})
+            if told.get("rows", 0) != rows:
                 text = f"Event {generation} does not tell of the {rows} rows that are gone in its name"
                 raise _Broken(f"Event {generation}", "missing", text)
         for action, counted in ((FORGET, self.erased), (ERASE_INPUTS, self.aged)):
             for generation, rows in counted.items():
-                if self._told(generation, action) < rows:
+                if self._after(generation, action).get("rows", 0) - gone[generation] < rows:
                     text = f"Event {generation} tells of fewer than the {rows} rows whose inputs are gone in its name"
                     raise _Broken(f"Event {generation}", "edited", text)
 
-    def _told(self, generation: int, action: str) -> int:
-        after = self._events.filter(generation=generation, action=action).values_list("after", flat=True).first()
-        return int((after or {}).get("rows", 0))
+    def _after(self, generation: int, action: str) -> dict[str, Any]:
+        """Return what the Event says there was after it; nothing where there is no such Event."""
+        return self._events.filter(generation=generation, action=action).values_list("after", flat=True).first() or {}
 
     def _read_link(self, link: LogLink, rows: _Ahead) -> None:
         digest, place, erased, aged = hashlib.sha256(), 0, [], 0

@@ -6,11 +6,12 @@ and changes nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.db import router, transaction
-from django.db.models import Sum
+from django.db.models import Count, Sum
 from django.utils import timezone
 
 from trivet import conf
@@ -97,15 +98,29 @@ def _prune_some(before: datetime, *, actor: str, reason: str) -> Event:
         links, predictions = LogLink.objects.using(database), Prediction.objects.using(database)
         beyond = links.filter(until__lt=before, pruned_by__isnull=True).order_by("number")[:LINKS_AT_ONCE]
         gone = 0
+        erased: Counter[int] = Counter()
         for link in beyond:
-            predictions.filter(pk__gte=link.first_id, pk__lte=link.last_id, link=link.number).delete()
+            of_link = predictions.filter(pk__gte=link.first_id, pk__lte=link.last_id, link=link.number)
+            erased += _erased(of_link, link)
+            of_link.delete()
             gone += link.rows
         links.filter(pk__in=[link.pk for link in beyond]).update(pruned_by=change.generation)
         older = predictions.filter(link__isnull=True, made_at__lt=before).order_by("pk")
         ids = list(older.values_list("pk", flat=True)[:ROWS_AT_ONCE])
         unsealed = older.order_by().filter(pk__lte=ids[-1]).delete()[0] if ids else 0
         after = {"before": before.isoformat(), "rows": gone, "older": unsealed}
+        if erased:
+            after["erased"] = {str(generation): rows for generation, rows in erased.items()}
         return change.record(PRUNE_LOG, actor=actor, after=after, reason=reason)
+
+
+def _erased(rows: PredictionQuerySet, link: LogLink) -> Counter[int]:
+    """Return in the name of which Events rows of `link` were erased before, and how many: none others may take their place."""
+    forgotten = rows.filter(erased_by__isnull=False).order_by().values_list("erased_by")
+    erased = Counter(dict(forgotten.annotate(rows=Count("pk"))))
+    if link.inputs_erased_by is not None:
+        erased[link.inputs_erased_by] += rows.filter(erased_by__isnull=True).exclude(inputs_digest="").count()
+    return erased
 
 
 def _database() -> str:
