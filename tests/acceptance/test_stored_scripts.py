@@ -246,8 +246,10 @@ def test_D25_to_D30_no_script_runs_and_every_text_is_read_as_typed(project, text
         page.goto(server + "/models/churn/promote/1/")
         page.evaluate("document.querySelector('[name=generation]').value = 0")  # somebody was faster: the page says who
         page.get_by_label("Why?").fill(" ".join(PAYLOADS)[:400])
-        page.get_by_role("button", name="Promote").click()
-        page.get_by_role("alert").wait_for()
+        with page.expect_response(lambda response: response.request.method == "POST") as posted:
+            page.get_by_role("button", name="Promote").click()
+        page.wait_for_load_state()
+        assert page.get_by_role("alert").count(), (posted.value.status, page.url, reading(page)[:500])
         assert is_read(" ".join(PAYLOADS)[:400], reading(page))
         chromium.close()
     assert complaints == []

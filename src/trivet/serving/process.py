@@ -43,7 +43,8 @@ OTHERS = (  # which may unpickle, or start a program, though code of ours called
     "django.db",  # a site's own backend may ask a program for a password
     "django.dispatch",  # a site's receivers
     "trivet.dataplane.engines.worker.owner",  # no web worker, and there to start others,
-    "trivet.dataplane.engines.worker.spawning",  # as this does for it
+    "trivet.dataplane.engines.worker.spawning",  # as this does for it,
+    "trivet.serving.site",  # behind it is the site,
     "trivet.serving.loading",  # a person's wish, which the registry carries out
 )
 # Where nothing may do so: in a process that a site shares, what answers, loads, follows and ships; else everything.

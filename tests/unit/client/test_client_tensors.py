@@ -54,7 +54,7 @@ def test_an_answer_that_is_cut_short_is_unavailable():
     assert isinstance(found.value.__cause__, http.client.IncompleteRead)
 
 
-IN_AN_HOUR = email.utils.formatdate(time.time() + 3600, usegmt=True)
+IN_AN_HOUR = "a date in an hour"
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ IN_AN_HOUR = email.utils.formatdate(time.time() + 3600, usegmt=True)
         ("17", 17),
         ("0", 0),
         ("", 1),  # as a proxy in front may answer: without one, with a date, with what is neither
-        pytest.param(IN_AN_HOUR, 3600, id="a date in an hour"),
+        (IN_AN_HOUR, 3600),
         ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
         ("soon", 1),
         ("Sat, 99 Foo 99999 99:99:99 GMT", 1),
@@ -72,6 +72,8 @@ IN_AN_HOUR = email.utils.formatdate(time.time() + 3600, usegmt=True)
     ],
 )
 def test_who_asks_too_often_is_told_so_by_an_error_of_its_own_and_when_to_ask_again(header, seconds):
+    if header == IN_AN_HOUR:
+        header = email.utils.formatdate(time.time() + 3600, usegmt=True)
     told = f"Retry-After: {header}\r\n" if header else ""
     body = '{"error":"over what this key may ask: 1/h. Ask again in 17 s."}'
     head = f"HTTP/1.1 429 Too Many Requests\r\nTrivet-Error: RATE\r\n{told}Content-Length: {len(body)}\r\n\r\n"

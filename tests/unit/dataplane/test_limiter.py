@@ -31,6 +31,7 @@ from trivet.dataplane.rates.counters import (
     WORD,
 )
 from trivet.dataplane.rates.limiter import AGAIN_NS, Limiter
+from trivet.dataplane.rates.window import Window
 
 T0 = 10**15  # eleven days after the machine was started
 DAY_NS = 86_400 * SECOND_NS
@@ -200,6 +201,15 @@ def test_the_refusal_names_the_limit_that_takes_longest_and_no_key():
 
 
 @needs_boot_id
+def test_D19_a_limit_that_has_room_again_when_the_refusal_is_worded_is_a_refusal_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    looks = iter([False, True])  # another process was writing when it looked first
+    monkeypatch.setattr(Window, "has_room", lambda _window, _at_ns: next(looks))
+    with pytest.raises(RateExceeded, match=r"3/m\. Ask again in 1 s"):
+        Limiter().admit(limited("3/m"), "churn", T0)
+
+
 def test_another_limit_of_the_same_key_goes_on_with_what_was_counted():
     with processes(2) as (one, other):
         assert [asks(one, limited("5/h"), T0) for _ in range(5)] == [0] * 5

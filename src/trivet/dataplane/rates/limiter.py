@@ -57,7 +57,7 @@ class Limiter:
                 gate = self._open(caller, model)
             for window in gate.windows:
                 if not window.has_room(at_ns):
-                    raise _refusal(caller, gate, at_ns)
+                    raise _refusal(caller, gate, window, at_ns)
             for window in gate.windows:
                 window.add(at_ns)
 
@@ -146,9 +146,13 @@ class Limiter:
             )
 
 
-def _refusal(caller: Caller, gate: _Gate, at_ns: int) -> RateExceeded:
-    """Return what the caller is told: of the limits without room, the one that takes longest."""
-    full = [pair for pair in zip(gate.windows, gate.scopes, strict=True) if not pair[0].has_room(at_ns)]
+def _refusal(caller: Caller, gate: _Gate, refused: Window, at_ns: int) -> RateExceeded:
+    """Return what the caller is told: of the limits without room, the one that takes longest.
+
+    The one that refused may have room by now: it had looked while another process wrote.
+    """
+    pairs = zip(gate.windows, gate.scopes, strict=True)
+    full = [(window, scope) for window, scope in pairs if window is refused or not window.has_room(at_ns)]
     window, scope = max(full, key=lambda pair: pair[0].ready_ns)
     seconds = window.seconds_until_room(at_ns)
     whose = "what callers without a key may ask together" if caller.is_anonymous else "what this key may ask"
