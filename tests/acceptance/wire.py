@@ -51,10 +51,10 @@ class Wire:
         head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
         status, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        length = int(headers.get("content-length", 0)) if has_body else 0
-        while len(self.buffer) < length:
-            self._more()
-        body, self.buffer = self.buffer[:length], self.buffer[length:]
+        if has_body and headers.get("transfer-encoding") == "chunked":
+            body = b"".join(iter(self._chunk, b""))
+        else:
+            body = self._take(int(headers.get("content-length", 0)) if has_body else 0)
         return int(status.split()[1]), headers, body
 
     def told(self) -> Told:
@@ -67,6 +67,19 @@ class Wire:
             return self.socket.recv(1) == b""
         except ConnectionResetError:
             return True
+
+    def _chunk(self) -> bytes:
+        """Return the next chunk of a body, which is empty at its end."""
+        while b"\r\n" not in self.buffer:
+            self._more()
+        size, _, self.buffer = self.buffer.partition(b"\r\n")
+        return self._take(int(size, 16) + 2)[:-2]
+
+    def _take(self, length: int) -> bytes:
+        while len(self.buffer) < length:
+            self._more()
+        taken, self.buffer = self.buffer[:length], self.buffer[length:]
+        return taken
 
     def _more(self) -> None:
         data = self.socket.recv(65536)
