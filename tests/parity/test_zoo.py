@@ -7,6 +7,7 @@ from sklearn.utils import all_estimators
 from tests.parity.zoo.cases import COMPILED, REFUSED, STATES, cases
 from tests.parity.zoo.page import states_on_page
 from tests.parity.zoo.running import run_zoo
+from tests.scale import scaled
 
 from trivet.model.compile import speed
 
@@ -21,7 +22,9 @@ NOT_IN_THE_ZOO = {  # and what is, and answers in the same way
     "MultiTaskLassoCV": "LassoCV",
     "PLSCanonical": "PLSRegression",
 }
-SHARE = int(os.environ.get("TRIVET_TEST_ZOO", "1"))  # every how many-th case is run; what is refused always is
+SHARE = int(
+    os.environ.get("TRIVET_TEST_ZOO", scaled(test=3, ci=1, full=1))
+)  # every how many-th case is run; what is refused always is
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +39,12 @@ def outcomes(tmp_path_factory):
 
 
 @pytest.mark.timeout(600)
-def test_C9_no_case_is_silently_wrong(outcomes):
+def test_A12_C9_no_case_is_silently_wrong(outcomes):
     assert [(outcome.case.name, outcome.wrong) for outcome in outcomes if outcome.wrong] == []
 
 
 @pytest.mark.timeout(600)
-def test_C9_every_case_ends_in_the_state_written_for_it_and_says_why(outcomes):
+def test_A12_C9_every_case_ends_in_the_state_written_for_it_and_says_why(outcomes):
     assert {o.state for o in outcomes} == set(STATES)
     assert [(o.case.name, o.state, o.reason) for o in outcomes if o.state != o.case.state] == []
     assert [o.case.name for o in outcomes if o.state != COMPILED and not o.reason] == []
@@ -73,7 +76,7 @@ def kinds_of(model):
 
 @pytest.mark.parametrize("kind", ["classifier", "regressor"])
 def test_A12_every_classifier_and_regressor_of_scikit_learn_is_in_the_zoo(kind):
-    """What becomes of each is written there, and `test_no_case_is_silently_wrong` asks the original about it."""
+    """What becomes of each is written there, and `test_A12_C9_no_case_is_silently_wrong` asks the original about it."""
     kept = set().union(*(kinds_of(case.model) for case in cases()))
     assert {name for name, _ in all_estimators(type_filter=kind)} - kept - NOT_IN_THE_ZOO.keys() == set()
 
