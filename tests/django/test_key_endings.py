@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import connection
 from django.utils import timezone
 
 from tests.django.command_line import verb
@@ -150,6 +151,23 @@ def test_D18_a_last_use_is_written_when_a_minute_has_passed_and_not_before():
     assert ApiKey.objects.get(pk=key.pk).last_used_at >= first
     assert ApiKey.objects.get(pk=other.pk).last_used_at is None
     assert current_generation() == generation, "no worker reads anything for it"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(not connection.features.has_select_for_update_skip_locked, reason="this database locks no rows")
+def test_D18_a_key_that_another_process_writes_just_now_is_left_to_it():
+    (waited_for, _), (free, _) = issue(), issue()
+    another = connection.copy()
+    another.set_autocommit(False)
+    try:
+        with another.cursor() as cursor:
+            cursor.execute("SELECT id FROM trivet_apikey WHERE id = %s FOR UPDATE", [waited_for.pk])
+            ApiKey.objects.all().note_use([waited_for.pk, free.pk])  # else it would wait for ever
+        assert ApiKey.objects.get(pk=waited_for.pk).last_used_at is None
+        assert ApiKey.objects.get(pk=free.pk).last_used_at is not None
+    finally:
+        another.rollback()
+        another.close()
 
 
 def test_D18_one_process_writes_a_use_once_a_minute_and_asks_no_more_often(monkeypatch, transactional_db):

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import models
+from django.db import connections, models, router, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -30,9 +30,19 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         return self.filter(_owner_is_gone(), revoked_at=None)
 
     def note_use(self, ids: Collection[str]) -> None:
-        """Write that these keys were used now; those of which that was written within the last minute stay as they are."""
+        """Write that these keys were used now; those of which that was written within the last minute stay as they are.
+
+        What another process writes just now is left to it: of two that wait for each other's rows one would fail.
+        """
         stale = Q(last_used_at=None) | Q(last_used_at__lt=Now() - timedelta(seconds=USE_NOTED_SECONDS))
-        self.filter(stale, pk__in=ids).update(last_used_at=Now())
+        used = self.filter(stale, pk__in=ids)
+        database = router.db_for_write(self.model)
+        if not connections[database].features.has_select_for_update_skip_locked:
+            used.update(last_used_at=Now())
+            return
+        with transaction.atomic(using=database):
+            mine = list(used.select_for_update(skip_locked=True).values_list("pk", flat=True))
+            self.filter(pk__in=mine).update(last_used_at=Now())
 
 
 def _owner_is_gone() -> Q:
