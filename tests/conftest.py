@@ -1,5 +1,6 @@
 """What every test may use."""
 
+import os
 from collections.abc import Generator
 from itertools import count
 from pathlib import Path
@@ -8,7 +9,18 @@ import pytest
 
 from tests.robustness.score import Score
 
-LONG = ("tests/acceptance", "tests/docs")  # rooms whose files take minutes: real servers, every page
+# Before anything is imported that computes: threads of OpenMP that wait for each other spin, and where the files beside
+# and what they start need the processor too, a training of two seconds takes thirty. Every process of a test inherits it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+LONG = (  # rooms whose files take tens of seconds: real servers, every page, whatever trains and compiles
+    "tests/acceptance",
+    "tests/docs",
+    "tests/living",
+    "tests/parity",
+    "tests/unit/compile",
+    "tests/unit/sandbox",
+)
 
 _made = count()
 

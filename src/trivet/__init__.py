@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trivet.cli.notebook import push as push
     from trivet.core.errors import TrivetError as TrivetError
+    from trivet.features.outcome import Outcome as Outcome
+    from trivet.features.predictor import Predictor as Predictor
+    from trivet.serving.labels import label as label
     from trivet.serving.predict import (
         apredict as apredict,
         apredict_many as apredict_many,
@@ -23,16 +26,30 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Outcome": "trivet.features.outcome",
     "Prediction": "trivet.serving.prediction",
+    "Predictor": "trivet.features.predictor",
     "TrivetError": "trivet.core.errors",
     "apredict": "trivet.serving.predict",
     "apredict_many": "trivet.serving.predict",
+    "label": "trivet.serving.labels",
     "predict": "trivet.serving.predict",
     "predict_many": "trivet.serving.predict",
     "push": "trivet.cli.notebook",
 }
 
-__all__ = ["Prediction", "TrivetError", "apredict", "apredict_many", "predict", "predict_many", "push"]
+__all__ = [
+    "Outcome",
+    "Prediction",
+    "Predictor",
+    "TrivetError",
+    "apredict",
+    "apredict_many",
+    "label",
+    "predict",
+    "predict_many",
+    "push",
+]
 
 
 def __getattr__(name: str) -> Any:

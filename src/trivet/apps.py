@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 from django.core.checks import Tags, register
+from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
 
 class TrivetConfig(AppConfig):
-    """Registers the models and the system checks. Nothing is loaded and no database is touched when it gets ready."""
+    """Registers the models and the system checks, and imports the `ml.py` of each app, as Django does with `admin.py`.
+
+    No model is loaded and no database is touched when it gets ready.
+    """
 
     name = "trivet"
     label = "trivet"
@@ -16,10 +20,13 @@ class TrivetConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the checks of `trivet.checks`, and follow the users whom keys belong to."""
+        """Register the checks of `trivet.checks`; follow the users whom keys belong to, and rows that say what came true."""
         from trivet import checks  # the app registry must be ready before settings are judged
         from trivet.control.registry.key_owners import watch_owners
+        from trivet.features.saves import watch_rows
 
         for check in checks.ALL_CHECKS:
             register(check, *(("trivet", Tags.database) if check in checks.DATABASE_CHECKS else ("trivet",)))
         watch_owners()
+        watch_rows()
+        autodiscover_modules("ml")

@@ -14,10 +14,13 @@ from django.db import connections, router
 from django.db.models import Model, Q
 
 from trivet import conf
+from trivet.control.predictions.durability import may_lose_commits
 from trivet.control.registry.trusted_keys import trusted_keys
 from trivet.control.webhooks.targets import parsed
 from trivet.core.errors import Refused, did_you_mean
+from trivet.features import findings
 from trivet.model.bundle.libraries import COMPILED_RUNTIME, has_requirements, libraries_of
+from trivet.serving.spool_bound import least_spool_mb
 
 
 def check_setting_values(**_: Any) -> list[CheckMessage]:
@@ -68,6 +71,47 @@ def _folder_of_bundles() -> Path | None:
     return Path(entry.get("OPTIONS", {}).get("location") or settings.MEDIA_ROOT).absolute()
 
 
+def check_spool_bound(*, processes: int | None = None, **_: Any) -> list[CheckMessage]:
+    """W007: `TRIVET_SPOOL_MB` is too small for the processes that answer, each of which holds a piece of the spool."""
+    try:
+        processes, bound = processes or conf.WORKERS(), conf.SPOOL_MB()
+    except ImproperlyConfigured:
+        return []  # E002 tells
+    least = least_spool_mb(processes)
+    if bound >= least:
+        return []
+    return [
+        Warning(
+            f"TRIVET_SPOOL_MB is {bound}, and {processes} processes that answer need {least}: predictions are refused while"
+            " one waits for room that another holds.",
+            hint=f"Set it to {least} or more, the more the longer the database may be away; or have fewer processes.",
+            id="trivet.W007",
+        )
+    ]
+
+
+def check_log_durability(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """W008: answers are to survive a loss of power, and commits of the log's database may not (`check --database`)."""
+    database = router.db_for_write(apps.get_model("trivet", "Prediction"))
+    try:
+        if database not in (databases or ()) or conf.DURABILITY() != "power":
+            return []
+    except ImproperlyConfigured:
+        return []  # E002 tells
+    cause = may_lose_commits(connections[database])
+    if not cause:
+        return []
+    return [
+        Warning(
+            f"TRIVET_DURABILITY is 'power', and with {cause} the database {database!r} may lose what it committed when the"
+            " power goes: predictions that the spool no longer has.",
+            hint='SQLite: "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" among its OPTIONS.'
+            " PostgreSQL: synchronous_commit and fsync are on unless somebody turned them off.",
+            id="trivet.W008",
+        )
+    ]
+
+
 def check_libraries(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
     """W023: a native version was trained with another version of its library than the one here (`check --database`)."""
     versions = apps.get_model("trivet", "ModelVersion")
@@ -113,9 +157,9 @@ def check_trusted_keys(**_: Any) -> list[CheckMessage]:
 
 
 def check_webhooks(**_: Any) -> list[CheckMessage]:
-    """E006: an entry of `TRIVET_WEBHOOKS` is no host and no URL that a webhook could be sent to."""
+    """E006: an entry of `TRIVET_ALERT_WEBHOOKS` is no host and no URL that a webhook could be sent to."""
     try:
-        entries = conf.WEBHOOKS()
+        entries = conf.ALERT_WEBHOOKS()
     except ImproperlyConfigured:
         return []  # E002 tells
     problems: list[CheckMessage] = []
@@ -123,17 +167,46 @@ def check_webhooks(**_: Any) -> list[CheckMessage]:
         try:
             parsed(entry if "://" in entry else f"https://{entry}/")
         except Refused as problem:
-            problems.append(Error(f"TRIVET_WEBHOOKS: {problem}", hint=conf.WEBHOOKS.doc, id="trivet.E006"))
+            problems.append(Error(f"TRIVET_ALERT_WEBHOOKS: {problem}", hint=conf.ALERT_WEBHOOKS.doc, id="trivet.E006"))
     return problems
 
 
+def check_predictor_names(**_: Any) -> list[CheckMessage]:
+    """E010: two Predictors claim one name."""
+    hint = "Rename one, give one of them another Meta.name, or remove it."
+    return [Error(problem, hint=hint, id="trivet.E010") for problem in findings.twice()]
+
+
+def check_outcomes(**_: Any) -> list[CheckMessage]:
+    """E013: an Outcome names a model or a field that is not there, lacks `matures`, or says what makes no label."""
+    hint = "What each of its arguments may be: docs/how-to/labels-from-your-tables.md."
+    return [Error(problem, hint=hint, id="trivet.E013") for problem in findings.outcomes()]
+
+
+def check_training_imports(**_: Any) -> list[CheckMessage]:
+    """W015: an `ml.py` imports a training library, so every process does when Django starts."""
+    hint = "Import it inside the function that needs it."
+    return [Warning(problem, hint=hint, id="trivet.W015") for problem in findings.training()]
+
+
+def check_declared_names(**_: Any) -> list[CheckMessage]:
+    """E018: a Predictor, its `Meta` or its `Monitoring` says a name, or a value of one, that is not known."""
+    hint = "Correct or remove it; what is your own begins with an underscore. docs/reference/python.md has all names."
+    return [Error(problem, hint=hint, id="trivet.E018") for problem in findings.unknown()]
+
+
 Check = Callable[..., list[CheckMessage]]
-DATABASE_CHECKS: tuple[Check, ...] = (check_libraries,)
+DATABASE_CHECKS: tuple[Check, ...] = (check_log_durability, check_libraries)
 ALL_CHECKS: tuple[Check, ...] = (
     check_setting_values,
     check_setting_names,
     check_bundle_storage,
     check_trusted_keys,
     check_webhooks,
+    check_spool_bound,
+    check_predictor_names,
+    check_outcomes,
+    check_training_imports,
+    check_declared_names,
     *DATABASE_CHECKS,
 )

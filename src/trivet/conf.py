@@ -25,6 +25,7 @@ T = TypeVar("T")
 Reader = Callable[[Any], T]  # Any: whatever stands in the settings module
 
 SETTING_PREFIX = "TRIVET_"
+_MAIL = re.compile(r"[^@\s,<>]+@[^@\s,<>]+")
 MIB = 1024 * 1024
 FOLDER_NAME = ".trivet"
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
@@ -196,6 +197,13 @@ def file_paths(value: Any) -> tuple[Path, ...]:
     return tuple(Path(path).absolute() for path in value)
 
 
+def emails(value: Any) -> tuple[str, ...]:
+    """Accept a list of addresses of mail."""
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) and _MAIL.fullmatch(one) for one in value):
+        raise ValueError("a list of addresses such as 'ana@example.com'")
+    return tuple(value)
+
+
 def _location(alias: str) -> str:
     """Return where a cache is: the first of several places, which Django writes to."""
     location = settings.CACHES.get(alias, {}).get("LOCATION", "")
@@ -352,11 +360,29 @@ SHARED_CACHE = Setting(
 METRICS_ALIASES = Setting[tuple[str, ...]](
     "TRIVET_METRICS_ALIASES", tuple, names("triton"), "Whose names `/metrics` uses as well: 'triton' adds `nv_*`."
 )
-WEBHOOKS = Setting[tuple[str, ...]](
-    "TRIVET_WEBHOOKS",
+ALERT_WEBHOOKS = Setting[tuple[str, ...]](
+    "TRIVET_ALERT_WEBHOOKS",
     tuple,
     webhooks,
-    "The URLs, and hosts by https, that webhooks may be sent to; none else is asked.",
+    "The URLs that are told of alerts, and hosts by https that `trivet webhooks test` may try; none else is asked.",
+)
+ALERT_EMAILS = Setting[tuple[str, ...]](
+    "TRIVET_ALERT_EMAILS",
+    tuple,
+    emails,
+    "Addresses that are told of alerts of severity warning, by Django's mail; from `DEFAULT_FROM_EMAIL`.",
+)
+FALSE_ALARM_DAYS = Setting(
+    "TRIVET_FALSE_ALARM_DAYS",
+    lambda: 90,
+    integer(1, 10_000),
+    "At most one false drift alarm per model is expected in this many days.",
+)
+LABELS_MATURE_HOURS = Setting(
+    "TRIVET_LABELS_MATURE_HOURS",
+    lambda: 168,
+    integer(1, 24 * 365),
+    "How late labels may come: after so many hours a day of predictions is held against what was expected, once.",
 )
 WEBHOOK_SECRET = Setting("TRIVET_WEBHOOK_SECRET", lambda: "", text, "Signs webhooks; receivers have it too.")
 ACCESS_LOG = Setting("TRIVET_ACCESS_LOG", lambda: False, boolean, "True logs a line for each prediction asked for.")
@@ -396,12 +422,15 @@ SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     CACHE_MB,
     SHARED_CACHE,
     METRICS_ALIASES,
-    WEBHOOKS,
+    ALERT_EMAILS,
+    ALERT_WEBHOOKS,
     WEBHOOK_SECRET,
+    FALSE_ALARM_DAYS,
+    LABELS_MATURE_HOURS,
     ACCESS_LOG,
     TRACING,
 )
-SECRETS = (KEY_PEPPER, KEY_PEPPER_FALLBACKS, WEBHOOK_SECRET)  # never repeated in a message
+SECRETS = (KEY_PEPPER, KEY_PEPPER_FALLBACKS, ALERT_WEBHOOKS, WEBHOOK_SECRET)  # never repeated in a message
 
 
 def read_all() -> None:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from trivet.control.predictions.models import ForgottenEntity, LogHead, LogLink, Prediction, SpoolCursor
+from trivet.control.monitoring.models import (
+    Alert,
+    JudgedWindow,
+    LabelProfile,
+    LossEvidence,
+    Monitor,
+    MonitorSeries,
+    Profile,
+    ReferenceProfile,
+)
+from trivet.control.predictions.models import ForgottenEntity, Label, LogHead, LogLink, Prediction, SpoolCursor
 from trivet.control.registry.models import (
     Alias,
     ApiKey,
@@ -20,6 +30,7 @@ from trivet.control.registry.models import (
 )
 
 __all__ = [
+    "Alert",
     "Alias",
     "ApiKey",
     "BundleClaim",
@@ -27,11 +38,19 @@ __all__ = [
     "ForgottenEntity",
     "GoldenCaseRow",
     "Grant",
+    "JudgedWindow",
+    "Label",
+    "LabelProfile",
     "LogHead",
     "LogLink",
+    "LossEvidence",
     "ModelVersion",
+    "Monitor",
+    "MonitorSeries",
     "Prediction",
+    "Profile",
     "Proposal",
+    "ReferenceProfile",
     "RegisteredModel",
     "RegistryState",
     "Route",

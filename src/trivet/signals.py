@@ -28,3 +28,12 @@ version_rolled_back = Signal()
 
 predictions_recorded = Signal()
 """A batch of answers reached the log: `model, ids`, each id as `<uuid>:<row>`."""
+
+label_recorded = Signal()
+"""What turned out true for an answer was said, or corrected: `prediction` (a row of the log), `value, source, revision`."""
+
+alert_raised = Signal()
+"""Something was found that somebody should know, or it has become worse: `alert`."""
+
+alert_resolved = Signal()
+"""What an alert was about is over: `alert`."""

@@ -5,14 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.acceptance.postgres_server import PostgresServer, postgres_server, programs
+from tests.acceptance.databases import (
+    FILES,
+    TEMPLATE,
+    PostgresCopies,
+    make_template,
+    needed_programs,
+    postgres_copies,
+    url_of,
+    use_database,
+)
+from tests.acceptance.postgres_server import PostgresServer, postgres_server
 from tests.acceptance.redis_server import RedisServer, redis_of_ones_own
 from tests.acceptance.servers import Server, copy_project, serving, trivet
+from tests.once import made_once
 
 
 @dataclass(frozen=True)
@@ -24,11 +36,28 @@ class Churn:
     body: bytes  # an OIP request that works
     rows: list[dict[str, Any]]
 
+    @property
+    def is_on_postgres(self) -> bool:
+        """True where the project's database is no file of its own."""
+        return bool(url_of(self.project))
+
 
 @pytest.fixture(scope="session")
 def churn_template(tmp_path_factory: pytest.TempPathFactory) -> Churn:
-    """Make the project once, through the command line alone."""
-    folder = tmp_path_factory.mktemp("churn")
+    """Return the project, which is made once, through the command line alone. It is to be copied, not used."""
+    folder = made_once(tmp_path_factory, "churn", _make_churn)
+    rows = json.loads((folder / "rows.json").read_text())
+    body = {
+        "inputs": [
+            {"name": name, "shape": [1, 1], "datatype": datatype, "data": [rows[0][name]]}
+            for name, datatype in (("tenure", "FP64"), ("plan", "BYTES"), ("seats", "INT64"))
+        ]
+    }
+    key = json.loads((folder / "key.json").read_text())["key"]
+    return Churn(folder / "project", key, json.dumps(body).encode(), rows)
+
+
+def _make_churn(folder: Path) -> None:
     _train(folder)
     trivet("init", "project", project=folder)
     project = folder / "project"
@@ -41,23 +70,29 @@ def churn_template(tmp_path_factory: pytest.TempPathFactory) -> Churn:
             "--labels=churned",
             project=project,
         )
-    made = json.loads(
-        trivet("keys", "create", "tests", "--model=churn", "--verb=predict", "--json", project=project).stdout
-    )
-    rows = json.loads((folder / "rows.json").read_text())
-    body = {
-        "inputs": [
-            {"name": name, "shape": [1, 1], "datatype": datatype, "data": [rows[0][name]]}
-            for name, datatype in (("tenure", "FP64"), ("plan", "BYTES"), ("seats", "INT64"))
-        ]
-    }
-    return Churn(project, made["key"], json.dumps(body).encode(), rows)
+    made = trivet("keys", "create", "tests", "--model=churn", "--verb=predict", "--json", project=project).stdout
+    (folder / "key.json").write_text(made)
+
+
+@pytest.fixture(scope="session")
+def churn_on_disk(churn_template: Churn, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the files of a PostgreSQL that has the project's rows."""
+    return made_once(tmp_path_factory, "postgres", partial(make_template, churn_template.project))
+
+
+@pytest.fixture(scope="session")
+def churn_databases(churn_on_disk: Path) -> Iterator[PostgresCopies]:
+    """A PostgreSQL that has the project's rows."""
+    with postgres_copies(churn_on_disk) as copies:
+        yield copies
 
 
 @pytest.fixture
-def churn(churn_template: Churn, tmp_path: Path) -> Churn:
-    """A copy of the project for one test."""
+def churn(request: pytest.FixtureRequest, churn_template: Churn, tmp_path: Path) -> Churn:
+    """A copy of the project for one test; on PostgreSQL where its parameter says so."""
     project = copy_project(churn_template.project, tmp_path / "project")
+    if getattr(request, "param", "sqlite") == "postgresql":
+        request.getfixturevalue("churn_databases").take(project)
     return Churn(project, churn_template.key, churn_template.body, churn_template.rows)
 
 
@@ -133,25 +168,18 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL of the test's own."""
-    binaries = programs()
-    if binaries is None:
-        pytest.skip("no initdb: PostgreSQL is not installed")
-    with postgres_server(binaries) as server:
+def postgres(churn_on_disk: Path) -> Iterator[PostgresServer]:
+    """A PostgreSQL of the test's own, which it may stop, with the project's rows."""
+    with postgres_server(needed_programs(), files=churn_on_disk / FILES, database=TEMPLATE) as server:
         yield server
 
 
 @pytest.fixture
 def churn_on_postgres(churn_template: Churn, postgres: PostgresServer, tmp_path: Path) -> Churn:
-    """A project of its own on that database, with version 1 as champion."""
-    trivet("init", "project", project=tmp_path, DATABASE_URL=postgres.url)
-    project, files = tmp_path / "project", churn_template.project.parent
-    pushing = ("push", str(files / "churn1.joblib"), "--name=churn", f"--sample={files / 'sample.csv'}")
-    trivet(*pushing, "--labels=churned", project=project, DATABASE_URL=postgres.url)
-    keys = ("keys", "create", "tests", "--model=churn", "--verb=predict", "--json")
-    made = json.loads(trivet(*keys, project=project, DATABASE_URL=postgres.url).stdout)
-    return Churn(project, made["key"], churn_template.body, churn_template.rows)
+    """A copy of the project on that database."""
+    project = copy_project(churn_template.project, tmp_path / "project")
+    use_database(project, postgres.url)
+    return Churn(project, churn_template.key, churn_template.body, churn_template.rows)
 
 
 __all__ = ["Server"]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-
 from tests.acceptance.conftest import Churn
+from tests.acceptance.databases import rows_of
 from tests.acceptance.servers import Load, drained, trivet
 
 
@@ -29,6 +27,7 @@ def assert_every_answer_is_logged_once(churn: Churn, read: list[str]) -> None:
 
 def log_ids(churn: Churn) -> list[str]:
     """Return the prediction ids in the log."""
-    with closing(sqlite3.connect(churn.project / "db.sqlite3")) as database:
-        rows = database.execute("select prediction_id from trivet_prediction").fetchall()
+    rows = [
+        (str(i).replace("-", ""),) for (i,) in rows_of(churn.project, "select prediction_id from trivet_prediction")
+    ]
     return [f"{i[:8]}-{i[8:12]}-{i[12:16]}-{i[16:20]}-{i[20:]}" for (i,) in rows]

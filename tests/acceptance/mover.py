@@ -115,7 +115,7 @@ def main() -> None:
             event = actions.promote(model="churn", version=2, actor="user:mover")
         else:
             event = actions.roll_back(model="churn", actor="user:mover")
-        told = wait_for_workers(event.generation)
+        told = wait_for_workers(event.generation, event.model)
         returned = time.monotonic()
         assert event.version is not None
         print(

@@ -29,20 +29,31 @@ def programs() -> Path | None:
 
 
 class PostgresServer:
-    """One server with an empty database, not started yet."""
+    """One server, not started yet, with an empty database; or with a `database` that the files of another one have."""
 
-    def __init__(self, folder: Path, binaries: Path) -> None:
+    def __init__(self, folder: Path, binaries: Path, files: Path | None = None, database: str = "postgres") -> None:
         self.port = free_port()
-        self.url = f"postgres://{USER}@127.0.0.1:{self.port}/postgres"
+        self.url = f"postgres://{USER}@127.0.0.1:{self.port}/{database}"
         self._folder, self._binaries = folder, binaries
         self._account = ACCOUNT if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
         if self._account is not None:
             shutil.chown(folder, self._account)
+        if files is None:
+            self._make()
+        else:
+            copy_files(files, self.files)
+
+    @property
+    def files(self) -> Path:
+        """Where its files are; whole while it does not run."""
+        return self._folder / "data"
+
+    def _make(self) -> None:
         options = ["--auth=trust", f"--username={USER}", "--encoding=UTF8", "--no-locale", "--no-sync"]
         subprocess.run(
-            [binaries / "initdb", "-D", folder / "data", *options],
-            cwd=folder,
+            [self._binaries / "initdb", "-D", self.files, *options],
+            cwd=self._folder,
             user=self._account,
             check=True,
             capture_output=True,
@@ -54,7 +65,7 @@ class PostgresServer:
         options = ["-p", str(self.port), "-k", str(self._folder), "-h", "127.0.0.1", "-c", "fsync=off"]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._binaries / "postgres", "-D", self._folder / "data", *options],
+                [self._binaries / "postgres", "-D", self.files, *options],
                 cwd=self._folder,
                 user=self._account,
                 stdout=log,
@@ -81,11 +92,18 @@ class PostgresServer:
             return False
 
 
+def copy_files(source: Path, target: Path) -> None:
+    """Copy the files of a server that does not run, as they are and whosever they are."""
+    subprocess.run(["cp", "-a", "-T", source, target], check=True)
+
+
 @contextmanager
-def postgres_server(binaries: Path) -> Iterator[PostgresServer]:
+def postgres_server(
+    binaries: Path, *, files: Path | None = None, database: str = "postgres"
+) -> Iterator[PostgresServer]:
     """Run one for as long as the block runs. Its folder is one that its account may enter, as a test's own is not."""
     with tempfile.TemporaryDirectory(prefix="trivet-postgres-", ignore_cleanup_errors=True) as folder:
-        server = PostgresServer(Path(folder), binaries)
+        server = PostgresServer(Path(folder), binaries, files, database)
         server.start()
         try:
             yield server

@@ -95,7 +95,7 @@ def _promote(actor: str, *, version: int, seen: int, at: float) -> Outcome:
         event = actions.promote(model="churn", version=version, actor=actor, expected_generation=seen)
     except (Conflict, Refused) as error:
         return Outcome(version, started, time.monotonic(), None, 0, behind, f"{type(error).__name__}: {error}")
-    acknowledged = wait_for_workers(event.generation)
+    acknowledged = wait_for_workers(event.generation, event.model)
     behind = list(acknowledged.behind)
     return Outcome(version, started, time.monotonic(), event.generation, acknowledged.live, behind, "")
 

@@ -12,7 +12,18 @@ def make_world(folder: str) -> None:
     from django.core.management import call_command
     from django.utils import timezone
 
-    from trivet.models import ApiKey, Event, GoldenCaseRow, ModelVersion, Prediction, Proposal, RegisteredModel, Worker
+    from trivet.models import (
+        Alert,
+        ApiKey,
+        Event,
+        GoldenCaseRow,
+        Label,
+        ModelVersion,
+        Prediction,
+        Proposal,
+        RegisteredModel,
+        Worker,
+    )
 
     texts, columns, password = json.loads((Path(folder) / "texts.json").read_text())
 
@@ -61,6 +72,12 @@ def make_world(folder: str) -> None:
     wanted = {"move": move, "generation": RegisteredModel.objects.get().generation, "expires_at": soon}
     Proposal.objects.create(model=model, **of("Proposal") | wanted)
     Worker.objects.create(id="w-1", pid=1, generation=1, **of("Worker"))
+    said = {"prediction_id": uuid.UUID(int=7), "row": 0, "model": "churn", "state": "applied", "observed_at": soon}
+    Label.objects.create(**of("Label") | said)
+    Label.objects.create(**of("Label") | {"model": "churn", "state": "refused", "observed_at": soon})
+    found = {"cause": "drift", "severity": "warning", "state": "acknowledged", "evidence": {"mean": 3.0, "budget": 2.0}}
+    alert = of("Alert") | {"features": [texts["Alert.features"]]}
+    Alert.objects.create(model=model, version=second.get(), acknowledged_at=timezone.now(), **alert | found)
 
 
 def register(texts: dict[str, str]) -> None:

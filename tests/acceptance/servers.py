@@ -22,6 +22,9 @@ from trivet.dataplane.frontends.uvicorn import LINGER_SECONDS
 
 START_SECONDS = 60
 DEADLINE_SECONDS = 60
+ROLL_SECONDS = (
+    4 * DEADLINE_SECONDS
+)  # for all processes of a server, one after the other, on a machine that others load too
 RETRY_SECONDS = 0.01
 
 
@@ -142,15 +145,16 @@ class Server:
 
     def web_workers(self) -> list[int]:
         """Return the process ids of its web workers."""
-        found = []
+        return [pid for pid, verb in self._verbs() if b"web" in verb]
+
+    def rolled(self) -> list[int]:
+        """Return the process ids of the children that a roll replaces: that of the model workers replaces its own, and stays."""
+        return [pid for pid, verb in self._verbs() if b"model-workers" not in verb]
+
+    def _verbs(self) -> Iterator[tuple[int, list[bytes]]]:
         for pid in self.children():
-            try:
-                command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if b"web" in command:
-                found.append(pid)
-        return found
+            with suppress(OSError):
+                yield pid, Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
 
     def stop(self) -> int:
         """Ask it to end; return its exit code."""

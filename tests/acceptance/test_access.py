@@ -157,7 +157,7 @@ def body_of(path: str, given: dict[str, bytes]) -> bytes:
 def variants(row: Row) -> list[str]:
     """Return the paths of a row: without a version, with its number, with an alias."""
     plain = row.what.replace("{m}", "churn")
-    if "{m}" not in row.what:
+    if "{m}" not in row.what or row.what.rpartition("/")[2] in paths.WITHOUT_VERSION:
         return [f"/{plain}"]
     return [f"/{plain.replace('churn', f'churn{behind}', 1)}" for behind in ("", "/versions/1", "/versions/champion")]
 
@@ -205,7 +205,7 @@ def test_D01_D02_every_mount_answers_each_key_as_the_table_says(mount: str, tmp_
         world = World(tmp_path / principal)
         world.mount = MOUNTS[mount]  # type: ignore[misc]
         world.sees_all = principal == "view on all"
-        world.route({1: 100}, verbs={principal} if principal in ("view", "predict", "promote") else set())
+        world.route({1: 100}, verbs={principal} if principal in ("view", "predict", "label", "promote") else set())
         world.plane.change_loading = lambda _change: None
         for row in table("Paths with an API key"):
             for path, method in itertools.product(variants(row), METHODS):

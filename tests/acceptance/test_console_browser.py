@@ -1,6 +1,6 @@
 """The console in a real browser: a real server, a real model, somebody who signs in and asks it.
 
-Screenshots go to the folder `TRIVET_SCREENSHOTS` names, else to pytest's own.
+Pictures of its pages are taken where `TRIVET_SCREENSHOTS` names a folder for them.
 """
 
 import html
@@ -76,6 +76,49 @@ for number, strength in enumerate((0.1, 1.0), 1):
     actions.promote(model="parcels", version=number, actor="user:ana", reason="it is better")
 RegisteredModel.objects.update(title="Late parcels", description="Will this parcel arrive after the promised day?")
 """
+WATCH = """
+from datetime import timedelta
+import numpy as np
+from django.utils import timezone
+from trivet.control.monitoring.alerts import raise_alert
+from trivet.control.monitoring.compacting import begin_of
+from trivet.control.monitoring.models import Arm, Grain, LabelProfile, Monitor, Profile
+from trivet.control.monitoring.packing import pack, pack_labels
+from trivet.control.monitoring.references import watched
+from trivet.control.registry.models import ModelVersion
+from trivet.core.profile.labels import LABEL_TABLE_FORMAT, fold_labels
+from trivet.core.profile.layout import Answers
+from trivet.core.profile.profile import PROFILE_FORMAT
+
+version = ModelVersion.objects.get(model__name="parcels", number=2)
+reference = watched("parcels", version.digest).reference
+random = np.random.default_rng(3)
+for days in range(12):
+    kilometres = random.uniform(1, 900, 600) + (250 if days < 3 else 0)
+    carriers = random.choice(["bike", "truck", "it's a <van>", "rocket"], 600, p=[0.5, 0.3, 0.1, 0.1]).tolist()
+    chances = 1 / (1 + np.exp((kilometres - 450) / 100))
+    columns = {
+        "kilometres": kilometres,
+        "weight": np.where(random.random(600) < 0.3, np.nan, random.uniform(0.1, 40, 600)),
+        "hour": random.integers(0, 24, 600).astype(float),
+        "carrier": carriers,
+    }
+    decisions = ["on time" if chance >= 0.5 else "late" for chance in chances]
+    counts = reference.fold(columns, Answers([chances], decisions), latency_us=np.full(600, 900.0))
+    Profile.objects.create(version=version, arm=Arm.CHAMPION, grain=Grain.HOUR, rows=counts.rows, payload=pack(counts),
+        start=begin_of(timezone.now(), Grain.HOUR) - timedelta(days=days), shard="test", format=PROFILE_FORMAT)
+    truths = ["on time" if turned else "late" for turned in random.random(400) < chances[:400]]
+    labels = fold_labels(reference, Answers([chances[:400]], decisions[:400]), truths)
+    LabelProfile.objects.create(version=version, arm=Arm.CHAMPION, grain=Grain.HOUR, labels=labels.labels, age_class=0,
+        payload=pack_labels(labels), start=begin_of(timezone.now(), Grain.HOUR) - timedelta(days=days), shard="test",
+        format=LABEL_TABLE_FORMAT)
+Monitor.objects.filter(version=version).delete()  # the keeper has begun to watch, where the tests before took long
+monitor = Monitor.objects.create(version=version, options={"hours": 24}, windows=12, mean_evidence=400.0,
+    until=begin_of(timezone.now(), Grain.DAY))
+for name, log_m in (("drift:kilometres", 9.0), ("drift:carrier", 2.0), ("drift:hour", 0.0), ("drift:weight", 0.4)):
+    monitor.series.create(name=name, log_m=log_m)
+raise_alert(version, "drift", "warning", features=["kilometres", "carrier"], evidence={"mean": 400.0, "budget": 90.0})
+"""
 ISSUE_KEY = """
 from trivet.control.registry import actions
 print(actions.issue_key(name="test", grants={"parcels": ["predict"]}, actor="user:ana")[1])
@@ -106,9 +149,11 @@ def server(project):
 
 
 @pytest.fixture(scope="module")
-def screenshots(tmp_path_factory):
+def screenshots():
     folder = os.environ.get("TRIVET_SCREENSHOTS")
-    place = Path(folder) if folder else tmp_path_factory.mktemp("screenshots")
+    if not folder:
+        return None
+    place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     return place
 
@@ -151,9 +196,12 @@ class Visitor:
         self.page.wait_for_url(self.server + "/")
 
     def fits(self):
+        self.page.wait_for_load_state()  # before, there may be no document to measure
         return self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
     def shoot(self, folder, name):
+        if folder is None:
+            return
         self.page.evaluate("scrollTo({top: 0, behavior: 'instant'})")
         self.page.screenshot(path=folder / f"{name}.png", full_page=True)
 
@@ -221,7 +269,7 @@ def test_somebody_reads_what_the_model_takes_without_scripts(browser, server, mo
         page.wait_for_url("**/models/parcels/openapi/")
         assert "kilometres" in page.locator("#predict").inner_text()
         assert ana.fits()
-        if width in SHOT_WIDTHS:
+        if screenshots and width in SHOT_WIDTHS:
             page.screenshot(path=screenshots / f"openapi-{width}-{scheme}.png", full_page=True)
         link = page.get_by_role("link", name="openapi.json").get_attribute("href")
         assert ana.context.request.get(server + link).json()["openapi"] == "3.1.0"
@@ -275,6 +323,89 @@ def test_a_promotion_is_asked_about_done_and_told(browser, server, model):
         page.get_by_role("link", name="Promote version 2").click()
         page.get_by_role("button", name="Promote").click()
         page.get_by_text("parcels 2 is live in 1 of 1 processes").wait_for()
+        assert ana.complaints == []
+
+
+@pytest.fixture(scope="module")
+def watched(model, project):
+    """Let the model be asked for twelve days, otherwise in the last three than before, and labels come for two thirds."""
+    project.run(WATCH)
+
+
+@pytest.mark.parametrize("look", [(width, scheme) for width in WIDTHS for scheme in SCHEMES])
+def test_somebody_reads_what_has_changed_and_how_right_it_is(browser, server, watched, screenshots, look):
+    width, scheme = look
+    with Visitor(browser, server, width=width, scheme=scheme) as ana:
+        page = ana.page
+        ana.sign_in()
+        for place in ("drift/?version=2", "performance/?version=2", "labels/", "", "alerts"):
+            page.goto(f"{server}/alerts/" if place == "alerts" else f"{server}/models/parcels/{place}")
+            page.evaluate("document.querySelectorAll('.figures').forEach(part => { part.open = true; })")
+            assert ana.fits(), place
+            if width in SHOT_WIDTHS and place:
+                ana.shoot(screenshots, f"{place.partition('/')[0]}-{width}-{scheme}")
+        page.goto(f"{server}/models/parcels/drift/?version=2")
+        assert page.locator(".chart-card").count() == 4
+        assert "“it's a <van>” went from" in page.locator(".chart-card").first.inner_text()
+        page.goto(f"{server}/models/parcels/performance/?version=2")
+        page.get_by_label("Threshold").fill("0.25")
+        page.locator("#confusion").get_by_role("button", name="Show").click()
+        page.get_by_role("heading", name="What would have been decided at 0.25").wait_for()
+        assert "threshold" not in page.url, "htmx: the page stayed"
+        assert ana.fits()
+        assert ana.complaints == []
+
+
+def test_an_alert_is_acknowledged_with_a_reason(browser, server, watched):
+    with Visitor(browser, server) as ana:
+        page = ana.page
+        ana.sign_in()
+        page.get_by_role("link", name="Alerts").click()
+        page.get_by_label("Why?").fill("a new region")
+        page.get_by_role("button", name="Acknowledge").click()
+        page.get_by_text("You look after the alert of parcels.").wait_for()
+        page.goto(f"{server}/models/parcels/")
+        assert "a new region" in page.locator("#events li").first.inner_text()
+        assert ana.complaints == []
+
+
+@pytest.mark.parametrize("look", [(width, scheme) for width in WIDTHS for scheme in SCHEMES])
+def test_somebody_finds_a_prediction_and_says_what_turned_out(browser, server, model, screenshots, look):
+    width, scheme = look
+    with Visitor(browser, server, width=width, scheme=scheme) as ana:
+        page = ana.page
+        ana.sign_in()
+        page.goto(f"{server}/models/parcels/")
+        page.get_by_label("kilometres").fill("850")
+        page.get_by_role("button", name="Predict").click()
+        asked = page.locator("#answer .id").inner_text()
+        wait_for(lambda: ana.context.request.get(f"{server}/predictions/{asked}/").ok, every=0.2)  # it is logged
+        page.goto(f"{server}/models/parcels/")
+        page.get_by_role("link", name="Search them all").click()
+        page.get_by_label("Version", exact=True).fill("2")
+        page.get_by_role("button", name="Search").click()
+        page.wait_for_url(lambda url: "version=2" in url)
+        assert ana.fits()
+        if width in SHOT_WIDTHS:
+            ana.shoot(screenshots, f"predictions-{width}-{scheme}")
+        page.locator("#found tbody a").first.click()
+        page.get_by_label("It turned out …").select_option("late")
+        page.get_by_role("button", name="Keep it").click()
+        page.get_by_text("It turned out “late”.").wait_for()
+        assert ana.fits()
+        if width in SHOT_WIDTHS:
+            ana.shoot(screenshots, f"prediction-{width}-{scheme}")
+        labels = f"prediction_id,label\n{asked},on time\n=1+1,late\n".encode()
+        page.goto(f"{server}/models/parcels/labels/")
+        page.get_by_label("CSV in UTF-8").set_input_files({"name": "a.csv", "mimeType": "text/csv", "buffer": labels})
+        page.get_by_role("button", name="Apply").click()
+        page.get_by_role("heading", name="What became of the file").wait_for()
+        assert ana.fits()
+        if width in SHOT_WIDTHS:
+            ana.shoot(screenshots, f"upload-{width}-{scheme}")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download the refused lines").click()
+        assert "'=1+1,late" in Path(download.value.path()).read_text()
         assert ana.complaints == []
 
 

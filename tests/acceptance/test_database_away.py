@@ -22,15 +22,14 @@ def test_F04_a_database_that_is_stopped_under_traffic_fails_no_request_and_gets_
     churn_on_postgres: Churn, postgres: PostgresServer
 ):
     churn = churn_on_postgres
-    environment = {"DATABASE_URL": postgres.url, "TRIVET_LEASE_SECONDS": str(LEASE_SECONDS)}
     with (
-        serving(churn.project, workers=4, **environment) as server,
+        serving(churn.project, workers=4, TRIVET_LEASE_SECONDS=str(LEASE_SECONDS)) as server,
         Load(server, churn.body, churn.key, path=PATH, clients=4) as load,
     ):
         wait_for(lambda: load.answers.qsize() >= 100)
         postgres.stop()
         stopped_at, goal = time.monotonic(), load.answers.qsize() + ANSWERS_WHILE_AWAY
-        refused = trivet("promote", "churn@1", project=churn.project, check=False, **environment)
+        refused = trivet("promote", "churn@1", project=churn.project, check=False)
         assert refused.returncode == 5, refused.stderr  # management is out of reach, and says so
         wait_for(lambda: load.answers.qsize() >= goal and time.monotonic() > stopped_at + 2 * LEASE_SECONDS)
         assert segments(churn)  # what was answered meanwhile waits here

@@ -9,18 +9,32 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.acceptance.servers import Server, clean_environment, trivet, wait_for
+from tests.scale import scaled
 from trivet.client import Client
 from trivet.dataplane.spool import segments
 
 HELD_OUT_ROWS = 1000
-REPLAYED_ROWS = 50_000
+ROWS_THROUGH_THE_SERVER, ROWS_AT_ONCE = 50_000, 500
+ALL_ROWS = 166_668
+REPLAYED_ROWS = scaled(test=6_000, ci=50_000, full=ALL_ROWS)
+LATE = {  # living-models.md, L25
+    "July": 0.3146,
+    "August": 0.2383,
+    "September": 0.1324,
+    "October": 0.1677,
+    "November": 0.1735,
+    "December": 0.3261,
+}
+UNSEEN = {"ANC", "ILM", "LEX", "SBN"}
+AUC = dict(zip(LATE, (0.753, 0.712, 0.714, 0.673, 0.658, 0.698), strict=True))  # L26
+AUC_TOLERANCE = 0.02
 TOLERANCE = 1e-6
 TRITON = """
 import json, sys
@@ -157,22 +171,85 @@ def test_the_client_gives_the_same_over_rows_and_over_tensors(demo: dict, held_o
 
 
 @pytest.mark.slow
-def test_the_replay_leaves_as_many_rows_in_the_log_as_it_sent(demo: dict, demo_project: Path, demo_server: Server):
+def test_fifty_thousand_rows_through_the_server_leave_as_many_in_the_log(
+    demo: dict, demo_project: Path, demo_server: Server
+):
+    import pandas as pd
+
     began = datetime.now(UTC).replace(tzinfo=None)
-    done = trivet(
-        "demo",
-        "--replay",
-        "--dir",
-        str(demo_project),
-        "--rows",
-        str(REPLAYED_ROWS),
-        "--json",
-        project=demo_project.parent,
-    )
-    assert json.loads(done.stdout)["rows"] == REPLAYED_ROWS
-    wait_for(lambda: logged_since(demo_project, began) >= REPLAYED_ROWS, seconds=60, every=0.2)
+    columns = {"carrier": str, "origin": str, "dest": str}
+    flights = pd.read_csv(demo_project / "replay.csv", dtype=columns, nrows=ROWS_THROUGH_THE_SERVER)
+    names = [tensor["name"] for tensor in demo["sample"]["inputs"]]
+    rows = flights[names].astype(object).where(flights[names].notna(), None).to_dict("records")
+    with Client(demo["url"], demo["api_key"]) as client:
+        answered = sum(
+            len(client.predict("late", rows[start : start + ROWS_AT_ONCE]))
+            for start in range(0, len(rows), ROWS_AT_ONCE)
+        )
+    assert answered == ROWS_THROUGH_THE_SERVER
+    wait_for(lambda: logged_since(demo_project, began) >= answered, seconds=60, every=0.2)
     wait_for(lambda: unshipped(demo_project) == 0)
-    assert logged_since(demo_project, began) == REPLAYED_ROWS
+    assert logged_since(demo_project, began) == answered
+
+
+@pytest.mark.slow
+def test_the_replay_lives_half_a_year_and_tells_what_came_of_it(demo: dict, demo_project: Path, demo_server: Server):
+    done = replayed(demo_project)
+    told = json.loads(done.stdout)
+    months = {month["name"]: month for month in told["months"]}
+    assert list(months) == list(LATE)
+    assert told["rows"] == sum(month["rows"] for month in months.values()) == REPLAYED_ROWS
+    assert sum(month["labels"] for month in months.values()) == REPLAYED_ROWS  # each flight landed, and nothing twice
+    assert logged_by_the_replay(demo_project) == (REPLAYED_ROWS, True)
+
+    unseen = {destination for month in months.values() for destination in month["unseen"]}
+    drifted = {feature for month in months.values() for feature in month["drifted"]}
+    assert unseen == UNSEEN if REPLAYED_ROWS == ALL_ROWS else unseen <= UNSEEN
+    assert unseen
+    assert drifted & {"temp", "dewp"}
+    assert any(alert["cause"] == "drift" for month in months.values() for alert in month["alerts"])
+    if REPLAYED_ROWS == ALL_ROWS:  # a twenty-fifth of the labels would not prove it
+        distrust = [name for name, month in months.items() for alert in month["alerts"] if alert["cause"] == "trust"]
+        assert distrust[0] == "July"  # later ones hang on how the trees came out
+    assert months["July"]["realised"] > months["November"]["realised"]
+    for name, late in LATE.items():
+        rows = months[name]["rows"]
+        tolerance = 5e-5 if REPLAYED_ROWS == ALL_ROWS else 4 * math.sqrt(late * (1 - late) / rows)
+        assert months[name]["late"] == pytest.approx(late, abs=tolerance)
+        if REPLAYED_ROWS == ALL_ROWS:  # L26
+            assert months[name]["realised"] == pytest.approx(AUC[name], abs=AUC_TOLERANCE)
+
+    again = replayed(demo_project, check=False)
+    assert again.returncode != 0
+    assert "replayed here already" in again.stderr
+
+
+def replayed(project: Path, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+    more = ("--rows", str(REPLAYED_ROWS), "--json")
+    return trivet("demo", "--replay", "--dir", str(project), *more, project=project.parent, check=check)
+
+
+def test_L25_shares_over_15_minutes_late_and_destinations_that_training_never_saw(demo_project: Path):
+    import pandas as pd
+
+    from trivet.demo.flights import load_flights, split
+
+    train, replay = split(load_flights())
+    shares = (replay.late == "late").groupby(replay.scheduled_at.dt.month_name(), sort=False).mean()
+    assert shares.round(4).to_dict() == LATE
+    assert set(replay.dest) - set(train.dest) == UNSEEN
+    written = pd.read_csv(demo_project / "replay.csv", usecols=["late", "scheduled_at"])
+    assert written.late.tolist() == replay.late.tolist()
+    assert written.scheduled_at.is_monotonic_increasing
+
+
+def logged_by_the_replay(project: Path) -> tuple[int, bool]:
+    """Return how many rows of the log are the replay's, and whether all are said to be of the last half-year."""
+    with closing(sqlite3.connect(f"file:{project / 'db.sqlite3'}?mode=ro", uri=True, timeout=20)) as database:
+        question = "select count(*), min(made_at), max(made_at) from trivet_prediction where caller = 'user:replay'"
+        rows, first, last = database.execute(question).fetchone()
+    now = datetime.now(UTC).replace(tzinfo=None)
+    return int(rows), now - timedelta(days=187) < datetime.fromisoformat(first) < datetime.fromisoformat(last) < now
 
 
 def logged_since(project: Path, moment: datetime) -> int:

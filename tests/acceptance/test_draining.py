@@ -17,7 +17,16 @@ import pytest
 from tests.acceptance.conftest import Churn
 from tests.acceptance.connections import connection_to
 from tests.acceptance.logged import assert_every_answer_is_logged_once, ids_read
-from tests.acceptance.servers import DEADLINE_SECONDS, Load, clean_environment, drained, free_port, serving, wait_for
+from tests.acceptance.servers import (
+    DEADLINE_SECONDS,
+    ROLL_SECONDS,
+    Load,
+    clean_environment,
+    drained,
+    free_port,
+    serving,
+    wait_for,
+)
 from tests.scale import scaled
 
 PATH = "/v2/models/churn/infer"
@@ -136,13 +145,14 @@ def spool_is_empty(churn: Churn) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_F13_workers_replaced_under_load_fail_no_request_and_lose_no_record(churn: Churn):
     with serving(churn.project, workers=WORKERS) as server:
         with Load(server, churn.body, churn.key, path=PATH, clients=4) as load:
             for _ in range(ROLLS):
-                before = set(wait_for(lambda: len(server.children()) == WORKERS + 1 and server.children()))
+                before = set(wait_for(lambda: len(server.rolled()) == WORKERS + 1 and server.rolled()))
                 server.process.send_signal(signal.SIGHUP)
-                wait_for(lambda before=before: not before & set(server.children()))
+                wait_for(lambda before=before: not before & set(server.rolled()), ROLL_SECONDS)
             goal = load.answers.qsize() + 50
             wait_for(lambda: load.answers.qsize() >= goal)
         assert server.stop() == 0

@@ -17,7 +17,7 @@ import pytest
 
 from tests.acceptance.conftest import Churn
 from tests.acceptance.logged import assert_every_answer_is_logged_once
-from tests.acceptance.servers import DEADLINE_SECONDS, drained, free_port, serving, wait_for
+from tests.acceptance.servers import DEADLINE_SECONDS, ROLL_SECONDS, drained, free_port, serving, wait_for
 from trivet.dataplane.frontends.grpc.codec import CONTENTS
 from trivet.dataplane.frontends.grpc.descriptor import inference
 from trivet.dataplane.frontends.grpc.servicer import INFERENCE_SERVICE
@@ -28,16 +28,17 @@ WORKERS = 2  # by gRPC
 CALLERS = 4
 
 
+@pytest.mark.timeout(600)
 def test_F13_grpc_workers_replaced_under_load_answer_what_they_took_and_end_their_streams_as_draining(churn: Churn):
     address = f"127.0.0.1:{free_port()}"
     with serving(churn.project, workers=1, grpc=address, grpc_workers=WORKERS) as server:
-        before = set(wait_for(lambda: len(server.children()) == WORKERS + 2 and server.children()))
+        before = set(wait_for(lambda: len(server.rolled()) == WORKERS + 2 and server.rolled()))
         with Calls(address, churn) as calls, Stream(address, churn) as stream, Stream(address, churn) as another:
             ids = [stream.asked(), another.asked()]
             wait_for(lambda: calls.answers.qsize() >= 50)
             server.process.send_signal(signal.SIGHUP)
             ids += asked_until_it_ends(stream)
-            wait_for(lambda: not before & set(server.children()))
+            wait_for(lambda: not before & set(server.rolled()), ROLL_SECONDS)
             assert stream.ending() == another.ending() == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
             goal = calls.answers.qsize() + 50
             wait_for(lambda: calls.answers.qsize() >= goal)
@@ -106,7 +107,10 @@ class Calls:
                 inference.ModelInferResponse.FromString,
             )
             try:
-                self.answers.put(prediction_id(stub(request(self._churn), metadata=metadata(self._churn), timeout=20)))
+                # a connection that a closing worker took before the call was sent is made again, if the caller says so
+                waits = connects_anew and not self._until_it_is_away
+                answer = stub(request(self._churn), metadata=metadata(self._churn), timeout=20, wait_for_ready=waits)
+                self.answers.put(prediction_id(answer))
                 was_cut = False
             except grpc.RpcError as error:
                 if self._until_it_is_away and error.code() == grpc.StatusCode.UNAVAILABLE:

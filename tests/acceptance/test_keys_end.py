@@ -78,6 +78,23 @@ def test_D16_a_revoked_key_is_refused_by_every_worker_while_it_is_used(served, c
     assert max(late) < 0.1, "it returned when every live worker had followed"
 
 
+@pytest.mark.parametrize("is_chunked", [False, True])  # the direct road, and that of ASGI
+def test_D16_a_key_revoked_while_the_body_is_on_its_way_is_refused(served, churn_template, do, is_chunked):
+    made, body = do("issue"), churn_template.body
+    with closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)) as connection:
+        connection.putrequest("POST", PATH)
+        connection.putheader("Authorization", f"Bearer {made['key']}")
+        connection.putheader(*(("Transfer-Encoding", "chunked") if is_chunked else ("Content-Length", str(len(body)))))
+        connection.endheaders()
+        half, rest = body[: len(body) // 2], body[len(body) // 2 :]
+        if is_chunked:
+            half, rest = b"%x\r\n%b\r\n" % (len(half), half), b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest)
+        connection.send(half)
+        assert do("revoke", made["id"])["behind"] == []
+        connection.send(rest)
+        assert connection.getresponse().status == 401
+
+
 @pytest.mark.parametrize(
     ("deed", "within"),
     [("disable", PROMISED_SECONDS), ("delete", PROMISED_SECONDS), ("disable_unheard", UNHEARD_SECONDS)],

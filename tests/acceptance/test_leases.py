@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
-import time
 from collections.abc import Iterator
-from contextlib import closing
 
 import pytest
 
 from tests.acceptance.conftest import Churn
 from tests.acceptance.connections import connection_to
-from tests.acceptance.logged import assert_every_answer_is_logged_once
+from tests.acceptance.databases import OF_A_ROW
 from tests.acceptance.mover import Move, mover
-from tests.acceptance.servers import Load, Server, drained, serving, wait_for
+from tests.acceptance.servers import Server, serving
 
 LEASE_SECONDS = 3
 WORKERS = 4
@@ -28,6 +25,7 @@ def served(churn: Churn) -> Iterator[Server]:
         yield server
 
 
+@pytest.mark.parametrize("churn", OF_A_ROW, indirect=True)
 def test_F15_a_stopped_worker_is_named_and_answers_with_the_new_version_once_it_goes_on(churn: Churn, served: Server):
     stopped, *others = served.web_workers()
     mine = Client(served, churn, stopped)
@@ -78,25 +76,3 @@ class Client:
 
     def close(self) -> None:
         self._connection.close()
-
-
-@pytest.mark.slow
-def test_F05_a_database_locked_for_longer_than_a_lease_slows_no_answer_and_loses_no_record(
-    churn: Churn, served: Server
-):
-    with Load(served, churn.body, churn.key, path="/v2/models/churn/infer", clients=4) as load:
-        with closing(sqlite3.connect(churn.project / "db.sqlite3", isolation_level=None)) as database:
-            database.execute("begin immediate")
-            locked_at = time.monotonic()
-            wait_for(lambda: time.monotonic() - locked_at > 2 * LEASE_SECONDS + 1)  # the workers' own wait included
-            database.execute("rollback")
-        goal = load.answers.qsize() + 20
-        wait_for(lambda: load.answers.qsize() >= goal)
-    assert served.stop() == 0
-    assert not drained(load.failures)
-    assert not drained(load.resets)
-    answers = drained(load.answers)
-    took = sorted(ended - started for started, ended, _ in answers)
-    assert took[int(len(took) * 0.99)] < 0.5  # seconds, on a machine that does other things
-    ids = [answer["parameters"]["prediction_id"] for _, _, answer in answers]
-    assert_every_answer_is_logged_once(churn, ids)

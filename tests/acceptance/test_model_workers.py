@@ -96,13 +96,13 @@ def is_over(question: Any, seconds: float = 5.0) -> bool:
 def test_a_question_is_put_and_its_answer_taken_without_waiting_in_between(place: Workshop):
     version = place.load(seconds=0.05, name="put")
     question = put(version, 1.5, outputs=("doubled", "text"))
-    assert version.queue_depth == 1
+    assert version.standing.waiting == 1
     assert not question.look(), "it runs for 50 ms"
     assert is_over(question)
     assert question.is_answered
     doubled, text = question.answer()
     assert (doubled.tolist(), text.tolist()) == ([[3.0]], ["1.5\ud800ü"])
-    assert version.queue_depth == 0
+    assert version.standing.waiting == 0
     again = put(version, 2.5)
     assert is_over(again)
     assert again.answer()[0].tolist() == [[5.0]]
@@ -117,7 +117,7 @@ def test_nothing_is_put_where_it_would_take_waiting(place: Workshop):
     ask(version, 1.0)
     assert version.takes_questions
     assert version.put(rows(*[1.0] * 10_000), ["doubled"], in_time) is None, "80 kB may not be taken at once"
-    assert version.queue_depth == 0
+    assert version.standing.waiting == 0
     version.unload()
 
 
@@ -126,7 +126,7 @@ def test_a_question_that_is_not_answered_in_time_is_too_late(place: Workshop):
     question = put(version, HANG, seconds=0.2)
     assert not is_over(question, 0.2)
     assert outcome(question.answer) == "DEADLINE"
-    assert version.queue_depth == 0
+    assert version.standing.waiting == 0
     wait_until(lambda: outcome(lambda: ask(version, 1.0)) != "MODEL_FAILED")
     version.unload()
 
@@ -264,7 +264,7 @@ def test_who_is_not_even_heard_before_the_deadline_tells_nothing_of_a_busy_insta
         wait_until(lambda: runs_now(version))
         late = [pool.submit(lambda: outcome(lambda: ask(version, 1.0, seconds=0.2))) for _ in range(4)]
         assert [one.result(5) for one in late] == ["DEADLINE"] * 4
-        assert not version.is_breaker_open
+        assert not version.standing.is_breaker_open
         assert patient.result(5)[0].tolist() == [[2.0]]
     version.unload()
 
@@ -321,7 +321,7 @@ def test_41_a_full_queue_says_so_at_once(tmp_path: Path):
         started = time.monotonic()
         with ThreadPoolExecutor() as pool:
             waiting = [pool.submit(lambda: outcome(lambda: ask(version, 1.0))) for _ in range(4)]
-            wait_until(lambda: version.queue_depth == 4)
+            wait_until(lambda: version.standing.waiting == 4)
             assert outcome(lambda: ask(version, 1.0)) == "QUEUE_FULL"
             assert time.monotonic() - started < 0.25
             assert not [answer for one in waiting if isinstance(answer := one.result(5), str)]
@@ -363,7 +363,7 @@ def test_F08_a_place_that_crashes_again_and_again_is_left_alone_and_then_tried_b
             assert outcome(lambda: ask(version, CRASH)) == "MODEL_FAILED"
         with pytest.raises(Unavailable, match="Ask again"):
             version.ensure_ready()
-        assert version.is_breaker_open
+        assert version.standing.is_breaker_open
         assert wait_until(lambda: outcome(lambda: ask(version, 2.0)) != "MODEL_FAILED", 10)
         version.ensure_ready()
 

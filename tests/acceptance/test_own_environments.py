@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -158,7 +159,7 @@ def test_it_answers_over_http_to_the_last_bit_what_that_version_says(old: Old, s
 
 
 def test_its_model_worker_runs_in_that_environment_and_has_of_ours_the_code_alone(old: Old, served: Served):
-    [worker] = [pid for pid in _below(served.server.process.pid) if b"worker.instance" in _command(pid)]
+    [worker] = wait_for(lambda: len(found := _model_workers(served.server.process.pid)) == 1 and found)
     loaded = {line.split()[-1] for line in Path(f"/proc/{worker}/maps").read_text().splitlines() if ".so" in line}
     installed = {path.partition("/site-packages/")[0] for path in loaded if "/site-packages/" in path}
     [place] = installed
@@ -171,14 +172,22 @@ def test_without_the_environment_the_version_before_serves_on_and_the_log_says_w
     assert "is missing on this machine: make it with `trivet environments make`" in told
 
 
+def _model_workers(server: int) -> list[int]:
+    """Return those of a server; more than one while one is being followed, or has forked and does not run its program yet."""
+    return [pid for pid in _below(server) if b"worker.instance" in _command(pid)]
+
+
 def _below(pid: int) -> list[int]:
-    """Return the processes that `pid` started, and those that these did."""
+    """Return the processes that `pid` started, and those that these did; one that ends meanwhile has none."""
     found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += [int(child), *_below(int(child))]
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                found += [int(child), *_below(int(child))]
     return found
 
 
 def _command(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""

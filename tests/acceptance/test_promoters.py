@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from typing import Any
 
 import pytest
 
 from tests.acceptance.conftest import Churn
+from tests.acceptance.databases import OF_A_ROW, PostgresCopies, parsed, rows_of
 from tests.acceptance.mover import PATH, Asking, Move, assert_linearizable
 from tests.acceptance.promoter import Promoter, promoter
 from tests.acceptance.servers import Load, Server, clean_environment, copy_project, drained, serving, wait_for
 from tests.scale import scaled
 
 WORKERS = 4
-RACES = scaled(test=10, ci=20, full=100)
+RACES = {False: scaled(test=10, ci=20, full=100), True: scaled(test=5, ci=10, full=100)}  # by whether on PostgreSQL
 SOON_SECONDS = 0.02  # both promoters have read their line by then
 BROKEN = 4
 REGISTER = """
@@ -40,10 +40,15 @@ except Refused:
 """
 
 
-@pytest.fixture(scope="module")
-def four(churn_template: Churn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Churn]]:
+@pytest.fixture(scope="module", params=OF_A_ROW)
+def four(
+    request: pytest.FixtureRequest, churn_template: Churn, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Server, Churn]]:
     """Four workers in front of `churn`: versions 1, 2 and 3 that answer, and a 4 that its probe rejected."""
     project = copy_project(churn_template.project, tmp_path_factory.mktemp("promoters") / "project")
+    if request.param == "postgresql":
+        copies: PostgresCopies = request.getfixturevalue("churn_databases")
+        copies.take(project)
     command = [sys.executable, "manage.py", "shell", "-c", REGISTER]
     subprocess.run(command, cwd=project, env=clean_environment(), check=True, timeout=120)
     with serving(project, workers=WORKERS) as server:
@@ -69,27 +74,28 @@ def champion_of(churn: Churn) -> tuple[int, int]:
         select v.number, (select max(generation) from trivet_event)
         from trivet_alias a join trivet_modelversion v on v.id = a.version_id where a.name = 'champion'
     """
-    with closing(sqlite3.connect(churn.project / "db.sqlite3")) as database:
-        return database.execute(query).fetchone()
+    [(version, generation)] = rows_of(churn.project, query)
+    return version, generation
 
 
-def events_after(churn: Churn, generation: int) -> list[tuple[str, str, int, str, str]]:
+def events_after(churn: Churn, generation: int) -> list[tuple[str, str, int, Any, Any]]:
     """Return action, actor, version, and the routes before and after, of each change since `generation`."""
     query = "select action, actor, version, before, after from trivet_event where generation > ? order by generation"
-    with closing(sqlite3.connect(churn.project / "db.sqlite3")) as database:
-        return database.execute(query, [generation]).fetchall()
+    rows = rows_of(churn.project, query, [generation])
+    return [(action, actor, version, parsed(before), parsed(after)) for action, actor, version, before, after in rows]
 
 
 def test_F16_of_two_who_promote_at_once_one_wins_and_every_worker_answers_with_that_version(
     four: tuple[Server, Churn], rivals: list[Promoter], asking: Asking
 ):
     server, churn = four
+    races = RACES[churn.is_on_postgres]
     champion, began = champion_of(churn)
     generation = began
     moves: list[Move] = []
     overlapping = 0
     with Load(server, churn.body, churn.key, path=PATH, clients=4) as load:
-        for _ in range(RACES):
+        for _ in range(races):
             goal = load.answers.qsize() + 8
             wait_for(lambda goal=goal: load.answers.qsize() >= goal)
             at = time.monotonic() + SOON_SECONDS
@@ -107,14 +113,14 @@ def test_F16_of_two_who_promote_at_once_one_wins_and_every_worker_answers_with_t
             moves.append(Move(won.version, won.started, won.returned, won.live, won.behind, met))
             assert champion_of(churn) == (won.version, won.generation)
             champion, generation = won.version, won.generation
-    assert overlapping > RACES / 2, "they did not promote at once"
+    assert overlapping > races / 2, "they did not promote at once"
     assert not drained(load.failures)
     assert not drained(load.resets)
     answers = drained(load.answers)
     assert_linearizable([(started, ended, int(answer["model_version"])) for started, ended, answer in answers], moves)
     events = events_after(churn, began)
     assert [(action, version) for action, _, version, _, _ in events] == [("promote", move.version) for move in moves]
-    told = [(json.loads(before), json.loads(after)) for *_, before, after in events]
+    told = [(before, after) for *_, before, after in events]
     assert [before for before, _ in told[1:]] == [
         after for _, after in told[:-1]
     ]  # each found it as the last had left it

@@ -26,7 +26,7 @@ WORKERS = 3
 LIMIT = 40  # a second
 CLIENTS = 32
 SECONDS = scaled(test=3, ci=6, full=60)
-ROUNDS = scaled(test=2, ci=5, full=20)  # with a flood, and without
+ROUNDS = scaled(test=5, ci=5, full=20)  # with a flood, and without
 ASKED = scaled(test=60, ci=200, full=1_000)  # in each
 OTHERS = 4
 FORGED = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Client-IP", "True-Client-IP", "CF-Connecting-IP")

@@ -109,18 +109,27 @@ FILLED = {
     ),
     "Worker": ("host", "kind"),
     "Proposal": ("action", "proposer", "reason", "decided_by"),
+    "Label": ("value", "source", "entity_key", "reason", "caller"),
+    "Alert": ("features", "acknowledged_by"),
 }
 UNFIT = {
     "a grammar": (
         *("RegisteredModel.name", "Alias.name", "ApiKey.id", "ApiKey.limits", "Event.model", "Prediction.model"),
-        *("Worker.id", "Grant.verbs"),
+        *("Worker.id", "Grant.verbs", "Worker.failing", "Label.model"),
     ),
     "a name of ours": (
         *("ModelVersion.status", "Prediction.kind", "Proposal.state"),
         *("SpoolCursor.worker", "LogLink.worker"),
+        *("Label.state", "Alert.cause", "Alert.severity", "Alert.state", "LossEvidence.loss", "Monitor.options"),
+        "JudgedWindow.grain",
+        *(f"{table}.{name}" for table in ("Profile", "LabelProfile") for name in ("arm", "grain", "shard")),
     ),
     "checked when it is written, names and numbers": ("RegisteredModel.fallback", "Proposal.move"),
-    "a name of an input of the signature, below": ("RegisteredModel.sticky_by", "RegisteredModel.sensitive"),
+    "a name of an input of the signature, below": (
+        *("RegisteredModel.sticky_by", "RegisteredModel.sensitive"),
+        *("MonitorSeries.name", "MonitorSeries.last", "Alert.evidence"),
+        *("ReferenceProfile.segment", "Profile.segment", "LabelProfile.segment"),
+    ),
     "hexadecimal": (
         *("ModelVersion.digest", "Prediction.digest", "Prediction.inputs_sha256", "Prediction.private_sha256"),
         *(
@@ -131,7 +140,7 @@ UNFIT = {
             "ForgottenEntity.digest",
         ),
         *("LogHead.sha256", "LogLink.digest", "LogLink.sha256"),
-        *("BundleClaim.digest", "Prediction.inputs_digest", "Worker.boot"),
+        *("BundleClaim.digest", "Prediction.inputs_digest", "Worker.boot", "ReferenceProfile.sha256"),
     ),
 }
 COLUMNS = """
@@ -163,6 +172,18 @@ SHOWN = {  # where a text is read whole
         *("output", "username"),
     ),
     "/models/churn/proposals/1/": ("Proposal.action", "Proposal.proposer", "Proposal.reason", "username"),
+    "/models/churn/labels/": (
+        *("RegisteredModel.title", "username"),
+        *("Label.entity_key", "Label.value", "Label.source", "Label.reason"),
+    ),
+    "/predictions/?model=churn": (
+        *("RegisteredModel.title", "username", "Label.value"),
+        *("Prediction.decision", "Prediction.caller", "Prediction.route"),
+    ),
+    "/predictions/00000000-0000-0000-0000-000000000007:0/": (
+        *("RegisteredModel.title", "username", "input", "Label.value", "Label.source", "Label.caller"),
+        *(f"Prediction.{name}" for name in FILLED["Prediction"]),
+    ),
     "/models/churn/openapi/": ("RegisteredModel.title", "input", "category", "unit", "title", "username"),
     "/models/churn/?version=3": ("library", "global"),
     "/admin/trivet/event/": ("Event.actor", "Event.action", "Event.reason"),
@@ -178,6 +199,9 @@ SHOWN = {  # where a text is read whole
     ),
     "/admin/trivet/modelversion/3/change/": ("ModelVersion.status_reason", "ModelVersion.runtime", "why", "library"),
     "/admin/trivet/prediction/1/change/": tuple(f"Prediction.{name}" for name in FILLED["Prediction"]),
+    "/admin/trivet/label/1/change/": tuple(f"Label.{name}" for name in FILLED["Label"]),
+    "/alerts/": ("Alert.features", "Alert.acknowledged_by"),
+    "/alerts/1/": ("Alert.features",),
 }
 CRAWLED = (
     *("/models/churn/try/", "/models/churn/?version=1", "/models/churn/promote/1/", "/models/churn/roll-back/"),

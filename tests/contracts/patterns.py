@@ -8,6 +8,7 @@ import re
 import re._parser as parser  # type: ignore[import-untyped]  # private, and the one that compiles what is attacked
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ METHODS = {"match", "fullmatch", "search", "sub", "subn", "split", "findall", "f
 OFTEN = 2  # how many times more than it must be a repeat is written in an example
 BREAKS = ("", "!", "\n", "\0\0")  # at the end, so that what was taken has to be given back
 CLASSES = {"CATEGORY_DIGIT": "0", "CATEGORY_SPACE": " ", "CATEGORY_WORD": "a"}
+_MENTION = re.compile(r"\bre\.|\bRegexValidator\b")
 OTHERS = "!~ \nZz9é"  # candidates for what a set leaves out
 
 
@@ -50,12 +52,10 @@ class Pattern:
 
 def patterns() -> list[Pattern]:
     """Return every expression that stands in the source, once for each method that is called on it."""
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
-    called = {path: _methods_called(tree) for path, tree in trees.items()}
     found = []
-    for path, tree in trees.items():
-        names, chained = _names_of_values(tree), _methods_of_values(tree)
-        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+    for path in (path for path in _modules() if _MENTION.search(_text(path))):
+        names, chained = _names_of_values(path), _methods_of_values(path)
+        for call in (node for node in _nodes(path) if isinstance(node, ast.Call)):
             how = _function_of_re(call)
             if how is None:
                 continue
@@ -65,8 +65,8 @@ def patterns() -> list[Pattern]:
                 methods = {chained[call]}
             elif how == "compile":
                 name = names.get(call, "")
-                where = [called[path]] if name.startswith("_") else called.values()
-                methods = {method for one in where for method in one.get(name, ())} or {"search"}
+                where = [path] if name.startswith("_") else [one for one in _modules() if name in _text(one)]
+                methods = {method for one in where for method in _methods_called(one).get(name, ())} or {"search"}
             else:
                 methods = {how}
             expression, flags = _value_of(path, call)
@@ -77,8 +77,8 @@ def patterns() -> list[Pattern]:
 
 def imports_of_re() -> Iterator[str]:
     """Yield the places that import `re` otherwise than by its name, where `patterns` would not see it used."""
-    for path in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path in _modules():
+        for node in _nodes(path):
             from_re = isinstance(node, ast.ImportFrom) and node.module in ("re", "regex", "fnmatch", "glob")
             renamed = isinstance(node, ast.Import) and any(
                 (alias.name == "re" and alias.asname) or alias.name in ("regex", "re2", "fnmatch")
@@ -100,6 +100,21 @@ def attacks(pattern: Pattern, length: int, *, seed: int, most: int) -> Iterator[
             yield text.encode("latin-1", "replace") if isinstance(pattern.expression, bytes) else text
 
 
+@cache
+def _modules() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+@cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache  # every process that collects tests looks at the source: once
+def _nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(_text(path))))
+
+
 def _function_of_re(call: ast.Call) -> str | None:
     match call.func:
         case ast.Attribute(value=ast.Name(id="re"), attr=attr) if attr in METHODS | {"compile"}:
@@ -109,10 +124,11 @@ def _function_of_re(call: ast.Call) -> str | None:
     return None
 
 
-def _methods_called(tree: ast.Module) -> Mapping[str, set[str]]:
+@cache
+def _methods_called(path: Path) -> Mapping[str, set[str]]:
     """Return which methods of expressions are called, or handed on, by the last name of what they are called on."""
     found: dict[str, set[str]] = {}
-    for node in ast.walk(tree):
+    for node in _nodes(path):
         if isinstance(node, ast.Attribute) and node.attr in METHODS:
             owner = node.value
             name = owner.id if isinstance(owner, ast.Name) else owner.attr if isinstance(owner, ast.Attribute) else ""
@@ -120,20 +136,18 @@ def _methods_called(tree: ast.Module) -> Mapping[str, set[str]]:
     return found
 
 
-def _names_of_values(tree: ast.Module) -> Mapping[ast.AST, str]:
+def _names_of_values(path: Path) -> Mapping[ast.AST, str]:
     """Return the name that each value of an assignment gets."""
     return {
         node.value: node.targets[0].id
-        for node in ast.walk(tree)
+        for node in _nodes(path)
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }
 
 
-def _methods_of_values(tree: ast.Module) -> Mapping[ast.AST, str]:
+def _methods_of_values(path: Path) -> Mapping[ast.AST, str]:
     """Return the method that is taken at once of each value: `re.compile(...).search`."""
-    return {
-        node.value: node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in METHODS
-    }
+    return {node.value: node.attr for node in _nodes(path) if isinstance(node, ast.Attribute) and node.attr in METHODS}
 
 
 def _value_of(path: Path, call: ast.Call) -> tuple[str | bytes, int]:

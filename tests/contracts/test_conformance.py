@@ -14,7 +14,7 @@ ELSEWHERE = {
     40: "tests/unit/dataplane/refusals.py looks at every refusal of the worlds",
     60: "tests/acceptance/test_kserve.py is of nothing else",
 }
-PLANNED = {47, 48}  # explanations and feedback have no path yet, so neither have their bounds of rows and labels
+PLANNED = {47}  # explanations have no path yet, so neither has their bound of rows
 
 BOUNDS = {  # of section 18, in its order; how often a key may ask has no bound yet
     "request line": "41_a_request_line_has_its_bound",
@@ -34,6 +34,7 @@ BOUNDS = {  # of section 18, in its order; how often a key may ask has no bound 
     "parameters beyond": "37_parameters_of_the_wrong_kind_are_a_400",
     "rank": "41_a_tensor_has_up_to_eight_dimensions",
     "elements": "41_elements_over_all_inputs_have_a_bound",
+    "labels": "41_D44_bounds_of_labels_at_the_limit_and_beyond",
     "answer": "41_an_answer_over_its_bound_is_refused_before_the_model_runs_where_the_signature_tells",
     "deadline": "34_a_hang_is_a_504_at_the_deadline_and_over_within_two_seconds",
     "waiting requests": "41_a_full_queue_says_so_at_once",

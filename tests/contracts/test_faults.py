@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 COUNTS = {13: 20, 14: 200, 16: 100, 22: 200}  # rolls, moves, races, moves
 ROWS = {13, 14, 15, 16, 17, 19, 20, 21, 22, 23}
 A_ROW = re.compile(r"^def test_F(\d\d)_", re.MULTILINE)
-FULL = re.compile(r"= scaled\(test=\d+, ci=\d+, full=(\d+)")
+FULL = re.compile(r"[=:] scaled\(test=\d+, ci=\d+, full=(\d+)")
 
 
 def with_four_workers() -> Iterator[str]:

@@ -19,7 +19,7 @@ PIECES = scaled(test=24, ci=48, full=200)
 TIMES_PLAIN = 20  # what may take no more than so many plain looks at its text is linear
 GROWTH = 7  # at four times the length a linear one takes four times as long, a quadratic one sixteen times
 TRIES = 3
-CUT_SECONDS = 1.0  # of the processor: a thousand times what a linear one takes
+CUT_SECONDS = 0.25  # of the processor: hundreds of times what a linear one takes
 
 
 class TooSlow(Exception):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.robustness.rows import ELSEWHERE, IDS, ROWS, ids_in
-from tests.robustness.run import Reached, judged
+from tests.robustness.run import Reached, judged, score_of
 
 TESTS = Path(__file__).parents[1]
 GROUPS = {"A": 42, "H": 75, "D": 48, "M": 6, "F": 34, "S": 24, "R": 8}
@@ -41,12 +41,27 @@ def test_the_ids_of_a_test_are_read_from_its_name(name: str, ids: list[str]):
 
 def test_a_row_passes_when_each_of_its_ids_has_a_case_that_passed_and_none_failed():
     passed, failed, skipped = (reached(outcome) for outcome in ("passed", "failed", "skipped"))
-    assert judged(["H01", "H02"], {"H01": [passed], "H02": [passed, skipped]})[0] == "passed"
+    assert judged(["H01", "H02"], {"H01": [passed], "H02": [passed]})[0] == "passed"
     assert judged(["H01", "H02"], {"H01": [passed], "H02": [passed, failed]})[0] == "FAILED"
     verdict, note = judged(["H01", "H02"], {"H01": [passed], "H02": []})
     assert verdict == "not run"
     assert note.endswith("H02 no test yet")
     assert judged(["H01"], {"H01": [skipped]}) == ("not run", ": H01 no browser here")
+
+
+def test_a_row_with_a_case_that_was_skipped_passed_partly_and_the_score_tells():
+    passed, skipped = (reached(outcome) for outcome in ("passed", "skipped"))
+    verdict, note = judged(["F31"], {"F31": [passed, skipped]})
+    assert verdict == "partly"
+    assert note == " (1 cases, 0 s), passed but for 1 not run: no browser here"
+    told = list(score_of({"passed": 2, "partly": 1, "FAILED": 0, "not run": 3}))
+    assert told[:5] == ["6 rows", "2 passed", "1 partly", "0 failed", "3 not run"]
+
+
+def test_a_row_says_how_many_of_its_faults_were_tried():
+    some, others = reached("passed"), reached("passed")
+    some.tried, others.tried = [(6, 1_200)], [(1, 34)]
+    assert judged(["F30"], {"F30": [some, others]}) == ("passed", " (2 cases, 0 s), 7 of 1,234 faults")
 
 
 def test_every_row_is_said_in_words():

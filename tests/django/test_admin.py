@@ -2,15 +2,25 @@
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from tests.django.worlds import ready, record
-from trivet.control.predictions.models import Prediction
+import trivet.admin
+from tests.django.worlds import MADE_AT, ready, record
+from trivet.console.words import ROUTES
+from trivet.control.predictions.labelling import apply_labels
+from trivet.control.predictions.models import Label, Prediction
 from trivet.control.predictions.shipping import ship
 from trivet.control.registry import actions
-from trivet.control.registry.models import ApiKey, Event
+from trivet.control.registry.models import ApiKey, Event, ModelVersion
+from trivet.core.ids import new_prediction_id
+from trivet.core.records import SHADOW, LabelRecord, SaidLabel
+from trivet.dataplane.frontends.doors import DOORS, FEEDBACK
+from trivet.dataplane.frontends.grpc.call import DOOR as GRPC
+from trivet.serving.predict import DOOR as PYTHON
 
 pytestmark = pytest.mark.django_db
-TABLES = ["registeredmodel", "modelversion", "alias", "route", "event", "apikey", "prediction"]
+TABLES = ["registeredmodel", "modelversion", "alias", "route", "event", "apikey", "prediction", "label"]
 
 
 @pytest.fixture
@@ -18,7 +28,9 @@ def world():
     (version,) = ready()
     actions.promote(model="churn", version=1, actor="user:ana")
     actions.issue_key(name="deploy", grants={"churn": ["predict"]}, actor="user:ana")
-    ship([record(version)])
+    answer = record(version)
+    ship([answer])
+    apply_labels([LabelRecord(new_prediction_id(), MADE_AT, "churn", answer.caller, [SaidLabel("churned", answer.id)])])
 
 
 @pytest.fixture
@@ -95,6 +107,56 @@ def test_inputs_cannot_be_guessed_by_filtering(staff, world, lookup):
     client = staff("view_predictions")
     assert client.get(f"/admin/trivet/prediction/?{lookup}").status_code == 400
     assert client.get("/admin/trivet/prediction/?kind__exact=x").status_code in (200, 302)
+
+
+def test_the_log_is_filtered_by_every_value_that_its_columns_have():
+    assert {*trivet.admin.Door.values} == {*DOORS.values(), GRPC, PYTHON} - {FEEDBACK}
+    assert {*trivet.admin.Reason.values} == {*ROUTES, SHADOW}
+
+
+@pytest.mark.parametrize("address", ["model=churn", "kind=predict", "door=rest", "route=only", "cached__exact=0"])
+def test_a_filter_keeps_the_rows_that_have_its_value(admin_client, world, address):
+    other = {"model": "price", "kind": "shadow", "door": "grpc", "route": "split", "cached__exact": "1"}
+    name, _, _ = address.partition("=")
+    assert "1 prediction" in admin_client.get(f"/admin/trivet/prediction/?{address}").content.decode()
+    assert "0 predictions" in admin_client.get(f"/admin/trivet/prediction/?{name}={other[name]}").content.decode()
+
+
+def test_a_long_log_is_neither_counted_nor_paged_to_its_end(admin_client, world, monkeypatch):
+    ship([record(ModelVersion.objects.get()) for _ in range(4)])
+    monkeypatch.setattr(trivet.admin, "NEWEST", 3)
+    with CaptureQueriesContext(connection) as asked:
+        page = admin_client.get("/admin/trivet/prediction/").content.decode()
+    assert "3 predictions" in page
+    assert "the newest 3 at most" in page
+    counts = [query["sql"] for query in asked if "COUNT(" in query["sql"] and "trivet_prediction" in query["sql"]]
+    assert counts
+    assert all("LIMIT 3" in sql for sql in counts)
+    assert not [query["sql"] for query in asked if "DISTINCT" in query["sql"] and "trivet_prediction" in query["sql"]]
+
+
+def test_filters_and_words_look_at_the_newest_rows_and_an_id_or_an_entity_is_found_wherever_it_is(
+    admin_client, world, monkeypatch
+):
+    monkeypatch.setattr(trivet.admin, "LOOKED_AT", 2)
+    old = Prediction.objects.get()
+    ship([record(ModelVersion.objects.get(), entity_key=f"shop.customer:{number}") for number in range(4)])
+
+    def found(table: str, query: str) -> str:
+        return admin_client.get(f"/admin/trivet/{table}/?{query}").content.decode()
+
+    assert "2 predictions" in found("prediction", "")
+    assert "2 predictions" in found("prediction", "model=churn")
+    for named in (old.prediction_id, old.public_id, "shop.customer:0"):
+        assert "1 prediction" in found("prediction", f"q={named}")
+    assert "2 predictions" in found("prediction", "q=shop.customer")
+    label = Label.objects.get()
+    Label.objects.bulk_create(
+        Label(model="churn", value=1, observed_at=label.observed_at, state="waiting") for _ in range(3)
+    )
+    assert "2 labels" in found("label", "model=churn")
+    for named in (label.prediction_id, label.receipt):
+        assert "1 label" in found("label", f"q={named}")
 
 
 def test_the_log_is_closed_to_who_may_not_see_it(staff, world):

@@ -37,6 +37,11 @@ OF_MODEL = {  # words, with MODEL in them, and the action that they lead to
     "verify a version": ("verify MODEL@9", ""),
     "predict": ("predict MODEL age=1", ""),
     "golden list": ("golden list MODEL", ""),
+    "drift": ("drift MODEL", ""),
+    "report": ("report MODEL", ""),
+    "alerts": ("alerts MODEL", ""),
+    "export": ("export predictions MODEL", "export_predictions"),
+    "label": ("label shop.customer:1 true --model MODEL", "label"),
     "redact": ("redact MODEL", ""),
     "redact a field": ("redact MODEL ssn", "set_sensitive"),
     "redact no longer": ("redact MODEL --no-longer ssn", "set_sensitive"),
@@ -66,7 +71,10 @@ OF_REGISTRY = {  # words, what they need, and the action that they lead to
     "prune --log": ("prune --log --apply", "prune", "prune_log"),
     "prune --forget": ("prune --forget shop.customer:1 --apply", "prune", "forget"),
 }
-READING = [case for case, (_, action) in OF_MODEL.items() if not action and "version" not in case and case != "predict"]
+NO_READER = ("predict", "drift", "report")  # these versions do not run, and have no reference
+READING = [
+    case for case, (_, action) in OF_MODEL.items() if not action and "version" not in case and case not in NO_READER
+]
 
 
 @pytest.fixture(autouse=True)

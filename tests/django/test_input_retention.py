@@ -9,6 +9,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from tests.django.test_pruning import CANARY, DAY_NS, NOW_NS, about, dump, intact
+from tests.django.turns import hurry, is_idle
 from tests.django.worlds import ready, record
 from trivet.control.predictions import aging, auditing
 from trivet.control.predictions.aging import erase_inputs, inputs_retention_ends
@@ -17,7 +18,7 @@ from trivet.control.predictions.models import LogHead, LogLink, Prediction
 from trivet.control.predictions.pruning import forget, prune_log
 from trivet.control.predictions.shipping import ship
 from trivet.control.registry.models import Event
-from trivet.serving import keeper as keeping
+from trivet.serving import chores, keeper as keeping
 from trivet.serving.keeper import Keeper
 
 pytestmark = pytest.mark.django_db
@@ -177,17 +178,17 @@ def test_D38_the_keeper_erases_them_between_two_looks_at_the_spool(home, setting
     assert not Event.objects.filter(action="erase_inputs").exists()  # not in the first minute of a process
 
     settings.TRIVET_INPUT_RETENTION_DAYS = None
-    keeper._erase_at = 0.0
+    hurry(keeper._chores[0])
     keeper.step()
     assert inputs_retention_ends() is None
     assert Prediction.objects.filter(inputs__isnull=True).count() == 0
 
     del settings.TRIVET_INPUT_RETENTION_DAYS
-    keeper._erase_at = 0.0
+    hurry(keeper._chores[0])
     for gone in (1, 2, 2):
         keeper.step()
         assert Prediction.objects.filter(inputs__isnull=True).count() == gone
-    assert (keeper._erasing, intact()) == (None, True)
+    assert (is_idle(keeper._chores[0]), intact()) == (True, True)
     keeper._release()
 
 
@@ -198,12 +199,12 @@ def test_D38_a_database_that_goes_away_meanwhile_stops_no_keeper(home, monkeypat
 
     ship_aged(100)
     keeper = Keeper(home / "spool")
-    keeper._erase_at = 0.0
+    hurry(keeper._chores[0])
     with monkeypatch.context() as patch:
-        patch.setattr(keeping, "erase_inputs", away)
+        patch.setattr(chores, "erase_inputs", away)
         patch.setattr(keeping.connections, "close_all", lambda: None)
         keeper.step()
-    keeper._erase_at = 0.0
+    hurry(keeper._chores[0])
     for _ in range(2):
         keeper.step()
     assert Prediction.objects.get().inputs is None

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
 from django.db import DataError, OperationalError
 
+from tests.django import test_expected_errors as regressions
 from tests.django.worlds import ready, record
 from trivet.control.predictions.models import Prediction, SpoolCursor
 from trivet.core.records import encode_record
 from trivet.dataplane.spool import Spool, segments
+from trivet.model.sandbox import tripwire
 from trivet.serving import keeper as keeping
 from trivet.serving.keeper import Keeper
+from trivet.serving.spool_audit import audit_spool
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,6 +48,24 @@ def test_what_is_appended_is_shipped_and_a_dead_workers_segment_removed(spool: S
     assert keeper.step() == 0
     assert not segments(spool.folder.parent)
     assert not SpoolCursor.objects.exists()
+
+
+def test_what_a_worker_left_behind_that_died_making_a_segment_is_removed_once_that_is_sure(
+    spool: Spool, keeper: Keeper
+):
+    folder = spool.root / "died"
+    folder.mkdir(parents=True)
+    partial = folder / "000000000001.new"
+    partial.touch()
+    keeper.step()
+    assert partial.exists()
+    os.utime(partial, (0, 0))
+    before = sorted(spool.root.rglob("*"))
+    assert audit_spool(spool.root) == (0, 0, None)
+    assert segments(spool.root) == []
+    assert sorted(spool.root.rglob("*")) == before, "whoever only looks changes nothing"
+    keeper.step()
+    assert not folder.exists()
 
 
 def test_a_keeper_that_forgot_its_place_ships_nothing_twice(spool: Spool, keeper: Keeper):
@@ -129,3 +152,22 @@ def test_a_database_that_goes_away_while_nothing_is_shipped_ends_no_keeper(keepe
     monkeypatch.undo()
     assert keeper.step() == 0
     assert not keeper._is_database_away
+
+
+def test_what_a_keeper_expects_of_errors_trips_no_wire(spool: Spool, keeper: Keeper):
+    """Frames of a keeper that start a program or unpickle end the process: the runtime of a loss model does neither."""
+    version = regressions.champion()
+    flats, _ = regressions.rents(300, 3)
+    spool.append(encode_record(regressions.asked(version, flats)))
+    found: list[str] = []
+    is_over = False
+
+    def look(event: str, arguments: tuple[object, ...]) -> None:
+        if event in tripwire.EVENTS and not is_over:
+            found.append(event)
+
+    sys.addaudithook(look)  # it stays, and sees nothing more
+    assert keeper.step() == 1
+    is_over = True
+    assert found == []
+    assert regressions.counted(version)[0] == 300

@@ -243,6 +243,10 @@ def test_who_was_granted_it_for_this_model_does_it_under_their_name(changeable):
     assert (event.action, event.actor) == ("promote", "user:ben")
     with pytest.raises(NotFound, match="no model 'fraud' here"):
         actions.promote(model="fraud", version=1, actor=ben)
+    with pytest.raises(NotFound, match=r"no model 'chrun' here\. Did you mean 'churn'\?"):
+        actions.promote(model="chrun", version=1, actor=ben)
+    with pytest.raises(NotFound, match=r"no model 'frau' here\.$"):  # there is a fraud, which ben may not know of
+        actions.promote(model="frau", version=1, actor=ben)
 
 
 def test_who_may_push_moves_challenger_and_no_other_alias_unless_it_stands_in(changeable):

@@ -44,6 +44,7 @@ from trivet.dataplane.spool import segments
 from trivet.model.bundle.bundle import Bundle
 from trivet.model.bundle.manifest import MANIFEST_NAME
 from trivet.model.bundle.sample import SAMPLE_NAME
+from trivet.model.compile import disposable
 from trivet.model.compile.compiler import compile_model
 from trivet.model.runtimes.onnx import OnnxRuntime
 from trivet.serving import process
@@ -206,7 +207,14 @@ def test_the_sensitive_columns_of_a_sample_are_shuffled_alone_and_always_alike(t
         pass
 
 
-@pytest.mark.usefixtures("home")
+@pytest.fixture
+def several_files() -> Iterator[None]:
+    """Import what opens trained files once for all that one test pushes."""
+    with disposable.several_files():
+        yield
+
+
+@pytest.mark.usefixtures("home", "several_files")
 def test_D37_a_push_marks_before_the_first_answer_and_shuffles_the_sample(tmp_path: Path):
     random = np.random.default_rng(2)
     rows = pd.DataFrame({"age": random.uniform(18, 90, 60).round(3), "city": [f"town {place}" for place in range(60)]})
@@ -231,6 +239,10 @@ def test_D37_a_push_marks_before_the_first_answer_and_shuffles_the_sample(tmp_pa
     given_ = dict(zip(rows.age, rows.city, strict=True))
     assert kept.keys() <= given_.keys()
     assert sum(given_[age] == city for age, city in kept.items()) <= len(kept) / 5
+
+    reference = pushed.compiled.reference
+    assert reference is not None
+    assert [bins.name for bins in reference.features] == ["age"]
 
     again = push_file(  # what is hidden is told once, not with each push
         tmp_path / "m.joblib", name="churn", actor="cli:ana", sample=tmp_path / "rows.csv", is_vouched_for=True

@@ -1,19 +1,27 @@
 """Refusals stand in the history, and nobody fills it with them."""
 
+import ast
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+import trivet.control
 from tests.django.test_people import person
-from tests.django.worlds import ready, registered
+from tests.django.worlds import ready, record, registered
 from trivet.console.words import event as in_words
-from trivet.control.predictions.pruning import forget
+from trivet.control.monitoring.alerts import acknowledge_alert, raise_alert, snooze_alert
+from trivet.control.monitoring.models import Cause, Severity
+from trivet.control.predictions.aging import erase_inputs
+from trivet.control.predictions.exporting import export_predictions
+from trivet.control.predictions.pruning import forget, prune_log
+from trivet.control.predictions.shipping import ship
 from trivet.control.registry import actions
 from trivet.control.registry.actions.refusals import MOST, WITHIN
-from trivet.control.registry.models import Event
+from trivet.control.registry.models import OF_NO_SNAPSHOT, Event, ModelVersion
 from trivet.control.registry.snapshots import build_snapshot, current_generation
 from trivet.core.errors import PermissionDenied, Refused
 
@@ -83,20 +91,44 @@ def test_it_takes_no_lock_and_few_queries_to_find_that_it_is_not_told(churn):
     assert not [query["sql"] for query in asked if not query["sql"].startswith("SELECT")]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda: ask(person("view_registeredmodel")),
-        forbidden,
-        lambda: forget("customers.customer:42", actor="cli:ana"),
-    ],
-    ids=["refuse", "refuse_promotion", "forget"],
-)
-def test_what_changes_nothing_that_answers_is_followed_without_reading_anything_again(churn, change):
+WITHOUT_EFFECT = {
+    "refuse": lambda: ask(person("view_registeredmodel")),
+    "refuse_promotion": forbidden,
+    "forget": lambda: forget("customers.customer:42", actor="cli:ana"),
+    "prune_log": lambda: prune_log(timezone.now(), actor="cli:ana"),
+    "erase_inputs": lambda: list(erase_inputs(timezone.now(), actor="process:keeper")),
+    "export_predictions": lambda: export_predictions(model="churn", actor="cli:ana"),
+    "acknowledge_alert": lambda: acknowledge_alert(alert=raised().pk, actor="cli:ana"),
+    "snooze_alert": lambda: snooze_alert(alert=raised().pk, until=timezone.now() + timedelta(hours=1), actor="cli:ana"),
+}
+
+
+def raised():
+    return raise_alert(ModelVersion.objects.get(number=1), Cause.DRIFT, Severity.WARNING, features=["age"], evidence={})
+
+
+@pytest.mark.parametrize("action", WITHOUT_EFFECT)
+def test_what_changes_nothing_that_answers_is_followed_without_reading_anything_again(churn, action):
+    ship([record(ModelVersion.objects.get(number=1))])
     before = build_snapshot()
-    change()
+    WITHOUT_EFFECT[action]()
+    assert Event.objects.first().action == action
     with CaptureQueriesContext(connection) as asked:
         after = build_snapshot(before)
     assert after.generation == before.generation + 1
     assert all(after.models[name] is entry for name, entry in before.models.items())
     assert len(asked) == 3, "the generation, the Events, the generation"
+
+
+def test_every_kind_of_event_that_names_neither_model_nor_key_is_one_of_them_or_takes_versions_away():
+    assert {*WITHOUT_EFFECT, "accept_as_normal"} == OF_NO_SNAPSHOT, "of the last test_accepting tells"
+    files = [path for path in Path(trivet.control.__file__).parent.rglob("*.py") if path.name != "keys.py"]
+    found = sorted(action for path in files for action in actions_of_no_model(path))
+    assert found == ["ACTION", "ERASE_INPUTS", "FORGET", "PRUNE_LOG"], "ACTION is that of prune_bundles"
+
+
+def actions_of_no_model(path: Path) -> list[str]:
+    """Return the action of each Event that a module writes without a model, as it stands there."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    named = [({one.arg for one in call.keywords}, call) for call in calls if ast.unparse(call.func).endswith(".record")]
+    return [ast.unparse(call.args[0]) for names, call in named if "actor" in names and "model" not in names]

@@ -98,6 +98,38 @@ def test_a_server_that_begins_tells_of_a_misspelt_name(settings, capsys, monkeyp
     )
 
 
+@pytest.mark.django_db
+def test_any_verb_tells_of_a_misspelt_name_and_none_begins_with_a_value_that_is_not_accepted(settings, capsys):
+    settings.TRIVET_MAX_ROW = 5
+    assert main(["list"]) == 0
+    assert "note: TRIVET_MAX_ROW is no setting of Trivet." in capsys.readouterr().err
+    settings.TRIVET_WORKERS = 0
+    assert main(["list"]) == 5
+    told = capsys.readouterr().err
+    assert "trivet list: TRIVET_WORKERS must be a whole number from 1 to 1,024, not '0'." in told
+
+
+@pytest.mark.parametrize(("workers", "bound"), [(3, 64), (4, 80), (127, 2048)])
+def test_F07_a_spool_without_room_for_a_segment_each_and_one_to_spare_is_a_warning(settings, workers, bound):
+    settings.TRIVET_WORKERS, settings.TRIVET_SPOOL_MB = workers, bound
+    assert found(checks.check_spool_bound) == []
+    settings.TRIVET_WORKERS = workers + 1
+    ((code, said),) = found(checks.check_spool_bound)
+    assert (code, f"processes that answer need {bound + 16}" in said) == ("trivet.W007", True)
+    settings.TRIVET_WORKERS = 0
+    assert found(checks.check_spool_bound) == []  # E002 tells
+
+
+def test_F07_a_server_that_begins_counts_its_grpc_workers_too(settings, capsys, monkeypatch):
+    monkeypatch.setattr("trivet.cli.verbs.processes.listen", lambda *_: 1)
+    monkeypatch.setattr("trivet.cli.verbs.processes.grpc_children", lambda *_: 5)  # ends with that code
+    settings.TRIVET_SPOOL_MB = 64
+    for workers, is_noted in ((2, False), (3, True)):
+        command = ["serve", "--grpc", "127.0.0.1:0", "--workers", str(workers), "--grpc-workers", "1"]
+        assert main(command) == 5
+        assert ("note: TRIVET_SPOOL_MB is 64, and 4 processes" in capsys.readouterr().err) is is_noted
+
+
 def test_bundles_under_the_media_folder_are_a_warning(settings):
     settings.MEDIA_ROOT = "/srv/media"
     files = "django.core.files.storage.FileSystemStorage"

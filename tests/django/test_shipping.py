@@ -71,7 +71,7 @@ def test_rows_and_cursor_move_together_or_not_at_all(monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(shipping, "_move_cursor", killed)
+        patch.setattr(shipping, "move_cursor", killed)
         with pytest.raises(KeyboardInterrupt):
             ship([record(version)], cursor=("a", 7, 200))
     assert (Prediction.objects.count(), shipped_offset("a", 7)) == (1, 100)

@@ -309,7 +309,7 @@ def test_what_was_verified_is_what_is_loaded_for_each_file_is_opened_once(requir
 
     monkeypatch.setattr(BundleFolder, "_open", counting)
     fetch_to_serve()(version.digest)
-    files = ("manifest.json", "model.onnx", "sample.jsonl")
+    files = ("manifest.json", "model.onnx", "reference.msgpack", "sample.jsonl")
     assert opened == Counter([signature, *(stored_name(version.digest, file) for file in files)])
 
 

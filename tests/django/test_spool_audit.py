@@ -13,12 +13,13 @@ from tests.django.worlds import ready, record
 from trivet.control.predictions.models import Prediction, SpoolCursor
 from trivet.control.predictions.pruning import prune_log
 from trivet.control.predictions.shipping import ship
-from trivet.core.records import encode_record
+from trivet.core.records import LabelRecord, SaidLabel, encode_record
 from trivet.dataplane.spool import Spool
 from trivet.serving.keeper import Keeper
 from trivet.serving.spool_audit import audit_spool
 
 pytestmark = pytest.mark.django_db(transaction=True)
+ID = str(uuid.uuid4())  # of no prediction
 
 
 @pytest.fixture
@@ -35,6 +36,7 @@ def test_D35_what_is_shipped_is_in_the_log_and_what_waits_is_not(spool: Spool):
         spool.append(encode_record(record(version, rows=2, places=[1, 4])))
         if place == 1:
             keeper.step()
+        spool.append(encode_record(LabelRecord(str(uuid.uuid4()), 1, "churn", "key:abcdefgh", [SaidLabel(True, ID)])))
     keeper._release()
     assert audit_spool(spool.root) == (2, 1, None)
 
@@ -55,6 +57,29 @@ def test_D35_what_is_in_the_log_though_nobody_shipped_it_is_named(spool: Spool):
     broken = audit_spool(spool.root).broken
     assert broken is not None
     assert (broken.kind, broken.place) == ("inserted", f"row {early.id}:0")
+
+
+def test_D35_a_segment_that_is_shipped_and_removed_while_it_is_looked_at_is_in_order(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+):
+    from trivet.serving import spool_audit
+
+    (version,) = ready()
+    for _ in range(2):
+        spool.append(encode_record(record(version, id=str(uuid.uuid4()))))
+    spool.close()  # nobody writes into it any more
+    keeper, look = Keeper(spool.root), spool_audit._in_log
+
+    def finish_and_look(records):
+        keeper.step()
+        keeper._release()
+        return look(records)
+
+    monkeypatch.setattr(spool_audit, "_in_log", finish_and_look)
+    assert audit_spool(spool.root).broken is None
+    assert Prediction.objects.count() == 2
+    assert not SpoolCursor.objects.exists()
+    assert not list(spool.root.rglob("*.seg"))
 
 
 def ship_one_by_one(spool: Spool, *made_at: datetime) -> list[Prediction]:

@@ -13,7 +13,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
+from trivet import conf
 from trivet.checks import check_webhooks
 from trivet.control.webhooks import sending
 from trivet.control.webhooks.sending import send
@@ -160,7 +162,7 @@ def test_A26_a_host_that_two_readers_may_take_for_different_ones_is_refused_at_s
         parsed(url)
     with pytest.raises(Refused):
         deliver(url)  # though it is listed
-    settings.TRIVET_WEBHOOKS = [url]
+    settings.TRIVET_ALERT_WEBHOOKS = [url]
     assert [problem.id for problem in check_webhooks()] == ["trivet.E006"]
 
 
@@ -199,7 +201,7 @@ def test_A26_what_the_operator_did_not_list_is_refused(url):
 def test_A26_what_the_operator_listed_is_sent_to(settings):
     with receiving() as (receiver, url):
         assert deliver(url).status == 204  # an inner address that is listed itself
-        settings.TRIVET_WEBHOOKS = [url, "chat.example.com", "10.0.0.7"]
+        settings.TRIVET_ALERT_WEBHOOKS = [url, "chat.example.com", "10.0.0.7"]
         assert check_webhooks() == []
         with pytest.raises(Refused, match="no public address"):
             deliver(url.replace("127.0.0.1", "localhost"))  # a name for it does not do
@@ -376,6 +378,62 @@ def test_A29_only_2xx_means_that_it_was_taken(status):
         deliver(url)
 
 
+# What is said of it: the path of a chat's webhook is its secret
+
+PATH = "/services/T0123/B0456/hush?token=hush"
+TYPED = (
+    "https://hooks.example.com",
+    "http://hooks.example.com:9",
+    "https://ana:hush@hooks.example.com",
+    "https://hooks.example.com:port",
+    "https://127.1",
+    "https://hooks.example.com/\t",
+    "https://hooks.example.com#",
+    "hooks.example.com",
+    "https:hooks.example.com",
+    "hooks.example.com/hush://",
+    "//hooks.example.com",
+)
+
+
+@pytest.mark.parametrize("place", TYPED)
+def test_no_path_of_a_webhook_that_may_not_be_sent_to_is_in_a_message(place, settings):
+    url = place + PATH
+    with pytest.raises(Refused) as refusal:
+        target(url, ["https://hooks.example.com/trivet"])
+    assert not {"services", "hush", "token"} & set(re.findall(r"\w+", str(refusal.value)))
+    settings.TRIVET_ALERT_WEBHOOKS = [url]
+    assert "hush" not in str(check_webhooks())
+
+
+def test_no_path_of_a_webhook_that_did_not_take_a_message_is_in_a_message_and_its_host_is(monkeypatch):
+    def broken(handler):
+        handler.wfile.write(b"nonsense\r\n\r\n")
+
+    def refusing(handler):
+        handler.send_error(404)
+
+    said = []
+    for answer in (broken, refusing):
+        with receiving(answer) as (_, url), pytest.raises(Unavailable) as failure:
+            deliver(url.replace("/hook", PATH))
+        said.append(str(failure.value))
+    with receiving() as (_, url):
+        pass
+    with pytest.raises(Unavailable) as failure:
+        deliver(url.replace("/hook", PATH))
+    for message in (*said, str(failure.value)):
+        assert message.startswith("the webhook at 'http://127.0.0.1' ")
+        assert not {"services", "hush", "token"} & set(re.findall(r"\w+", message))
+
+
+def test_a_setting_that_cannot_be_read_is_not_repeated(settings):
+    settings.TRIVET_ALERT_WEBHOOKS = f"https://hooks.example.com{PATH}"
+    with pytest.raises(ImproperlyConfigured, match="TRIVET_ALERT_WEBHOOKS") as problem:
+        conf.ALERT_WEBHOOKS()
+    assert "hush" not in str(problem.value)
+
+
 # What is sent
 
 
@@ -421,7 +479,7 @@ def test_A30_the_verb_sends_where_the_settings_allow_it(settings, capsys):
 
     settings.TRIVET_WEBHOOK_SECRET = SECRET
     with receiving() as (receiver, url):
-        settings.TRIVET_WEBHOOKS = [url]
+        settings.TRIVET_ALERT_WEBHOOKS = [url]
         call_command("trivet", "webhooks", "test", url)
         assert "answered 204" in capsys.readouterr().out
         with pytest.raises(SystemExit) as refused:

@@ -1,6 +1,10 @@
 """Tiny worlds for the tests of the control plane: bundles, versions, records."""
 
 from functools import cache
+from typing import Any
+
+import msgspec
+import numpy as np
 
 from trivet.control.registry import actions
 from trivet.control.registry.models import ModelVersion
@@ -21,6 +25,7 @@ CHURN = Signature(
     ),
     task="classification",
 )
+FREE = msgspec.structs.replace(CHURN, outputs=(Output(name="label", datatype="BYTES", shape=(-1,)),), task="tensors")
 MADE_AT = 1_700_000_000_123_456_789  # nanoseconds since 1970
 
 
@@ -37,6 +42,26 @@ def ready(count: int = 1, *, model: str = "churn") -> list[ModelVersion]:
     """Register and ready `count` versions of `model`, numbered from 1 when it is new."""
     versions = [registered(f"{model} graph {i}", model=model) for i in range(1, count + 1)]
     return [actions.mark_ready(model=model, version=version.number, actor="process:probe") for version in versions]
+
+
+def ready_of(*classes: str, model: str = "churn") -> ModelVersion:
+    """Register and ready a version with other classes."""
+    label, probabilities = CHURN.outputs
+    probabilities = msgspec.structs.replace(probabilities, shape=(-1, len(classes)), classes=classes)
+    signature = msgspec.structs.replace(CHURN, outputs=(label, probabilities))
+    version = registered(f"{model} of {len(classes)}", model=model, signature=signature)
+    return actions.mark_ready(model=model, version=version.number, actor="process:probe")
+
+
+def turned_out(truth: Any) -> Any:
+    """Return the label of a version that CHURN describes: of a truth the word for it."""
+    return ("stays", "churned")[int(truth)] if isinstance(truth, bool | np.bool_) else truth
+
+
+def ready_free(model: str = "churn") -> ModelVersion:
+    """Register and ready a version without classes, of which anything may turn out true."""
+    version = registered(f"{model} free", model=model, signature=FREE)
+    return actions.mark_ready(model=model, version=version.number, actor="process:probe")
 
 
 def record(version: ModelVersion, rows: int = 1, **changes) -> PredictionRecord:
@@ -63,7 +88,6 @@ def record(version: ModelVersion, rows: int = 1, **changes) -> PredictionRecord:
 @cache
 def trained_bundle() -> Bundle:
     """Return a bundle that really runs: a small pipeline over `age` (may be missing) and `city`, compiled once."""
-    import numpy as np
     import pandas as pd
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer

@@ -14,7 +14,9 @@ from tests.docs.reader import Reader, copy_of
 TUTORIAL = "docs/tutorial/from-joblib-to-live.md"
 PROJECT = "shop-models"  # what the tutorial makes
 FILES = ("churn.joblib", "customers.csv")  # what it trains, and on what
-IN_A_PROJECT_OF_ONES_OWN = frozenset({"README.md", "docs/how-to/existing-project.md"})
+IN_A_PROJECT_OF_ONES_OWN = frozenset(
+    {"README.md", "docs/how-to/existing-project.md", "docs/how-to/labels-from-your-tables.md"}
+)
 
 
 @pytest.fixture(scope="session")

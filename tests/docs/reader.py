@@ -22,7 +22,7 @@ COMMAND_SECONDS = 120
 LEASE_SECONDS = "3"  # how long a command waits for a process that went away: not five seconds, on each page
 PROMPT = f"PYTHONPATH={REPOSITORY} {sys.executable} -m tests.docs.prompt"
 SERVERS = {  # what runs until it is stopped, and how it is told its address
-    r"(python manage\.py )?trivet serve( --grpc \S+)?": " --bind 127.0.0.1{port} --workers 2",
+    r"(python manage\.py )?trivet serve( --grpc \S+)?": " --bind 127.0.0.1{port} --workers 1",
     r"uvicorn .*": " --port {number}",
     r"gunicorn .*": " --bind 127.0.0.1{port}",
     r"python manage\.py runserver": " 127.0.0.1{port} --noreload",

@@ -11,7 +11,7 @@ from tests.docs.conftest import TUTORIAL
 from tests.docs.pages import RUN, SHOWN, Block, all_pages, blocks, commands, matches
 from tests.docs.reader import Reader
 
-MOST_SKIPPED = 8  # in all pages
+MOST_SKIPPED = 9  # in all pages
 
 
 @pytest.mark.slow

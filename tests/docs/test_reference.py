@@ -1,6 +1,7 @@
 """The reference is what the code says, and names everything it must."""
 
 import importlib.util
+import re
 from types import ModuleType
 
 import pytest
@@ -39,6 +40,11 @@ def test_every_setting_verb_code_and_public_name_is_found_there():
     assert [one.name for one in VERBS if f"## {one.name}\n" not in page("command-line.md")] == []
     assert [code for code in HTTP_STATUS if f"`{code}`" not in page("errors.md")] == []
     assert [name for name in trivet.__all__ if f"### `{name}`" not in page("python.md")] == []
+
+
+def test_every_door_is_listed_once():
+    doors = re.search(r"`protocol` the door: (.*?);", page("metrics.md")).group(1).split(", ")
+    assert len(doors) == len(set(doors)) > 3
 
 
 def test_every_status_of_the_catalogue_says_what_to_do():

@@ -72,7 +72,7 @@ def fitted(training_rows):
 def test_C1_compiled_pipeline_answers_rows_it_never_saw_as_the_original_does(name, fitted, flights):
     train, later = flights
     model = fitted(name)
-    compiled = compile_model(model, sample=sample_of(train)[list(FEATURES)])
+    compiled = compile_model(model, sample=sample_of(train, 500)[list(FEATURES)])
     rows = later[list(FEATURES)]
     layout, frame = layout_of(model, rows)
     label, probabilities = OnnxRuntime.load(compiled.bundle).run(layout.feed(frame), ["label", "probabilities"])
@@ -96,7 +96,7 @@ def test_C1_compiled_pipeline_answers_rows_it_never_saw_as_the_original_does(nam
 def test_C1_C2_10_the_gate_rejects_what_the_stock_converter_makes_of_the_same_pipeline(name, graph_of, fitted, flights):
     train, _ = flights
     with pytest.raises(ParityFailed) as failed:
-        gate(fitted(name), sample_of(train)[list(FEATURES)], graph_of)
+        gate(fitted(name), sample_of(train, 500)[list(FEATURES)], graph_of)
     assert failed.value.worst[0]["difference"] > 1e-5
 
 
@@ -104,7 +104,7 @@ def test_C1_C2_10_the_gate_rejects_what_the_stock_converter_makes_of_the_same_pi
 def test_models_of_the_demonstration_are_exact_and_better_than_chance_later(train_one, flights):
     train, later = flights
     model = train_one(train)
-    assert ours(model, sample_of(train)[list(FEATURES)]).largest <= 1e-6
+    assert ours(model, sample_of(train, 500)[list(FEATURES)]).largest <= 1e-6
     late = model.predict_proba(later[list(FEATURES)])[:, list(model.classes_).index("late")]
     assert roc_auc_score(later[TARGET] == "late", late) > 0.6
 
@@ -112,7 +112,7 @@ def test_models_of_the_demonstration_are_exact_and_better_than_chance_later(trai
 def test_an_unseen_destination_and_a_missing_carrier_are_answered_not_refused(fitted, flights):
     train, _ = flights
     model = fitted("one-hot, logistic")
-    signature = compile_model(model, sample=sample_of(train)[list(FEATURES)]).signature
+    signature = compile_model(model, sample=sample_of(train, 500)[list(FEATURES)]).signature
     dest = next(i for i in signature.inputs if i.name == "dest")
     assert (dest.datatype, dest.unknown, dest.nullable) == ("BYTES", "pass", True)
     assert "LAX" in dest.categories

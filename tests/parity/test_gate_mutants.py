@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from trivet.core.errors import ParityFailed
-from trivet.model.compile import compiler
+from trivet.model.compile import proving
 from trivet.model.compile.compiler import compile_model
 
 ROWS = 300
@@ -217,7 +217,7 @@ def give_the_targets_each_others_answer(graph):
 )
 def test_no_mutant_passes(make, mutant, monkeypatch):
     model, sample = make()
-    real = compiler._model_bytes
+    real = proving._model_bytes
 
     def spoiled(*given):
         made = onnx.load_from_string(real(*given))
@@ -226,7 +226,7 @@ def test_no_mutant_passes(make, mutant, monkeypatch):
         assert made.SerializeToString(deterministic=True) != before, "the mutant is no mutant"
         return made.SerializeToString(deterministic=True)
 
-    monkeypatch.setattr(compiler, "_model_bytes", spoiled)
+    monkeypatch.setattr(proving, "_model_bytes", spoiled)
     with pytest.raises(ParityFailed) as failed:
         compile_model(model, sample=sample)
     assert failed.value.worst or "neighbours" in failed.value.message

@@ -23,7 +23,7 @@ NOT_IN_THE_ZOO = {  # and what is, and answers in the same way
     "PLSCanonical": "PLSRegression",
 }
 SHARE = int(
-    os.environ.get("TRIVET_TEST_ZOO", scaled(test=3, ci=1, full=1))
+    os.environ.get("TRIVET_TEST_ZOO", scaled(test=6, ci=1, full=1))
 )  # every how many-th case is run; what is refused always is
 
 

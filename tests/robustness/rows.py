@@ -122,11 +122,9 @@ ELSEWHERE = {  # ids whose subject is not in the product yet: not run, and said 
     "A23": "there is no upload over HTTP yet",
     "A24": "there is no upload over HTTP yet",
     "D43": "there is no upload over HTTP yet",
-    "D44": "there are no labels yet",
     "D45": "there are no explanations yet",
     "D46": "there are no downloads of bundles yet",
     "F24": "there is no retraining yet",
-    "M02": "there are no alerts yet",
     "M03": "there is no retraining yet",
     **{f"R{number:02d}": "Trivet does not run on Ray yet" for number in range(1, 9)},
 }

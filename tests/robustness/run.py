@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.robustness.rows import ELSEWHERE, ROWS, ids_in
-from tests.robustness.score import FIGURES, OF, PROPERTY
+from tests.robustness.score import FIGURES, OF, PROPERTY, TRIED
 from tests.scale import SCALE
 
-CHOSEN = "robustness_rows"
+PARTLY = "partly"  # passed, but for cases that were not run
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,6 +44,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         reached.reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
     if report.when == "teardown":
         reached.figures = [value for key, value in report.user_properties if key == PROPERTY]
+        reached.tried = [value for key, value in report.user_properties if key == TRIED]
     reached.ids = list(ids_in(name))
 
 
@@ -54,6 +55,7 @@ class Reached:
         self.outcome, self.reason, self.seconds = "", "", 0.0
         self.ids: list[str] = []
         self.figures: list[tuple[str, int, int]] = []
+        self.tried: list[tuple[int, int]] = []
 
 
 _reports: dict[str, Reached] = defaultdict(Reached)
@@ -78,19 +80,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def judged(ids: list[str], by_id: dict[str, list[Reached]]) -> tuple[str, str]:
-    """Return the verdict on a row, and what to say of it: cases and seconds, or why something was not run.
+    """Return the verdict on a row, and what to say of it: cases and seconds, and why something was not run.
 
-    A row passed when each of its ids has a case that passed and none that failed.
+    A row passed when each of its ids has a case that passed, and none that failed or was skipped. With one that was
+    skipped it passed partly, and says how many were not run.
     """
-    cases = {id(reached): reached for name in ids for reached in by_id[name]}.values()
+    cases = list({id(reached): reached for name in ids for reached in by_id[name]}.values())
     ran = [reached for reached in cases if reached.outcome != "skipped"]
     told = f" ({len(ran)} cases, {sum(reached.seconds for reached in ran):.0f} s)" if ran else ""
+    tried = [counts for reached in ran for counts in reached.tried]
+    if tried:
+        told += f", {sum(count for count, _ in tried):,} of {sum(of for _, of in tried):,} faults"
     if any(reached.outcome == "failed" for reached in ran):
         return "FAILED", told
     missing = [name for name in ids if not any(reached.outcome == "passed" for reached in by_id[name])]
-    if not missing:
-        return "passed", told
-    return "not run", f"{told}: {'; '.join(why(missing, by_id))}"
+    if missing:
+        return "not run", f"{told}: {'; '.join(why(missing, by_id))}"
+    skipped = [reached.reason.removeprefix("Skipped: ") for reached in cases if reached.outcome == "skipped"]
+    if skipped:
+        return PARTLY, f"{told}, passed but for {len(skipped)} not run: {'; '.join(dict.fromkeys(skipped))}"
+    return "passed", told
 
 
 def why(missing: list[str], by_id: dict[str, list[Reached]]) -> Iterator[str]:
@@ -107,6 +116,7 @@ def score_of(verdicts: dict[str, int]) -> Iterator[str]:
     """Yield the parts of the line that others may quote."""
     yield f"{sum(verdicts.values())} rows"
     yield f"{verdicts['passed']} passed"
+    yield f"{verdicts[PARTLY]} partly"
     yield f"{verdicts['FAILED']} failed"
     yield f"{verdicts['not run']} not run"
     for figure, words in FIGURES.items():

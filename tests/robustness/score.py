@@ -14,6 +14,7 @@ FIGURES: dict[Figure, str] = {
 }
 OF = {"client_5xx": "requests", "lost_records": "kills", "failed_in_promotions": "promotions and rollbacks"}
 PROPERTY = "score"
+TRIED = "tried"
 
 
 class Score:
@@ -25,3 +26,7 @@ class Score:
     def count(self, figure: Figure, found: int, *, of: int) -> None:
         """Note that `found` of `of` (requests, kills, moves) were what must not be."""
         self._node.user_properties.append((PROPERTY, (figure, found, of)))
+
+    def tried(self, count: int, *, of: int) -> None:
+        """Note that `count` of the `of` faults that there are were tried; the row's line says so."""
+        self._node.user_properties.append((TRIED, (count, of)))

@@ -7,6 +7,7 @@ import errno
 import sys
 from collections.abc import Sequence
 
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseFailure
 
@@ -64,6 +65,10 @@ def run(options: argparse.Namespace) -> int:
     one: Verb = options.chosen
     try:
         one.prepare(options)
+        if apps.ready and getattr(options, "supervisor", None) is None:
+            from trivet.cli.settings import read_settings  # it reads checks, so the project comes first
+
+            read_settings(out)
         if options.as_user and (need := needed(options)) is not None:
             from trivet.cli.person import check_may, find_person  # it reads models, so the project comes first
 

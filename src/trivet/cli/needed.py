@@ -52,6 +52,10 @@ def _verify(options: argparse.Namespace) -> Needed:
     return Needed("view", split_version(options.model)[0] if options.model else None)
 
 
+def _label(options: argparse.Namespace) -> Needed | None:
+    return Needed("label", options.model, "label") if options.model else None
+
+
 def _redact(options: argparse.Namespace) -> Needed:
     return Needed("view", options.model, "set_sensitive" if options.fields or options.no_longer else "")
 
@@ -59,6 +63,10 @@ def _redact(options: argparse.Namespace) -> Needed:
 def _prune(options: argparse.Namespace) -> Needed:
     action = "prune_bundles" if options.bundles else "prune_log" if options.log else "forget"
     return Needed("prune", None, action if options.apply else "")
+
+
+def _alerts(options: argparse.Namespace) -> Needed | None:
+    return Needed("view", options.about) if options.about and options.alert is None else None
 
 
 def _make_environments(options: argparse.Namespace) -> Needed | None:
@@ -86,6 +94,11 @@ _OF_VERB: Mapping[str, Find] = {
     "rollback": _of_model("view", action="roll_back"),
     "verify": _verify,
     "predict": _of_model("predict"),
+    "label": _label,  # without a model it leads to predictions whose models are asked for then
+    "drift": _of_model("view"),
+    "report": _of_model("view"),
+    "alerts": _alerts,  # without a model it lists what one may see; else its action asks first
+    "export": _by_step(predictions=_of_model("view", action="export_predictions")),
     "golden": _by_step(
         add=_of_model("view", action="add_golden_case"),
         list=_of_model("view"),

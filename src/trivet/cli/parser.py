@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import trivet
-from trivet.cli.arguments import access, options, predictions, processes, projects, traffic, versions
+from trivet.cli.arguments import access, monitoring, options, predictions, processes, projects, traffic, versions
 from trivet.cli.project import find_project_of_table, initialise_project, make_demo_project
 from trivet.cli.verb import Verb
 
@@ -63,13 +63,13 @@ VERBS = (
         "environments:environments",
         versions.environments,
     ),
-    Verb("list", "list the models: champion, traffic, last prediction", "registry:list_models", options.no_arguments),
-    Verb("show", "show a model's history, or everything about one version", "registry:show", options.model_or_version),
-    Verb("promote", "make a version champion, with all the traffic", "registry:promote", traffic.promote),
+    Verb("list", "list the models: champion, traffic, last prediction", "models:list_models", options.no_arguments),
+    Verb("show", "show a model's history, or everything about one version", "models:show", options.model_or_version),
+    Verb("promote", "make a version champion, with all the traffic", "traffic:promote", traffic.promote),
     Verb(
         "route",
         "share a model's traffic between versions; shadows, sticky callers, fallback",
-        "registry:route",
+        "traffic:route",
         traffic.route,
     ),
     Verb(
@@ -78,7 +78,7 @@ VERBS = (
         "approve:approve",
         traffic.approve,
     ),
-    Verb("rollback", "give champion and traffic back to the version before", "registry:rollback", traffic.rollback),
+    Verb("rollback", "give champion and traffic back to the version before", "traffic:rollback", traffic.rollback),
     Verb(
         "verify",
         "check stored bundles against their digests, and replay what they answered",
@@ -86,6 +86,16 @@ VERBS = (
         versions.verify,
     ),
     Verb("predict", "predict one row, or every row of a file", "predict:predict_rows", predictions.predict),
+    Verb("label", "say what turned out true for one prediction, or those of a file", "label:label", predictions.label),
+    Verb("drift", "say what a model sees beside what it was trained on", "drift:drift", monitoring.drift),
+    Verb("report", "say how a model is, as a page for people", "report:report", monitoring.report),
+    Verb(
+        "alerts",
+        "list the alerts that are open, acknowledge one, snooze it, or accept it as the new normal",
+        "alerts:alerts",
+        monitoring.alerts,
+    ),
+    Verb("export", "take something away as a file", "export:export", predictions.export),
     Verb("golden", "keep, list and take away golden cases", "golden:golden", predictions.golden),
     Verb(
         "redact",

@@ -1,15 +1,20 @@
-"""Values as people type them, NAME=VALUE, read by the datatypes of a model's inputs."""
+"""Values as people type them: NAME=VALUE, read by the datatypes of a model's inputs; lengths of time, and moments."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
+
+from django.utils import timezone
 
 from trivet.cli.verb import split_version
 from trivet.control.registry.models import CHAMPION, ModelVersion
 from trivet.core.errors import InvalidRequest, quoted
 from trivet.core.signature import Input
 
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
@@ -47,3 +52,22 @@ def value_of(spec: Input | None, text: str | None) -> Any:
     if spec.datatype.startswith("FP"):
         return number
     return int(number) if number.is_integer() else number
+
+
+def duration_of(option: str, text: str) -> timedelta:
+    """Return the length of time that `text` says; raises `InvalidRequest` that names `option` for what is none."""
+    match = re.fullmatch(r"([1-9][0-9]{0,4})([hdw])", text)
+    if match is None:
+        raise InvalidRequest(f"{option} {quoted(text)}: a number and h, d or w, such as 90d.")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def moment_of(option: str, text: str, *, now: datetime) -> datetime:
+    """Return the moment that `text` says: so long before `now`, or a date with or without a time, in the project's zone."""
+    if re.fullmatch(r"[0-9]+[a-z]", text):
+        return now - duration_of(option, text)
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
+    except (ValueError, OverflowError):
+        raise InvalidRequest(f"{option} {quoted(text)}: a length of time, such as 7d, or a date, 2026-11-30.") from None

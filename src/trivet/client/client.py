@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
@@ -31,6 +32,7 @@ from trivet.core.errors import (
     UnsupportedMedia,
     quoted,
 )
+from trivet.core.ids import split_row_id
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
 URL_VARIABLE = "TRIVET_URL"
@@ -139,6 +141,42 @@ class Client:
         answer = msgspec.json.decode(self._call("POST", f"{_path(model)}/infer", msgspec.json.encode(body)))
         return {output["name"]: _array(output) for output in answer["outputs"]}
 
+    def label(
+        self,
+        model: str,
+        prediction: RowPrediction | str,
+        value: Any,
+        *,
+        source: str = "",
+        observed_at: datetime | None = None,
+    ) -> str:
+        """Say what turned out true for one prediction of `model`, and return the receipt. Needs the verb `label`.
+
+        `prediction` is one of those that `predict` returned, its id, or an entity key: then the newest prediction with
+        that key is meant which was made before `observed_at` (with an offset; now, where it is not given). `value` is a
+        text, a number, a bool or a list of them. It is kept when this returns and applied soon after, also where its
+        prediction is not in the log yet: what became of it is not known here.
+        """
+        return self.label_many(model, [(prediction, value)], source=source, observed_at=observed_at)
+
+    def label_many(
+        self,
+        model: str,
+        labels: Iterable[tuple[RowPrediction | str, Any]],
+        *,
+        source: str = "",
+        observed_at: datetime | None = None,
+    ) -> str:
+        """Say what turned out true for up to 1,000 predictions, as pairs of what `label` takes; return the receipt."""
+        shared = {"source": source} if source else {}
+        if observed_at is not None:
+            if observed_at.utcoffset() is None:
+                raise InvalidRequest("observed_at has no time zone: give it one.", field="observed_at")
+            shared["observed_at"] = observed_at.isoformat()
+        told = [{**_named(prediction), "label": value, **shared} for prediction, value in labels]
+        body = msgspec.json.encode({"labels": told}, enc_hook=_plain)
+        return str(msgspec.json.decode(self._call("POST", f"{_path(model)}/feedback", body))["receipt"])
+
     def metadata(self, model: str) -> dict[str, Any]:
         """Return the model's versions, inputs and outputs."""
         return dict(msgspec.json.decode(self._call("GET", _path(model))))
@@ -204,6 +242,14 @@ def _path(model: str) -> str:
     name, _, version = model.partition("@")
     path = f"/v2/models/{quote(name, safe='')}"
     return f"{path}/versions/{quote(version, safe='')}" if version else path
+
+
+def _named(prediction: Any) -> dict[str, str]:
+    """Return how a label names its prediction."""
+    name = prediction.id if isinstance(prediction, RowPrediction) else prediction
+    if not isinstance(name, str):
+        raise InvalidRequest(f"what is labelled is a prediction, its id or an entity key, not {quoted(name)}.")
+    return {"prediction_id" if split_row_id(name) else "entity_key": name}
 
 
 def _rows(rows: Any) -> list[dict[str, Any]]:  # Any: whatever a caller gives, each with its remedy

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from trivet.console.charts import Share, shares
+from trivet.console.charts.shares import Share, shares
 from trivet.console.figures import count, duration, percent
 from trivet.console.words import FLAGS, ROUTES, classes_of, output_value
 from trivet.core.decisions import PROBABILITIES

@@ -9,6 +9,10 @@ from typing import Any
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _, ngettext, pgettext
 
+from trivet.control.monitoring.estimates import Estimate
+from trivet.control.monitoring.gaps import Gap
+from trivet.control.monitoring.performance import Figure, NoFigure
+
 SIGNIFICANT_DIGITS = 4
 SMALLEST_SHOWN_SHARE = 0.001  # what is nearer to 0 or 1 is shown as a bound, never as 0 % or 100 %
 MINUTE, HOUR, DAY, WEEK = (timedelta(minutes=1), timedelta(hours=1), timedelta(days=1), timedelta(days=7))
@@ -49,6 +53,13 @@ def number(value: Any) -> str:
     return formats.number_format(text, decimal_pos=decimals, force_grouping=True)
 
 
+def measure(value: float) -> str:
+    """Return a measure of quality: three decimals below ten, so that figures of one column line up; whole from 1,000 on."""
+    if abs(value) >= 1000:
+        return count(round(value))
+    return _rounded(value, 3) if abs(value) < 10 else number(value)
+
+
 def percent(share: float) -> str:
     """Return a share of 1 in percent, with one decimal; what is almost nothing or almost all is shown as a bound."""
     if 0 < share < SMALLEST_SHOWN_SHARE:
@@ -78,6 +89,29 @@ def between(low: float | None, high: float | None, unit: str = "") -> str:
     else:
         text = _("%(low)s to %(high)s") % {"low": number(low), "high": number(high)}
     return f"{text} {unit}".rstrip()
+
+
+def told(found: Figure | Estimate | Gap | NoFigure | None) -> str:
+    """Return a figure's value, or why there is none."""
+    if found is None:
+        return ""
+    return found.reason if isinstance(found, NoFigure) else measure(found.value)
+
+
+def interval(found: Figure | Gap | NoFigure | None) -> str:
+    """Return a figure's interval; empty where it has none."""
+    if found is None or isinstance(found, NoFigure) or found.low is None or found.high is None:
+        return ""
+    return f"{measure(found.low)} – {measure(found.high)}"
+
+
+def binning(found: Figure | NoFigure) -> str:
+    """Return by how much the bins of a figure may be wrong at most."""
+    if not isinstance(found, Figure):
+        return ""
+    if found.binning is None:
+        return _("not bounded")
+    return f"± {number(float(f'{found.binning:.2g}'))}" if found.binning else _("exact")
 
 
 def _short(value: float) -> str:

@@ -87,6 +87,17 @@ def read(signature: Signature, values: Mapping[str, str]) -> tuple[Row, dict[str
     return row, errors
 
 
+def float_in(text: str) -> float:
+    """Return the finite number that `text` stands for; raises `ValueError` with a sentence for a person."""
+    try:
+        found = float(text)
+    except ValueError:
+        raise ValueError(_("Not a number.")) from None
+    if not math.isfinite(found):
+        raise ValueError(_("Not a finite number."))
+    return found
+
+
 def _field(tensor: Input, name: str, identity: str, value: str, error: str) -> Field:
     kind = _kind(tensor)
     is_bounded = kind == "number" and tensor.outside == "reject"
@@ -143,17 +154,7 @@ def _value(tensor: Input, text: str) -> Any:
     text = text.strip()
     if not text:
         raise ValueError(_("A value is needed: this input has no missing values."))
-    return _float(text) if tensor.datatype.startswith("FP") else _integer(text)
-
-
-def _float(text: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        raise ValueError(_("Not a number.")) from None
-    if not math.isfinite(found):
-        raise ValueError(_("Not a finite number."))
-    return found
+    return float_in(text) if tensor.datatype.startswith("FP") else _integer(text)
 
 
 def _integer(text: str) -> int:

@@ -1,8 +1,9 @@
-"""How often somebody may try to sign in: counts of tries that all processes of a machine share, and no stranger can fill.
+"""How often somebody may try to sign in: counts of tries that all processes of a machine share, in a file of a fixed size.
 
 A try is taken before the password is looked at, from each count that stands for whoever tries, and given back when the
 password was right. Whoever signed in from this browser before has a count of their own, so no stranger's tries hold
-them up. Names that nobody has are counted like others, so nothing here tells which ones there are.
+them up; from another browser they do. Names that nobody has are counted like others, so nothing here tells which ones
+there are.
 """
 
 from __future__ import annotations

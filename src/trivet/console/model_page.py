@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import F
@@ -13,8 +12,10 @@ from django.utils.translation import gettext as _
 
 from trivet import conf
 from trivet.console import form, snippets
-from trivet.console.charts import Bars, bars
-from trivet.console.figures import Moment, count, duration, moment, percent
+from trivet.console.alerts_page import AlertCard, cards_of
+from trivet.console.charts.bars import Bars, bars
+from trivet.console.figures import Moment, count, duration, moment
+from trivet.console.prediction_rows import Actor, PredictionRow, actor_of, prediction_row, unit_of
 from trivet.console.proposal_page import ProposalLine, waiting
 from trivet.console.samples import recorded_rows
 from trivet.console.signature_view import SignatureView, signature_view
@@ -22,13 +23,10 @@ from trivet.console.subject import Subject
 from trivet.console.traffic import MINUTES, requests_a_minute
 from trivet.console.try_it import TryIt
 from trivet.console.words import (
-    ROUTES,
     TASKS,
-    actor,
     decides,
     event,
     opened,
-    output_value,
     parity,
     runs_with,
     threshold,
@@ -38,7 +36,6 @@ from trivet.control.predictions.models import Prediction
 from trivet.control.registry.golden import case_of
 from trivet.control.registry.models import CHAMPION, Event, GoldenCaseRow, ModelVersion, RegisteredModel
 from trivet.control.registry.signing import signatures_of
-from trivet.core.decisions import PROBABILITIES
 from trivet.core.errors import TrivetError
 from trivet.core.examples import made_up_row
 from trivet.core.signature import Signature
@@ -56,14 +53,6 @@ class Viewer:
 
     may_promote: bool
     sees_predictions: bool
-
-
-@dataclass(frozen=True)
-class Actor:
-    """Who did something: in words, and as the registry names them."""
-
-    words: str
-    named: str
 
 
 @dataclass(frozen=True)
@@ -88,21 +77,6 @@ class VersionRow:
     digest: str
     is_shown: bool
     may_be_promoted: bool
-
-
-@dataclass(frozen=True)
-class PredictionRow:
-    """One recorded answer."""
-
-    id: str
-    made: Moment
-    version: str
-    decision: str
-    value: str
-    route: str
-    caller: Actor
-    latency: str
-    flags: int
 
 
 @dataclass(frozen=True)
@@ -154,6 +128,7 @@ class ModelPage:
     predictions: tuple[PredictionRow, ...]
     events: tuple[EventRow, ...]
     proposals: tuple[ProposalLine, ...]
+    alerts: tuple[AlertCard, ...]
     viewer: Viewer
 
 
@@ -166,7 +141,7 @@ def model_page(shown: Subject, try_it: TryIt | None, *, now: datetime, base_url:
     registered = versions[0].number if versions else 0  # numbers have no gaps
     return ModelPage(
         name=model.name,
-        title=model.title,
+        title=model.heading,
         description=model.description,
         owner=model.owner,
         decides=decides(signature) if signature else "",
@@ -189,6 +164,7 @@ def model_page(shown: Subject, try_it: TryIt | None, *, now: datetime, base_url:
         predictions=_predictions(model.name, signature, now) if viewer.sees_predictions else (),
         events=_events(model.name, now),
         proposals=waiting(model.name, now),
+        alerts=cards_of(model.name, now),
         viewer=viewer,
     )
 
@@ -215,7 +191,7 @@ def _version(version: ModelVersion, shown: Subject, now: datetime, viewer: Viewe
         status=version.status,
         status_words=str(version.get_status_display()),
         status_reason=version.status_reason,
-        author=_actor(version.author),
+        author=actor_of(version.author),
         created=moment(version.created_at, now),
         source=version.source,
         note=version.note,
@@ -265,7 +241,7 @@ def _signed_by(version: ModelVersion) -> str:
 
 def _golden_cases(model: RegisteredModel) -> tuple[GoldenRow, ...]:
     rows = GoldenCaseRow.objects.in_force().filter(model=model)
-    return tuple(GoldenRow(row.number, case_of(row).in_words(), row.note, _actor(row.author)) for row in rows)
+    return tuple(GoldenRow(row.number, case_of(row).in_words(), row.note, actor_of(row.author)) for row in rows)
 
 
 def _snippets(shown: Subject, base_url: str) -> tuple[snippets.Snippet, ...]:
@@ -277,53 +253,20 @@ def _snippets(shown: Subject, base_url: str) -> tuple[snippets.Snippet, ...]:
 
 def _predictions(model: str, signature: Signature | None, now: datetime) -> tuple[PredictionRow, ...]:
     """Return the newest answers, without their inputs."""
-    unit = signature.outputs[0].unit if signature and signature.task == "regression" and signature.outputs else ""
     newest = (
         Prediction.objects.of_model(model).answers().defer("inputs").order_by("-made_at", "-pk")[:PREDICTIONS_SHOWN]
     )
-    return tuple(
-        PredictionRow(
-            id=prediction.public_id,
-            made=moment(prediction.made_at, now),
-            version=str(prediction.version or _("constant")),
-            decision=prediction.decision,
-            value=_value(prediction, unit),
-            route=_route(prediction),
-            caller=_actor(prediction.caller),
-            latency=duration(prediction.latency_us),
-            flags=len(prediction.flags),
-        )
-        for prediction in newest
-    )
-
-
-def _route(prediction: Prediction) -> str:
-    if prediction.fallback_from:
-        return _("fallback for version %(number)s") % {"number": prediction.fallback_from}
-    return str(ROUTES.get(prediction.route, prediction.route))
-
-
-def _value(prediction: Prediction, unit: str) -> str:
-    """Return the probability of what was decided, or the number itself."""
-    output: Any = prediction.output  # JSON
-    probabilities = output.get(PROBABILITIES) if isinstance(output, dict) else None
-    if isinstance(probabilities, dict) and isinstance(share := probabilities.get(prediction.decision), int | float):
-        return percent(share)
-    return "" if prediction.score is None else output_value(prediction.score, unit)
+    return tuple(prediction_row(prediction, unit_of(signature), now) for prediction in newest)
 
 
 def _events(model: str, now: datetime) -> tuple[EventRow, ...]:
     return tuple(
         EventRow(
             at=moment(found.at, now),
-            actor=_actor(found.actor),
+            actor=actor_of(found.actor),
             words=event(found.action, found.version, found.after),
             reason=found.reason,
             generation=found.generation,
         )
         for found in Event.objects.filter(model=model)[:EVENTS_SHOWN]
     )
-
-
-def _actor(named: str) -> Actor:
-    return Actor(actor(named), named)

@@ -114,7 +114,7 @@ def openapi_page(shown: Subject, base_url: str) -> OpenApiPage:
     model = shown.model
     return OpenApiPage(
         model=model.name,
-        title=model.title or model.name,
+        title=model.heading or model.name,
         version=int(found["info"]["version"]),
         query=shown.query,
         release=found["openapi"],
@@ -128,23 +128,30 @@ def openapi_page(shown: Subject, base_url: str) -> OpenApiPage:
 def _operation(found: Document, signature: Signature, path: str, method: str, operation: Document) -> Operation:
     content = operation["requestBody"]["content"]
     body = content.get(JSON, {"schema": {"$ref": "#/components/schemas/InferRequest"}})  # where only binary is taken
-    request = _resolved(found, body["schema"])
+    request = _resolved(found, body["schema"].get("anyOf", [body["schema"]])[0])  # of several the simplest comes first
     example = next((each["value"] for each in body.get("examples", {}).values()), None)
-    has_rows = "rows" in request["properties"]
-    fields = _row_fields(found, request, example) if has_rows else _tensors(request, signature, example)
+    kind = next((name for name in ("rows", "inputs") if name in request["properties"]), "label")
+    fields = {
+        "rows": lambda: _row_fields(found, request, example),
+        "inputs": lambda: _tensors(request, signature, example),
+        "label": lambda: _fields(request, example or {}),
+    }[kind]()
+    status = next(status for status in operation["responses"] if status.startswith("2"))
     return Operation(
         id=operation["operationId"],
         method=method.upper(),
         path=path,
         words=f"{operation['summary']} {operation['description']}",
         headers=_headers(_security(found), list(content)),
-        fields_title=_("Fields of a row") if has_rows else _("Input tensors"),
-        accepted_title=_("Accepted") if has_rows else _("Shape"),
+        fields_title={"rows": _("Fields of a row"), "inputs": _("Input tensors"), "label": _("Fields of a label")}[
+            kind
+        ],
+        accepted_title=_("Shape") if kind == "inputs" else _("Accepted"),
         fields=fields[:FIELDS_SHOWN],
         fields_left_out=len(fields[FIELDS_SHOWN:]),
         optional=tuple(name for name in request["properties"] if name not in request["required"]),
         curl=curl(found["servers"][0]["url"] + path, example, depth=2) if example else "",
-        answer=_answer("200", operation["responses"]["200"]),
+        answer=_answer(status, operation["responses"][status]),
     )
 
 
@@ -158,10 +165,12 @@ def _headers(schemes: Document, media_types: list[str]) -> tuple[Header, ...]:
 
 def _row_fields(found: Document, request: Document, example: Document | None) -> tuple[Field, ...]:
     row = _resolved(found, request["properties"]["rows"]["items"])
-    values = example["rows"][0] if example else {}
-    return tuple(
-        _field(name, schema, values, is_needed=name in row["required"]) for name, schema in row["properties"].items()
-    )
+    return _fields(row, example["rows"][0] if example else {})
+
+
+def _fields(schema: Document, values: Document) -> tuple[Field, ...]:
+    needed = schema["required"]
+    return tuple(_field(name, each, values, is_needed=name in needed) for name, each in schema["properties"].items())
 
 
 def _tensors(request: Document, signature: Signature, example: Document | None) -> tuple[Field, ...]:
@@ -200,7 +209,7 @@ def _tensor(properties: Document, sent: Document, *, is_needed: bool) -> Field:
 
 
 def _outputs(found: Document) -> tuple[Field, ...]:
-    """Return the version's outputs, which both operations give."""
+    """Return the version's outputs, which both ways to ask give."""
     outputs = _schemas(found)["InferAnswer"]["properties"]["outputs"]["items"]["anyOf"]
     return tuple(_tensor(output["properties"], {}, is_needed=True) for output in outputs)
 

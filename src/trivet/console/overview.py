@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +10,8 @@ from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.utils.translation import gettext as _, ngettext
 
 from trivet import conf
-from trivet.console.charts import Bars, bars
+from trivet.console.alerts_page import open_alerts
+from trivet.console.charts.bars import Bars, bars
 from trivet.console.figures import Moment, count, moment
 from trivet.console.traffic import requests_a_minute
 from trivet.console.words import decides
@@ -38,6 +39,7 @@ class ModelRow:
     live: tuple[LiveVersion, ...]
     versions: str
     waiting: str
+    alerts: int  # that nobody answered
     traffic: Bars
     requests: str
     last_prediction: Moment | None
@@ -50,6 +52,7 @@ class Tile:
     label: str
     figure: str
     note: str
+    is_urgent: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,10 @@ def overview(now: datetime, known: Collection[str] | None = None) -> Overview:
     found = _models()
     models = list(found if known is None else found.filter(name__in=known))
     traffic = requests_a_minute([model.name for model in models], now)
-    rows = tuple(_row(model, traffic.get(model.name, []), now) for model in models)
-    return Overview(tiles=(*_model_tiles(models, rows), _worker_tile()) if models else (), models=rows)
+    alerts = open_alerts([model.name for model in models])
+    rows = tuple(_row(model, traffic.get(model.name, []), alerts.get(model.name, 0), now) for model in models)
+    tiles = (*_model_tiles(models, rows), _alert_tile(alerts), _worker_tile()) if models else ()
+    return Overview(tiles=tiles, models=rows)
 
 
 def _models() -> QuerySet[RegisteredModel]:
@@ -85,7 +90,7 @@ def _models() -> QuerySet[RegisteredModel]:
     )
 
 
-def _row(model: RegisteredModel, requests: list[int], now: datetime) -> ModelRow:
+def _row(model: RegisteredModel, requests: list[int], alerts: int, now: datetime) -> ModelRow:
     routes = list(model.routes.all())
     versions, waiting, last = (
         getattr(model, name) for name in ("version_count", "registered_count", "last_prediction")
@@ -93,11 +98,12 @@ def _row(model: RegisteredModel, requests: list[int], now: datetime) -> ModelRow
     traffic = bars(requests, **SPARKLINE)
     return ModelRow(
         name=model.name,
-        title=model.title,
+        title=model.heading,
         decides=_decides(routes),
         live=tuple(LiveVersion(r.version.number, "" if len(routes) == 1 else f"{r.weight} %") for r in routes),
         versions=ngettext("%(count)s version", "%(count)s versions", versions) % {"count": count(versions)},
         waiting=_("%(count)s not probed yet") % {"count": count(waiting)} if waiting else "",
+        alerts=alerts,
         traffic=traffic,
         requests=count(traffic.total),
         last_prediction=None if last is None else moment(last, now),
@@ -120,6 +126,15 @@ def _model_tiles(models: Sequence[RegisteredModel], rows: Sequence[ModelRow]) ->
             _("most to %(model)s") % {"model": busiest.name} if requests else _("none yet"),
         ),
     )
+
+
+def _alert_tile(alerts: Mapping[str, int]) -> Tile:
+    found = sum(alerts.values())
+    most = max(alerts, key=lambda name: alerts[name]) if alerts else ""
+    note = (
+        _("of %(model)s") % {"model": most} if len(alerts) == 1 else _("of %(count)s models") % {"count": len(alerts)}
+    )
+    return Tile(_("Open alerts"), count(found), note if found else _("none"), is_urgent=found > 0)
 
 
 def _worker_tile() -> Tile:

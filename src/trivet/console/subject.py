@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from django.http import Http404
 
 from trivet.control.registry.models import ModelVersion, RegisteredModel
+from trivet.control.registry.permissions import can
 from trivet.core.names import MODEL_NAME, VERSION_NUMBER
 from trivet.core.signature import Signature
+
+if TYPE_CHECKING:
+    from trivet.control.registry.permissions import Person
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,13 @@ class Subject:
     def query(self) -> str:
         """What keeps the choice in an address."""
         return f"?version={self.version.number}" if self.is_pinned and self.version else ""
+
+
+def subject_seen_by(person: Person, name: str, version: str | None = None) -> Subject:
+    """Return the model as `subject` does, to those who may know of it; for others there is none."""
+    if not can(person, "view", name):
+        raise Http404
+    return subject(name, version)
 
 
 def subject(name: str, version: str | None) -> Subject:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from django.urls import path
 
-from trivet.console import views
+from trivet.console import log_views, views
 
 app_name = "trivet"
 urlpatterns = [
     path("", views.overview, name="overview"),
     path("login/", views.login, name="login"),
     path("logout/", views.logout, name="logout"),
+    path("alerts/", views.alerts, name="alerts"),
+    path("alerts/<int:number>/", views.alert, name="alert"),
+    path("alerts/<int:number>/accept/", views.accept, name="accept"),
+    path("predictions/", log_views.predictions, name="predictions"),
+    path("predictions/<str:identity>/", log_views.prediction, name="prediction"),
     path("models/<str:name>/", views.model, name="model"),
     path("models/<str:name>/try/", views.try_it, name="try"),
+    path("models/<str:name>/drift/", views.drift, name="drift"),
+    path("models/<str:name>/performance/", views.performance, name="performance"),
+    path("models/<str:name>/labels/", log_views.labels, name="labels"),
+    path("models/<str:name>/labels/refused.csv", log_views.refused_labels, name="refused_labels"),
     path("models/<str:name>/openapi/", views.openapi, name="openapi"),
     path("models/<str:name>/openapi.json", views.openapi_json, name="openapi_json"),
     path("models/<str:name>/promote/<int:number>/", views.promote, name="promote"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
@@ -18,18 +19,26 @@ from django.views.decorators.http import require_GET, require_safe
 
 from trivet import conf
 from trivet.console import form
+from trivet.console.accept_page import accept_page
+from trivet.console.alerts_page import ANSWERING, alert_page, alerts_page
 from trivet.console.answer import Answer, explained, in_short, shown as shown_answer
 from trivet.console.assets import asset
+from trivet.console.drift_page import drift_page
+from trivet.console.figures import moment
 from trivet.console.headers import HEADERS
 from trivet.console.login import Login
 from trivet.console.model_page import Viewer, model_page
 from trivet.console.move_page import Move, move_page, moved
 from trivet.console.openapi_page import document_of, openapi_page
 from trivet.console.overview import Overview, overview as overview_page
+from trivet.console.performance_page import performance_page
 from trivet.console.proposal_page import proposal_page
 from trivet.console.screens import guarded, is_htmx, outside_transactions, person, screen, show
-from trivet.console.subject import Subject, subject
+from trivet.console.subject import Subject, subject_seen_by
 from trivet.console.try_it import TryIt, filled_form, fresh_form
+from trivet.control.monitoring.accepting import MOST_DAYS, accept_as_normal
+from trivet.control.monitoring.alerts import acknowledge_alert, snooze_alert
+from trivet.control.monitoring.models import Alert
 from trivet.control.registry import actions
 from trivet.control.registry.models import Event, ModelVersion, Proposal
 from trivet.control.registry.permissions import can, models_open_to
@@ -42,7 +51,9 @@ if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
 
 _MAY_NOT_MOVE = gettext_lazy("You may see this model, but not move its traffic.")
+_MAY_NOT_ANSWER = gettext_lazy("You may see this alert, but not answer it.")
 DECISIONS = ("approve", "decline")
+LONGEST_SNOOZE = 30 * 24  # hours
 FOR_EVER = "public, max-age=31536000, immutable"  # the address holds the content's fingerprint
 
 
@@ -78,6 +89,36 @@ def try_it(request: HttpRequest, name: str) -> HttpResponseBase:
     if is_htmx(request):
         return show(request, "parts/tried", filled)
     return _model_page(request, shown, filled)
+
+
+@screen
+@require_safe
+def drift(request: HttpRequest, name: str) -> HttpResponseBase:
+    """Show what a version is asked beside a reference, over `?window=` days, `?against=` what, `?charts=all` of it."""
+    shown = _subject(request, name)
+    page = drift_page(
+        shown,
+        days=request.GET.get("window", ""),
+        against=request.GET.get("against", ""),
+        every=request.GET.get("charts") == "all",
+        now=timezone.now(),
+        sees_inputs=can(request.user, "view_inputs", name),
+    )
+    return show(request, "drift", page)
+
+
+@screen
+@require_safe
+def performance(request: HttpRequest, name: str) -> HttpResponseBase:
+    """Show how right a version was and probably is, over `?period=` days, its confusion at `?threshold=`."""
+    page = performance_page(
+        _subject(request, name),
+        days=request.GET.get("period", ""),
+        threshold=request.GET.get("threshold", ""),
+        now=timezone.now(),
+        sees_inputs=can(request.user, "view_inputs", name),
+    )
+    return show(request, "performance", page)
 
 
 @screen
@@ -134,6 +175,59 @@ def proposal(request: HttpRequest, name: str, number: int) -> HttpResponseBase:
     return show(request, "proposal", proposal_page(row, who, timezone.now(), problem=problem))
 
 
+@screen
+@require_safe
+def alerts(request: HttpRequest) -> HttpResponseBase:
+    """Show the alerts of the models that this person may know of."""
+    return show(request, "alerts", alerts_page(person(request), timezone.now()))
+
+
+@outside_transactions
+@screen
+def alert(request: HttpRequest, number: int) -> HttpResponseBase:
+    """Show one alert; on POST, acknowledge it, or have it tell nobody for some hours."""
+    row, who, problem = _alert(number), person(request), ""
+    if row is None or not can(who, "view", row.model.name):
+        raise Http404
+    reason = request.POST.get("reason", "").replace("\0", "")
+    if request.method == "POST":
+        try:
+            sentence = _answered(request, number, who, reason)
+        except errors.PermissionDenied as refusal:
+            raise PermissionDenied(_MAY_NOT_ANSWER) from refusal
+        except TrivetError as error:
+            row, problem = _alert(number) or row, error.message
+        else:
+            messages.add_message(request, messages.SUCCESS, sentence, fail_silently=True)
+            return redirect("trivet:alerts")
+    return show(request, "alerts", alert_page(row, who, timezone.now(), problem=problem, reason=reason))
+
+
+@outside_transactions
+@screen
+def accept(request: HttpRequest, number: int) -> HttpResponseBase:
+    """Ask whether what a version was asked in its last days is normal now; on POST, make it the reference."""
+    row, who, problem = _alert(number), person(request), ""
+    if row is None or not can(who, "view", row.model.name):
+        raise Http404
+    days, reason = request.POST.get("days", ""), request.POST.get("reason", "").replace("\0", "")
+    if request.method == "POST":
+        try:
+            found = accept_as_normal(alert=number, actor=who, days=_days(days), reason=reason)
+        except errors.PermissionDenied as refusal:
+            raise PermissionDenied(_MAY_NOT_ANSWER) from refusal
+        except TrivetError as error:
+            problem = error.message
+        else:
+            told = _("What %(model)s was asked is what is normal now.") % {"model": found.model.name}
+            messages.add_message(request, messages.SUCCESS, told, fail_silently=True)
+            return redirect("trivet:alerts")
+    elif not any(can(who, verb, row.model.name) for verb in ANSWERING):
+        raise PermissionDenied(_MAY_NOT_ANSWER)
+    page = accept_page(row, timezone.now(), days=days, reason=reason, problem=problem)
+    return show(request, "accept", page)
+
+
 @require_GET
 def file(_request: HttpRequest, fingerprint: str, name: str) -> HttpResponse:
     """Serve a file that pages load; public, as it holds nothing of this site."""
@@ -145,10 +239,8 @@ def file(_request: HttpRequest, fingerprint: str, name: str) -> HttpResponse:
 
 
 def _subject(request: HttpRequest, name: str) -> Subject:
-    """Return the model, to those who may know of it; for others there is none."""
-    if not can(request.user, "view", name):
-        raise Http404
-    return subject(name, request.GET.get("version"))
+    """Return the model, to those who may know of it, through the version in the address."""
+    return subject_seen_by(request.user, name, request.GET.get("version"))
 
 
 def _subject_to_move(request: HttpRequest, name: str) -> Subject:
@@ -227,7 +319,7 @@ def _move(request: HttpRequest, found: Subject, number: int, *, is_rollback: boo
             found.model.refresh_from_db()
             problem = error.message
         else:
-            _tell(request, move, wait_for_workers(event.generation))
+            _tell(request, move, wait_for_workers(event.generation, event.model))
             return redirect("trivet:model", name)
     page = move_page(found.model, number, is_rollback=is_rollback, reason=reason, problem=problem)
     return show(request, "move", page)
@@ -242,7 +334,7 @@ def _decided(request: HttpRequest, row: Proposal, who: AbstractBaseUser) -> Http
     if decision == "approve":
         event = actions.approve(proposal=row.pk, actor=who, reason=reason)
         move = Move(row.model.name, event.version or row.pk, reason, event.generation, who)
-        reached = wait_for_workers(event.generation)
+        reached = wait_for_workers(event.generation, event.model)
         sentence = _("Proposal %(number)s is approved.") % {"number": row.pk}
         if event.version is not None and event.action == "promote":
             sentence = moved(move, reached)
@@ -255,6 +347,34 @@ def _decided(request: HttpRequest, row: Proposal, who: AbstractBaseUser) -> Http
             request, messages.SUCCESS, _("Proposal %(number)s is %(state)s.") % values, fail_silently=True
         )
     return redirect("trivet:model", row.model.name)
+
+
+def _alert(number: int) -> Alert | None:
+    return Alert.objects.filter(pk=number).select_related("model", "version").first()
+
+
+def _days(typed: str) -> int:
+    if not (typed.isascii() and typed.isdigit() and len(typed) < 4):
+        raise errors.Refused(f"accept 1 to {MOST_DAYS} days as normal, not {errors.quoted(typed)}.")
+    return int(typed)
+
+
+def _answered(request: HttpRequest, number: int, who: AbstractBaseUser, reason: str) -> str:
+    """Do with an alert what was chosen; return what was done."""
+    decision, hours = request.POST.get("decision"), request.POST.get("hours", "")
+    if decision == "acknowledge":
+        found = acknowledge_alert(alert=number, actor=who, reason=reason)
+        return _("You look after the alert of %(model)s.") % {"model": found.model.name}
+    if decision != "snooze":
+        raise errors.Refused(f"acknowledge or snooze, not {errors.quoted(decision or '')}.")
+    if not (hours.isascii() and hours.isdigit() and len(hours) < 5 and 0 < int(hours) <= LONGEST_SNOOZE):
+        raise errors.Refused(f"snooze for 1 to {LONGEST_SNOOZE} hours, not {errors.quoted(hours)}.")
+    until = timezone.now() + timedelta(hours=int(hours))
+    found = snooze_alert(alert=number, until=until, actor=who, reason=reason)
+    return _("Nobody is told of the alert of %(model)s until %(moment)s.") % {
+        "model": found.model.name,
+        "moment": moment(until, timezone.now()).exact,
+    }
 
 
 def _tell(request: HttpRequest, move: Move, reached: Acknowledgement) -> None:

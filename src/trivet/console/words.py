@@ -176,6 +176,7 @@ def event(action: str, version: int | None, after: Mapping[str, Any]) -> str:
         "number": after.get("proposal"),
         "bundles": len(after.get("digests") or ()),
         "wanted": after.get("action"),
+        "days": after.get("days"),
         "principal": after.get("principal"),
         "verbs": ", ".join(after.get("verbs") or ()) or _("nothing"),
         "shares": _shares(after.get("routes") or {}) + _handling(after),
@@ -205,6 +206,13 @@ def event(action: str, version: int | None, after: Mapping[str, Any]) -> str:
         "set_alias": _("moved an alias to version %(version)s") if version else _("removed an alias"),
         "add_golden_case": _("kept golden case %(case)s"),
         "remove_golden_case": _("took a golden case away"),
+        "acknowledge_alert": _("looks after an alert"),
+        "snooze_alert": _("had nobody told of an alert for a while"),
+        "accept_as_normal": ngettext(
+            "took the last %(days)s day of version %(version)s for what is normal",
+            "took the last %(days)s days of version %(version)s for what is normal",
+            after.get("days") or 0,
+        ),
         "set_anonymous": _("opened it to callers without a key")
         if after.get("anonymous")
         else _("closed it to callers without a key"),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 
 POOL_BYTES = 4096  # random bytes fetched per system call; a prediction uses eight of them
 TAIL_BYTES = 8
+
+_ROW_ID = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?::([0-9]{1,9}))?", re.ASCII)
 
 _pool = b""
 _used = 0
@@ -22,6 +25,12 @@ def new_prediction_id() -> str:
     head = milliseconds << 16 | 0x7000 | (nanoseconds << 12) // 1_000_000
     h = "%016x%016x" % (head, _random_tail() & 0x3FFFFFFFFFFFFFFF | 0x8000000000000000)  # noqa: UP031  (half an f-string's time)
     return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+
+def split_row_id(text: str) -> tuple[str, int] | None:
+    """Return the prediction and the row that `<uuid>:<row>` names, row 0 for `<uuid>`; None for what has not that form."""
+    match = _ROW_ID.fullmatch(text)
+    return (match[1], int(match[2] or 0)) if match else None
 
 
 def _random_tail() -> int:

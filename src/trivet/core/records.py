@@ -1,4 +1,8 @@
-"""PredictionRecord: what happened, as it is appended to the spool before the answer is sent."""
+"""What is appended to the spool before an answer is sent: a PredictionRecord of what was answered, a LabelRecord of what was
+said to have turned out true.
+
+A prediction is a msgpack array, as it was in every release; a label is a map. The first byte tells them apart.
+"""
 
 from __future__ import annotations
 
@@ -47,11 +51,42 @@ class PredictionRecord(msgspec.Struct, frozen=True, array_like=True):
     traceparent: str = ""  # W3C Trace Context, as the caller sent it
 
 
+LabelValue = bool | int | float | str | list[bool | int | float | str]
+
+
+class SaidLabel(msgspec.Struct, frozen=True, array_like=True):
+    """What one prediction is said to have come true as, found by its id or by the newest with this entity key."""
+
+    value: LabelValue
+    prediction_id: str = ""  # UUID; empty: by `entity_key`
+    row: int = 0
+    entity_key: str = ""
+    observed_at: int = 0  # nanoseconds since 1970; 0: when it came
+    source: str = ""
+    weight: float = 1.0
+
+
+class LabelRecord(msgspec.Struct, frozen=True):
+    """Labels that one request brought, in its order; those of a large one stand in several records with one receipt."""
+
+    receipt: str  # UUIDv7
+    received_at: int  # nanoseconds since 1970
+    model: str
+    caller: str
+    labels: list[SaidLabel]
+    request_id: str = ""
+    format: int = RECORD_FORMAT
+
+
+Record = PredictionRecord | LabelRecord
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(PredictionRecord)
+_label_decoder = msgspec.msgpack.Decoder(LabelRecord)
+_MAPS = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))  # first bytes of a map, in msgpack
 
 
-def encode_record(record: PredictionRecord) -> bytes:
+def encode_record(record: Record) -> bytes:
     """Return `record` as msgpack."""
     return _encoder.encode(record)
 
@@ -59,3 +94,13 @@ def encode_record(record: PredictionRecord) -> bytes:
 def decode_record(payload: bytes | memoryview) -> PredictionRecord:
     """Return the record in `payload`; raises `msgspec.DecodeError` when it is not one."""
     return _decoder.decode(payload)
+
+
+def decode_any(payload: bytes | memoryview) -> Record:
+    """Return what `payload` is, a prediction or labels; raises `msgspec.DecodeError` when it is neither."""
+    return (_label_decoder if payload[:1] and payload[0] in _MAPS else _decoder).decode(payload)
+
+
+def recorded_at(record: Record) -> int:
+    """Return when `record` was appended, by the clock of its host: nanoseconds since 1970."""
+    return record.received_at if isinstance(record, LabelRecord) else record.made_at

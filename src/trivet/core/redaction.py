@@ -30,6 +30,12 @@ def check_sensitive(signature: Signature, names: Collection[str], model: str) ->
             raise InvalidRequest(f"{model}: {unknown_input(name, known)}", code="UNKNOWN_INPUT")
 
 
+def hidden_fields(signature: Signature, names: Collection[str]) -> frozenset[str]:
+    """Return the fields of `signature` that are sensitive where inputs called `names` are: with a matrix all its columns."""
+    fields = {field for spec in signature.inputs if spec.name in names for field in spec.field_names}
+    return frozenset({*names, *fields})
+
+
 def redacted(
     inputs: list[list[Any]], signature: Signature, names: Collection[str], rows: int, peppers: Sequence[bytes]
 ) -> list[list[Any]] | None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from hmac import compare_digest
 
-from trivet.core.errors import NotFound, PermissionDenied, Unauthenticated
+from trivet.core.errors import NotFound, PermissionDenied, Unauthenticated, did_you_mean
 from trivet.core.keys import ID_LENGTH, PREFIX, hash_secret, parse_key
 from trivet.core.snapshot import ANY_MODEL, NO_VERBS, KeyEntry
 from trivet.dataplane.protocol.messages import Caller
@@ -15,6 +15,7 @@ from trivet.dataplane.table import LiveModel, Table
 _EVERYTHING = {ANY_MODEL: frozenset({"view", "predict", "explain", "label", "promote"})}
 KEY_ID = slice(len(PREFIX) + 1, len(PREFIX) + 1 + ID_LENGTH)  # where a key's id stands in its text
 _NOT_VALID = "this API key is not valid here: unknown, expired or revoked."  # which of these, only the metrics tell
+NAMES_COMPARED = 50  # chosen: what a misspelt name may cost, a millisecond
 # Compared with when no such key exists, so that an unknown id costs as much as a wrong secret.
 _NO_HASH = bytes(32)
 _NOBODYS = KeyEntry("", _NO_HASH, {})
@@ -68,7 +69,14 @@ def authorise(table: Table, caller: Caller, model_name: str, verb: str) -> LiveM
         raise Unauthenticated("an API key is required: send it as 'Authorization: Bearer <key>'.")
     on_model, on_any = caller.verbs.get(model_name, NO_VERBS), caller.verbs.get(ANY_MODEL, NO_VERBS)
     if model is None or not (on_model or on_any):
-        raise NotFound(f"no model {model_name!r} here.", code="UNKNOWN_MODEL")
+        raise NotFound(f"no model {model_name!r} here.{_meant(table, caller, model_name)}", code="UNKNOWN_MODEL")
     if verb not in on_model and verb not in on_any:
         raise PermissionDenied(f"this key may not {verb} on {model_name!r}.")
     return model
+
+
+def _meant(table: Table, caller: Caller, name: str) -> str:
+    """Return the question whether another model was meant, of those that `caller` may know of alone."""
+    granted = {name for name, verbs in caller.verbs.items() if verbs and name in table.models}
+    known = table.models.keys() if caller.verbs.get(ANY_MODEL) else granted
+    return did_you_mean(name, known) if len(known) <= NAMES_COMPARED else ""

@@ -7,10 +7,14 @@ share a sync. On an event loop nobody waits: what is to be sent is held, and rel
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from trivet.core.errors import Unavailable
+
+logger = logging.getLogger(__name__)
 
 Release = Callable[[Unavailable | None], None]  # given the reason where the log could not be put on disk
 JOIN_SECONDS = 5.0
@@ -70,6 +74,10 @@ class GroupCommit:
         self.hold(loop, release)
         await safe
 
+    def soon(self) -> None:
+        """Sync though nobody waits. Never blocks."""
+        self._ask([lambda _error: None])
+
     def close(self) -> None:
         """Sync for who still waits, and end the thread; who asks later starts another."""
         with self._asked:
@@ -82,7 +90,7 @@ class GroupCommit:
         turn = self._turns.pop(loop)
 
         def release(error: Unavailable | None) -> None:
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop is closed, and its connections with it
                 loop.call_soon_threadsafe(_release, turn, error)
 
         self._ask([release])
@@ -109,6 +117,9 @@ class GroupCommit:
                 self._sync()
             except Unavailable as failed:
                 error = failed
+            except Exception:  # whatever it is: nobody waits for ever, nor is told that it is on disk
+                logger.exception("event=sync_failed")
+                error = Unavailable("the prediction log cannot be put on disk.", code="LOG_UNAVAILABLE")
             _release(waiting, error)
 
 

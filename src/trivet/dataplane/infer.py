@@ -448,7 +448,8 @@ def _append(plane: Plane, record: PredictionRecord) -> None:
     try:
         payload = encode_record(record)
     except OverflowError:  # a whole number of over 64 bits, sent for a float
-        payload = encode_record(msgspec.structs.replace(record, inputs=_within_64_bits(record.inputs)))
+        record = msgspec.structs.replace(record, inputs=_within_64_bits(record.inputs))
+        payload = encode_record(record)
     if len(payload) > MAX_RECORD_BYTES:
         payload = _without_inputs(record)
     plane.spool.append(payload)

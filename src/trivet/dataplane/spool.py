@@ -139,7 +139,7 @@ class Spool:
             self._leave()
             left, self._left = self._left, []
         for descriptor in left:
-            os.close(descriptor)
+            _close(descriptor)
 
     def abandon_after_fork(self) -> None:
         """In a forked child: drop the inherited descriptor, so that the parent's lock is the parent's alone."""
@@ -147,7 +147,7 @@ class Spool:
         self.commits = None if self.commits is None else GroupCommit(self._sync)
         self._leave()
         for descriptor in self._left:
-            os.close(descriptor)
+            _close(descriptor)
         self._left = []
 
     def _roll(self, size: int) -> None:
@@ -210,13 +210,13 @@ class Spool:
 
     def _leave(self) -> None:
         """Give up the present segment. Where its records are still to be synced, whoever syncs closes it after that."""
-        if self._descriptor < 0:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
             return
         if self.commits is None:
-            os.close(self._descriptor)
+            _close(descriptor)
         else:
-            self._left.append(self._descriptor)
-        self._descriptor = -1
+            self._left.append(descriptor)
 
     def _sync(self) -> None:
         """Put on disk what was appended until now. One thread calls this, and nobody else closes what it syncs."""
@@ -233,7 +233,7 @@ class Spool:
             except OSError as error:
                 failed = error
         for descriptor in left:
-            os.close(descriptor)
+            _close(descriptor)
         if failed is not None:
             with self._lock:
                 if self._descriptor == present:
@@ -264,7 +264,7 @@ class Spool:
                 _sync_folder(self.folder)
                 _sync_folder(self.root)
         except OSError:
-            os.close(descriptor)
+            _close(descriptor)
             for made in (partial, path):
                 with contextlib.suppress(OSError):  # what stays holds no record: whoever ships removes it
                     made.unlink(missing_ok=True)
@@ -272,8 +272,21 @@ class Spool:
         return descriptor
 
     def _refuse_beyond_limit(self) -> None:
+        """Raise `OSError` at the bound. A full segment counts until it was shipped and removed, for which it must be left."""
         if self._limit_bytes and spool_bytes(self.root) + self._segment_bytes > self._limit_bytes:
+            if self._trouble is not None and self._descriptor >= 0:  # not at once: what was let in may still end it
+                self._leave()
+                if self.commits is not None:
+                    self.commits.soon()  # closes it, though nobody waits any more
             raise OSError(errno.EDQUOT, "the spool is at its bound (TRIVET_SPOOL_MB); is the keeper running?")
+
+
+def _close(descriptor: int) -> None:
+    """Close it. A file system over a network may report a failure then, and closes it all the same: that is told, no more."""
+    try:
+        os.close(descriptor)
+    except OSError as error:
+        logger.error("event=segment_not_closed errno=%s error=%s", error.errno, error.strerror)  # noqa: TRY400  (no trace is needed)
 
 
 def _again(error: OSError) -> OSError:
@@ -358,9 +371,19 @@ def segments(root: Path) -> list[Segment]:
         for place, path in enumerate(paths):
             is_last = place == len(paths) - 1
             found.append(Segment(folder.name, int(path.stem), path, not is_last or _is_orphan(path)))
-        if not paths:
-            _remove_if_abandoned(folder)
     return found
+
+
+def remove_abandoned(root: Path) -> None:
+    """Remove the folders under `root` that have no segment; a worker that still lives makes its own again with its next one."""
+    for folder in _folders(root):
+        if any(folder.glob(f"*{SUFFIX}")):
+            continue
+        with contextlib.suppress(OSError):  # its worker makes a segment just now
+            for partial in folder.glob(f"*{_PARTIAL}"):
+                if time.time() - partial.stat().st_mtime > ABANDONED_SECONDS and _is_orphan(partial):
+                    partial.unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def spool_bytes(root: Path) -> int:
@@ -393,12 +416,3 @@ def _is_orphan(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-def _remove_if_abandoned(folder: Path) -> None:
-    """Remove a folder without segments; a worker that still lives makes it again with its next segment."""
-    for partial in folder.glob(f"*{_PARTIAL}"):
-        if time.time() - partial.stat().st_mtime > ABANDONED_SECONDS and _is_orphan(partial):
-            partial.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 SEED = 2013
 BOOSTING_ITERATIONS = 100
-SAMPLE_ROWS = 500
+SAMPLE_ROWS = 40_000  # of 160,000: enough to be a reference, and no model has seen them
 
 
 @dataclass(frozen=True)
 class DemoFiles:
-    """Where `build` wrote: the two trained objects, rows to compare answers on, and the half year to replay."""
+    """Where `build` wrote: the two trained objects, rows they have not seen, and the half year to replay."""
 
     linear: Path
     boosted: Path
@@ -30,7 +30,10 @@ class DemoFiles:
 
 
 def build(directory: Path) -> DemoFiles:
-    """Train both models and write `late1.joblib`, `late2.joblib`, `sample.csv` and `replay.csv` into `directory`."""
+    """Train both models and write `late1.joblib`, `late2.joblib`, `sample.csv` and `replay.csv` into `directory`.
+
+    The sample is of the same months as what they were trained on, but held out: it becomes their reference.
+    """
     import joblib
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -38,16 +41,32 @@ def build(directory: Path) -> DemoFiles:
         directory / "late1.joblib", directory / "late2.joblib", directory / "sample.csv", directory / "replay.csv"
     )
     train, replay = split(load_flights())
+    sample = sample_of(train)
+    train = train.drop(held_out_of(train).index)
     joblib.dump(train_linear(train), files.linear)
     joblib.dump(train_boosted(train), files.boosted)
-    sample_of(train).to_csv(files.sample, index=False)
+    sample.to_csv(files.sample, index=False)
     write_replay(replay, files.replay)
     return files
 
 
 def sample_of(train: pd.DataFrame, rows: int = SAMPLE_ROWS) -> pd.DataFrame:
-    """Return `rows` random rows of `train` in time order: the features and the column `late`."""
-    return train.sample(rows, random_state=SEED).sort_index()[[*FEATURES, TARGET]].reset_index(drop=True)
+    """Return about `rows` rows of `train` in time order: the features and the column `late`.
+
+    They are held out, but for a row of each carrier, origin and destination that those have none of: what a model was trained
+    on is not to be called unseen afterwards.
+    """
+    held_out = held_out_of(train, rows)
+    chosen = set(held_out.index)
+    for name in CATEGORICAL:
+        missing = train[~train[name].isin(held_out[name])]
+        chosen |= set(missing.drop_duplicates(name).index)
+    return train.loc[sorted(chosen), [*FEATURES, TARGET]].reset_index(drop=True)
+
+
+def held_out_of(train: pd.DataFrame, rows: int = SAMPLE_ROWS) -> pd.DataFrame:
+    """Return `rows` random rows of `train`, always the same: no model is trained on them."""
+    return train.sample(rows, random_state=SEED)
 
 
 def train_linear(train: pd.DataFrame) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,16 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+import django
+
 PROJECT_VARIABLE = "TRIVET_PROJECT"
 NONE = "none"  # what stands for None where a number may be left out
+PREFIX = "TRIVET_"
+NEARLY = 0.85  # chosen: a letter or two of a word
 OTHER_VARIABLES = (
     PROJECT_VARIABLE,
     "TRIVET_API_KEY",
+    "TRIVET_URL",
     "TRIVET_SIGNING_PASSPHRASE",
 )  # of the environment, and no settings
 BOOLEANS = {
@@ -64,22 +70,24 @@ def listed(text: str) -> list[str]:
 PATIENCE = {"connect_timeout": "5", "tcp_user_timeout": "10000"}  # seconds; milliseconds
 
 
-def database(url: str, default: Path) -> dict[str, Any]:
+def database(url: str, default: Path, *, survives_power_loss: bool = False) -> dict[str, Any]:
     """Return Django's settings for `url` (postgres://user:password@host:port/name), else for SQLite in `default`.
 
     Parameters, as in `?sslmode=require`, go to the driver. A PostgreSQL that cannot be reached counts as away after
     seconds (`connect_timeout`, `tcp_user_timeout`), not after the quarter of an hour that an operating system gives.
     SQLite runs with a write-ahead log, so that pages read while the keeper writes, and takes its write lock when a
-    transaction begins, so that two writers wait for one another instead of failing.
+    transaction begins, so that two writers wait for one another instead of failing. Each commit waits for the disk where
+    it has to be there after a loss of power.
     """
     if not url:
+        synchronous = "FULL" if survives_power_loss else "NORMAL"
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": str(default),
             "OPTIONS": {
                 "timeout": 20,
                 "transaction_mode": "IMMEDIATE",
-                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+                "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};",
             },
         }
     parts = urlsplit(url)
@@ -96,6 +104,34 @@ def database(url: str, default: Path) -> dict[str, Any]:
     }
 
 
+MAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+MAIL_SECONDS = 10  # a mail server has for an answer
+
+
+def mail(url: str) -> dict[str, Any]:
+    """Return Django's settings for `url`: smtp://user:password@host:port, or smtps:// encrypted from the first byte.
+
+    smtp:// to another machine turns encryption on (STARTTLS).
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+        raise ImproperlyConfigured(f"EMAIL_URL is {parts.scheme!r}, not smtp://host:port or smtps://host:port.")
+    is_encrypted = parts.scheme == "smtps"
+    options = {
+        "host": parts.hostname,
+        "port": parts.port or (465 if is_encrypted else 587),
+        "username": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "use_ssl": is_encrypted,
+        "use_tls": not is_encrypted and not is_loopback(f"{parts.hostname}:0"),
+        "timeout": MAIL_SECONDS,
+    }
+    if django.VERSION >= (6, 1):
+        return {"MAILERS": {"default": {"BACKEND": MAIL_BACKEND, "OPTIONS": options}}}
+    names = {"username": "HOST_USER", "password": "HOST_PASSWORD"}
+    return {f"EMAIL_{names.get(name, name.upper())}": value for name, value in options.items()}
+
+
 def is_loopback(bind: str) -> bool:
     """True for an address that only this machine reaches, and for none: then it is the default, which is one."""
     host = bind.rpartition(":")[0].strip("[]")
@@ -108,19 +144,27 @@ def is_loopback(bind: str) -> bool:
 def trivet_settings(names: dict[str, type], written: Sequence[str] = ()) -> dict[str, Any]:
     """Return the `TRIVET_*` settings that the environment gives, each in its type.
 
-    Those of the project's file that are no settings come along as they are: `manage.py check` tells of them. Raises
-    `ImproperlyConfigured` for a value that is none of its type.
+    Those of the project's file that are no settings come along as they are, and those of the environment that are nearly
+    one: `manage.py check` and every verb tell of them. Others there are other programs'. Raises `ImproperlyConfigured` for
+    a value that is none of its type.
     """
     found: dict[str, Any] = {
-        name: os.environ[name]
-        for name in written
-        if name.startswith("TRIVET_") and name not in names and name not in OTHER_VARIABLES
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(PREFIX) and name not in names and name not in OTHER_VARIABLES
+        if name in written or _is_nearly_one(name, names)
     }
     for name, kind in names.items():
         text = os.environ.get(name)
         if text is not None:
             found[name] = _converted(name, text, kind)
     return found
+
+
+def _is_nearly_one(name: str, names: Iterable[str]) -> bool:
+    """Tell whether the name of a variable looks like a slip of the pen."""
+    known = [one.removeprefix(PREFIX) for one in names]
+    return bool(difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=NEARLY))
 
 
 def _converted(name: str, text: str, kind: type) -> Any:

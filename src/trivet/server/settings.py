@@ -6,7 +6,15 @@ import os
 
 from django.core.exceptions import ImproperlyConfigured
 
-from trivet.server.environment import database, is_loopback, listed, load_env_file, project_folder, trivet_settings
+from trivet.server.environment import (
+    database,
+    is_loopback,
+    listed,
+    load_env_file,
+    mail,
+    project_folder,
+    trivet_settings,
+)
 
 BASE_DIR = project_folder()
 WRITTEN = load_env_file(BASE_DIR / ".env")
@@ -21,6 +29,7 @@ CSRF_TRUSTED_ORIGINS = listed(os.environ.get("CSRF_TRUSTED_ORIGINS", ""))
 
 INSTALLED_APPS = [
     "trivet",
+    "trivet.server",  # for its `ml.py`, which imports the project's
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -57,7 +66,13 @@ TEMPLATES = [
         },
     }
 ]
-DATABASES = {"default": database(os.environ.get("DATABASE_URL", ""), BASE_DIR / "db.sqlite3")}
+DATABASES = {
+    "default": database(
+        os.environ.get("DATABASE_URL", ""),
+        BASE_DIR / "db.sqlite3",
+        survives_power_loss=os.environ.get("TRIVET_DURABILITY") == "power",
+    )
+}
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
@@ -65,6 +80,8 @@ AUTH_PASSWORD_VALIDATORS = [
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 if redis_url := os.environ.get("REDIS_URL"):
     CACHES["redis"] = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": redis_url}
+globals().update(mail(os.environ.get("EMAIL_URL", "smtp://localhost:25")))
+DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "trivet@localhost")
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -131,7 +148,10 @@ globals().update(
             "TRIVET_CACHE_MB": int,
             "TRIVET_SHARED_CACHE": str,
             "TRIVET_METRICS_ALIASES": tuple,
-            "TRIVET_WEBHOOKS": tuple,
+            "TRIVET_ALERT_EMAILS": tuple,
+            "TRIVET_ALERT_WEBHOOKS": tuple,
+            "TRIVET_FALSE_ALARM_DAYS": int,
+            "TRIVET_LABELS_MATURE_HOURS": int,
             "TRIVET_WEBHOOK_SECRET": str,
             "TRIVET_ACCESS_LOG": bool,
             "TRIVET_TRACING": bool,

@@ -12,20 +12,26 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 from django.db import DataError, Error as DatabaseFailure, connections
 
 from trivet import conf
-from trivet.control.predictions.aging import erase_inputs, inputs_retention_ends
-from trivet.control.predictions.shipping import forget_segment, ship, shipped_offset
+from trivet.control.monitoring.folding import Folding
+from trivet.control.monitoring.label_folding import LabelFolding
+from trivet.control.predictions.labelling import Counts, apply_labels, apply_waiting
+from trivet.control.predictions.shipping import Shipped, forget_segment, ship, shipped_offset
 from trivet.control.registry.models import Worker
 from trivet.control.registry.storage import make_private
-from trivet.core.names import system_user
-from trivet.core.records import PredictionRecord, decode_record
-from trivet.dataplane.spool import Segment, segments, spool_bytes
+from trivet.core.ids import new_prediction_id
+from trivet.core.records import LabelRecord, PredictionRecord, Record, decode_any
+from trivet.dataplane.metrics.sheet import Sheet
+from trivet.dataplane.metrics.tally import Counting, Tally
+from trivet.dataplane.spool import Segment, remove_abandoned, segments, spool_bytes
+from trivet.serving.chores import chores
 from trivet.serving.inline_guard import Teller
 
 logger = logging.getLogger(__name__)
@@ -36,7 +42,6 @@ REST = 2.0  # seconds of rest a second of work, between transactions: answers go
 STOP_SECONDS = 10.0
 SET_ASIDE_SECONDS = 60.0
 PRUNE_SECONDS = 60.0
-ERASE_SECONDS = 6 * 3600.0  # between looks for inputs that have grown too old
 TELL_SECONDS = 60.0  # between lines about the same trouble
 LOCK_NAME = "keeper.lock"
 UNREADABLE = "unreadable"  # folder of records that another release wrote
@@ -45,16 +50,26 @@ UNREADABLE = "unreadable"  # folder of records that another release wrote
 class Keeper:
     """Ships the segments under one spool folder."""
 
-    def __init__(self, spool: Path, *, hurry_bytes: int = 0) -> None:
-        """Ship what lies under `spool`. While less than `hurry_bytes` wait, it rests between transactions."""
+    def __init__(
+        self,
+        spool: Path,
+        *,
+        hurry_bytes: int = 0,
+        counting: Counting | None = None,
+    ) -> None:
+        """Ship what lies under `spool`. While less than `hurry_bytes` wait, it rests between transactions.
+
+        `counting` is where it counts for `/metrics`; by default nobody sees it.
+        """
         self._spool = spool
         self._hurry_bytes = hurry_bytes
         self._lock = -1
         self._offsets: dict[tuple[str, int], int] = {}
         self._set_aside: dict[Path, float] = {}
         self._last_prune = time.monotonic()
-        self._erase_at = self._last_prune + PRUNE_SECONDS
-        self._erasing: Iterator[int] | None = None
+        self._counting = counting if counting is not None else Tally()
+        self._folding, self._label_folding = Folding(), LabelFolding()
+        self._chores = chores(self._tell, self._counting)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._is_database_away = False
@@ -103,6 +118,7 @@ class Keeper:
                     return shipped
                 logger.exception("event=segment_not_shipped path=%s/%d", segment.worker, segment.number)
                 self._set_aside[segment.path] = time.monotonic() + SET_ASIDE_SECONDS
+        remove_abandoned(self._spool)
         self._tidy()
         return shipped
 
@@ -131,24 +147,20 @@ class Keeper:
         self._teller.tell()
 
     def _tidy(self) -> None:
-        """Now that the database answers: forget workers that nobody has heard of for long."""
+        """Now that the database answers: forget workers that nobody has heard of for long, and do a step of each chore."""
         try:
             self._database_answers()
             if time.monotonic() - self._last_prune > PRUNE_SECONDS:
                 Worker.objects.all().prune(conf.LEASE_SECONDS())
                 self._last_prune = time.monotonic()
-            self._erase_some_inputs()
+            for chore in self._chores:
+                chore.step()
         except DatabaseFailure as error:  # perhaps the first to find out: where nothing is shipped, nothing else asks
             self._wait_for_database(error)
 
-    def _erase_some_inputs(self) -> None:
-        """Erase a batch of inputs that are too old, where it is time: one between two looks at the spool, so nothing waits."""
-        if self._erasing is None and time.monotonic() >= self._erase_at:
-            self._erase_at = time.monotonic() + ERASE_SECONDS
-            if (before := inputs_retention_ends()) is not None:
-                self._erasing = erase_inputs(before, actor=f"process:{system_user()}")
-        if self._erasing is not None and next(self._erasing, None) is None:
-            self._erasing = None
+    def _tell(self, counts: Counts) -> None:
+        for (model, result), labels in counts.items():
+            self._counting.count("trivet_labels_total", model, result, by=labels)
 
     def _ship_segment(self, segment: Segment) -> int:
         place = (segment.worker, segment.number)
@@ -161,7 +173,7 @@ class Keeper:
         for batch in _batches(self._records(segment, offset)):
             started = time.monotonic()
             offset = batch[-1][1]
-            ship([record for record, _ in batch if record is not None], cursor=(*place, offset))
+            self._ship_batch([record for record, _ in batch if record is not None], (*place, offset))
             self._database_answers()
             self._offsets[place] = offset
             segment.mark_shipped(offset)
@@ -174,11 +186,36 @@ class Keeper:
             self._offsets.pop(place, None)
         return shipped
 
-    def _records(self, segment: Segment, offset: int) -> Iterator[tuple[PredictionRecord | None, int]]:
+    def _ship_batch(self, records: list[Record], cursor: tuple[str, int, int]) -> None:
+        """Ship predictions and then apply labels, in one transaction; then those that had come before their predictions."""
+        predictions = [record for record in records if isinstance(record, PredictionRecord)]
+        labels = [record for record in records if isinstance(record, LabelRecord)]
+        counts: Counts = Counter()
+        folded = 0
+
+        def beside(shipped: Sequence[Shipped]) -> None:
+            nonlocal folded
+            folded = self._folding(shipped)
+            if labels:
+                counts.update(apply_labels(labels, beside=self._label_folding))
+
+        if predictions or not labels:
+            self._folding.meet(predictions)
+            ship(predictions, cursor=cursor, beside=beside)
+            counts.update(apply_waiting(predictions, beside=self._label_folding))
+        else:
+            counts.update(apply_labels(labels, cursor=cursor, beside=self._label_folding))
+        self._tell(counts)
+        if folded:
+            self._counting.count("trivet_folded_rows_total", by=folded)
+            lag = time.time_ns() - max(record.made_at for record in predictions)
+            self._counting.value("trivet_fold_lag_seconds", value=max(lag, 0) / 1e9)
+
+    def _records(self, segment: Segment, offset: int) -> Iterator[tuple[Record | None, int]]:
         """Yield each record with the offset after it. One that this release cannot read is kept in a file of its own."""
         for payload, after in segment.payloads(offset):
             try:
-                yield decode_record(payload), after
+                yield decode_any(payload), after
             except msgspec.DecodeError:  # its CRC is right, so another release wrote it
                 kept = self._spool.parent / UNREADABLE / f"{segment.worker}-{segment.number}-{after}.record"
                 kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -210,17 +247,36 @@ def spool_root() -> Path:
     return conf.HOME() / "spool"
 
 
-def _batches(
-    records: Iterator[tuple[PredictionRecord | None, int]],
-) -> Iterator[list[tuple[PredictionRecord | None, int]]]:
-    """Yield records in lists of about BATCH_ROWS rows of the log."""
-    batch: list[tuple[PredictionRecord | None, int]] = []
+def metrics_root() -> Path:
+    """Return the folder in which each process of this machine counts."""
+    return conf.HOME() / "metrics"
+
+
+def counting_of_keeper() -> Tally:
+    """Return where a process counts that is a keeper and nothing else, so that every worker of this machine reads it."""
+    return Tally(_sheet)
+
+
+def _sheet() -> Sheet:
+    make_private(metrics_root())
+    return Sheet(metrics_root(), f"keeper-{new_prediction_id()}")
+
+
+def _batches(records: Iterator[tuple[Record | None, int]]) -> Iterator[list[tuple[Record | None, int]]]:
+    """Yield records in lists of about BATCH_ROWS rows of the log, and labels."""
+    batch: list[tuple[Record | None, int]] = []
     rows = 0
     for record, after in records:
         batch.append((record, after))
-        rows += record.rows if record is not None else 0
+        rows += _rows_of(record)
         if rows >= BATCH_ROWS:
             yield batch
             batch, rows = [], 0
     if batch:
         yield batch
+
+
+def _rows_of(record: Record | None) -> int:
+    if record is None:
+        return 0
+    return record.rows if isinstance(record, PredictionRecord) else len(record.labels)

@@ -20,7 +20,7 @@ def change_loading(change: LoadingChange) -> None:
     verb = actions.load if change.is_load else actions.unload
     try:
         generation = verb(model=change.model, version=change.version, actor=change.actor)
-        behind = wait_for_workers(generation).behind
+        behind = wait_for_workers(generation, change.model).behind
     except Refused as error:
         raise Conflict(error.message) from error
     except DatabaseFailure as error:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
+from django.db.models import Model
+
 from trivet.core.errors import InvalidRequest, TrivetError, quoted
 from trivet.core.names import system_user
 from trivet.dataplane.authentication import trusted
@@ -18,6 +20,7 @@ from trivet.dataplane.metrics.meter import now
 from trivet.dataplane.protocol.encode import answer_rows
 from trivet.dataplane.protocol.messages import Answer, RowsRequest
 from trivet.dataplane.witness import Passage
+from trivet.features.source import prefix_of
 from trivet.serving.prediction import Prediction
 from trivet.serving.process import this_process
 
@@ -25,45 +28,57 @@ DOOR = "python"
 Row = Mapping[str, Any]  # a mapping or a dataclass instance: names to values
 
 
-def predict(model: str, data: Any, *, user: Any = None) -> Prediction:
+def predict(model: str, data: Any, *, user: Any = None, entity_key: Any = "") -> Prediction:
     """Return the prediction of `model` for one row.
 
     `model` is a name, with a version or an alias where wanted: "churn", "churn@3", "churn@challenger". `data` is a
     mapping or a dataclass of named features; NumPy scalars and members of an Enum are taken as their values, NaN and
     None as missing. `user`, a user of the project or a text, is recorded as the caller; whether they may is for your code
-    to ask (`can`). The record is appended before this returns, outside any database transaction.
+    to ask (`can`). `entity_key` says in the log whom or what it is about: a saved instance, or a text such as
+    "shop.customer:17". The record is appended before this returns, outside any database transaction.
 
     Raises `InvalidRequest`, `NotFound` or `Unavailable`. Blocks for as long as the model runs; in a coroutine, await
     `apredict`.
     """
-    return predict_many(model, [data], user=user)[0]
+    return predict_many(model, [data], user=user, entity_keys=[entity_key])[0]
 
 
-def predict_many(model: str, rows: Iterable[Any], *, user: Any = None) -> list[Prediction]:
-    """Return one prediction per row, in order, as one batch: one run of the model and one record."""
+def predict_many(
+    model: str, rows: Iterable[Any], *, user: Any = None, entity_keys: Iterable[Any] = ()
+) -> list[Prediction]:
+    """Return one prediction per row, in order, as one batch: one run of the model and one record.
+
+    `entity_keys`, where given, are as many as rows.
+    """
     _refuse_in_a_loop()
-    return _predict(model, rows, user)
+    return _predict(model, rows, user, entity_keys)
 
 
-async def apredict(model: str, data: Any, *, user: Any = None) -> Prediction:
+async def apredict(model: str, data: Any, *, user: Any = None, entity_key: Any = "") -> Prediction:
     """Return what `predict` returns, without blocking the event loop."""
-    return (await apredict_many(model, [data], user=user))[0]
+    return (await apredict_many(model, [data], user=user, entity_keys=[entity_key]))[0]
 
 
-async def apredict_many(model: str, rows: Iterable[Any], *, user: Any = None) -> list[Prediction]:
+async def apredict_many(
+    model: str, rows: Iterable[Any], *, user: Any = None, entity_keys: Iterable[Any] = ()
+) -> list[Prediction]:
     """Return what `predict_many` returns, without blocking the event loop."""
-    return await asyncio.to_thread(_predict, model, rows, user)
+    return await asyncio.to_thread(_predict, model, rows, user, entity_keys)
 
 
-def _predict(model: str, rows: Iterable[Any], user: Any) -> list[Prediction]:
+def _predict(model: str, rows: Iterable[Any], user: Any, entity_keys: Iterable[Any]) -> list[Prediction]:
     began = now()
     name, _, selector = model.partition("@")
     features = [_features(row) for row in rows]
+    keys = [_entity_key(key) for key in entity_keys]
+    if keys and len(keys) != len(features):
+        raise InvalidRequest(f"{name}: {len(keys)} entity_keys for {len(features)} rows.", code="COUNT_MISMATCH")
+    request = RowsRequest(features, entity_keys=keys if any(keys) else None)
     plane = this_process().plane
     entrance = None
     try:
-        entrance = enter(plane, trusted(_caller(user)), name, "predict")
-        answer = infer(plane, entrance, RowsRequest(features), door=DOOR, selector=selector or None)
+        entrance = enter(plane, trusted(caller_of(user)), name, "predict")
+        answer = infer(plane, entrance, request, door=DOOR, selector=selector or None)
     except TrivetError as error:
         version = entrance.version if entrance else 0
         plane.count_refusal(error, name, version, DOOR, began)
@@ -105,6 +120,15 @@ def _features(row: Any) -> dict[str, Any]:
     return {str(name): _plain(name, value) for name, value in row.items()}
 
 
+def _entity_key(entity: Any) -> str:
+    """Return the key of an entity: of a saved instance "app.model:" and its primary key, as Outcomes look for it."""
+    if isinstance(entity, str):
+        return entity
+    if not isinstance(entity, Model) or entity.pk is None:
+        raise InvalidRequest(f"an entity_key is a text or a saved instance, not {quoted(type(entity).__name__)}.")
+    return f"{prefix_of(type(entity))}{entity.pk}"
+
+
 def _plain(name: Any, value: Any) -> Any:
     """Return `value` as JSON would have brought it: what is checked later goes by the exact type."""
     if isinstance(value, Enum):
@@ -124,7 +148,8 @@ def _plain(name: Any, value: Any) -> Any:
     return value
 
 
-def _caller(user: Any) -> str:
+def caller_of(user: Any) -> str:
+    """Return who is recorded as the caller: a user of the project, a text, or this process."""
     if user is None:
         return f"process:{system_user()}"
     username = user.get_username() if hasattr(user, "get_username") else str(user)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import total_ordering
 from typing import Any
 
+from trivet.core.ids import split_row_id
+
 
 @total_ordering
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,17 @@ class Prediction:
         shown = [f"{number:.2f}"] if isinstance(number, int | float) else []
         shown += [self.decision] if self.decision else []
         return f"<Prediction {' '.join(shown)} · {self.model} {self.version} · {self.latency_ms:.1f} ms>"
+
+    @property
+    def label(self) -> Any:
+        """What turned out true, as it is in the log now; None where nobody has said so yet. It asks the database."""
+        from trivet.control.predictions.labelling import (
+            standing_label,  # tables: this class is there before Django is set up
+        )
+
+        named = split_row_id(self.id)
+        found = standing_label(*named) if named else None
+        return None if found is None else found.value
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, ready for JSON: the row of a `/predict` answer, and which version made it."""

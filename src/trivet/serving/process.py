@@ -16,18 +16,21 @@ from functools import partial
 from django.db import Error as DatabaseFailure, connections
 
 from trivet import conf
+from trivet.control.predictions.labelling import Counts
 from trivet.control.registry import actions
 from trivet.control.registry.models import USE_NOTED_SECONDS, ApiKey, Worker, WorkerKind
 from trivet.control.registry.snapshots import build_snapshot, current_generation
 from trivet.core.errors import TrivetError
-from trivet.core.ids import new_prediction_id
 from trivet.core.log_sink import dropped_lines
 from trivet.core.names import system_user
 from trivet.dataplane.lease import SECOND_NS, now_ns
 from trivet.dataplane.plane import Plane
+from trivet.dataplane.table import Table
+from trivet.features.saves import row_joined
 from trivet.model.sandbox import tripwire
 from trivet.serving.keeper import Keeper, spool_root
 from trivet.serving.wiring import build_plane
+from trivet.serving.worker_ids import new_worker_id
 
 logger = logging.getLogger(__name__)
 
@@ -58,14 +61,13 @@ class Process:
     def __init__(self, kind: WorkerKind, processes: int | None = None) -> None:
         """Be one of `processes` that answer on this machine; by default one of TRIVET_WORKERS."""
         self.kind = kind
-        self.worker_id = f"{kind.value}-{new_prediction_id()}"
+        self.worker_id = new_worker_id(kind.value)
         self.plane: Plane = build_plane(self.worker_id, processes)
         self.plane.lease.begin(conf.LEASE_SECONDS())
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._next_beat_ns = 0
         self._last_load = 0.0
-        self._acknowledged = 0
         self._use_noted: dict[str, float] = {}  # id of a key -> when its use was last written from here
         self._older: tuple[int, float] | None = None  # an older generation than ours, and since when it is there
         self._keeper: Keeper | None = None
@@ -85,7 +87,7 @@ class Process:
         self._thread = threading.Thread(target=self._follow, name="trivet-follow", daemon=True)
         self._thread.start()
         if ships:
-            self._keeper = Keeper(spool_root(), hurry_bytes=conf.SPOOL_MB() * conf.MIB // 4)
+            self._keeper = Keeper(spool_root(), hurry_bytes=conf.SPOOL_MB() * conf.MIB // 4, counting=self.plane.meter)
             self._keeper.start()
 
     def arm(self, rooms: tripwire.Rooms) -> None:
@@ -116,6 +118,10 @@ class Process:
             Worker.objects.filter(pk=self.worker_id).delete()
         except DatabaseFailure:
             logger.info("event=lease_not_returned worker=%s", self.worker_id)  # it lapses
+
+    def count_labels(self, model: str, result: str, labels: int) -> None:
+        """Count what became of labels."""
+        self.plane.meter.count("trivet_labels_total", model, result, by=labels)
 
     def abandon_after_fork(self) -> None:
         """In a forked child: drop the inherited descriptors, so that the parent's locks are the parent's alone."""
@@ -183,13 +189,10 @@ class Process:
                 return
             logger.warning("event=registry_restored from=%d to=%d", present, generation)
         self.plane.lease.wait_for_loading()
-        failed_before = self._failed()
         snapshot = build_snapshot(self.plane.table.snapshot)
         self._last_load = time.monotonic()
         with self._beating():
             self.plane.follow(snapshot, even_older=generation < present)
-        if not self._failed() - failed_before:
-            self._acknowledged = self.plane.table.snapshot.generation
         self._next_beat_ns = 0  # acknowledge at once
 
     def _is_restored(self, generation: int) -> bool:
@@ -198,16 +201,6 @@ class Process:
         if self._older is None or self._older[0] != generation:
             self._older = (generation, now)
         return now - self._older[1] > RESTORED_SECONDS
-
-    def _failed(self) -> set[tuple[str, str]]:
-        """Return model and digest of each routed version that could not be loaded."""
-        models = self.plane.table.models.values()
-        return {
-            (model.name, model.entry.versions[route.version].digest)
-            for model in models
-            for route in model.entry.routes
-            if route.version in model.failed
-        }
 
     def _must_retry_loading(self) -> bool:
         failed = any(model.failed for model in self.plane.table.models.values())
@@ -254,20 +247,31 @@ class Process:
     def _beat(self, began_ns: int) -> bool:
         """Tell the registry that this process lives, where it is time to; True when it was.
 
-        A generation whose routed version could not be loaded here is not acknowledged: who moved traffic to it is told.
-        Older failures hold nothing up.
+        With it goes which models do not answer as their routes say, for as long as that is so: whoever moves their traffic
+        is told, and nobody else is held up.
         """
         if began_ns < self._next_beat_ns:
             return False
+        table = self.plane.table
         Worker.objects.all().beat(
             self.worker_id,
-            generation=self._acknowledged,
+            generation=max(table.snapshot.generation, 0),
+            failing=_failing(table),
             kind=self.kind,
             host=socket.gethostname(),
             pid=self._pid,
         )
         self._next_beat_ns = began_ns + BEAT_SECONDS * SECOND_NS
         return True
+
+
+def _failing(table: Table) -> list[str]:
+    """Return the models with a routed version that could not be loaded."""
+    return [
+        model.name
+        for model in table.models.values()
+        if model.failed and any(route.version in model.failed for route in model.entry.routes)
+    ]
 
 
 _process: Process | None = None
@@ -288,6 +292,22 @@ def this_process(kind: WorkerKind = WorkerKind.PROCESS, *, ships: bool = True, p
                 atexit.register(process.stop)
                 _process = process
     return _process
+
+
+def _count_joined(counts: Counts, **_: object) -> None:
+    """Count what rows that this process saved said of predictions."""
+    if _process is not None:
+        for (model, result), labels in counts.items():
+            _process.count_labels(model, result, labels)
+
+
+row_joined.connect(_count_joined)
+
+
+def count_label(model: str, result: str) -> None:
+    """Count what became of a label, where this process counts anything yet."""
+    if _process is not None:
+        _process.count_labels(model, result, 1)
 
 
 def _forget_after_fork() -> None:

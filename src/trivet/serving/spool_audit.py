@@ -14,7 +14,7 @@ import msgspec
 from trivet.control.predictions.models import LogLink, Prediction
 from trivet.control.predictions.shipping import shipped_offset
 from trivet.control.registry.history import Break
-from trivet.core.records import PredictionRecord, decode_record
+from trivet.core.records import LabelRecord, PredictionRecord, decode_any
 from trivet.dataplane.spool import Segment, segments
 
 RECORDS_AT_ONCE = 200
@@ -42,11 +42,16 @@ def audit_spool(root: Path) -> SpoolAudit:
             if gone and shipped_offset(segment.worker, segment.number) >= cursor:
                 return SpoolAudit(shipped, waiting, _broken(segment, gone, "missing", "is shipped, but not in the log"))
             early = _rows(behind) & _in_log(behind)
-            if early and shipped_offset(segment.worker, segment.number) <= cursor:
+            if early and _still_waits(segment, cursor):
                 text = "is in the log, though nobody has shipped it"
                 return SpoolAudit(shipped, waiting, _broken(segment, early, "inserted", text))
             shipped, waiting = shipped + len(before), waiting + len(behind)
     return SpoolAudit(shipped, waiting, None)
+
+
+def _still_waits(segment: Segment, cursor: int) -> bool:
+    """True where nobody shipped on from `cursor`. The keeper forgets the cursor after the file, so that is looked at last."""
+    return shipped_offset(segment.worker, segment.number) <= cursor and segment.path.exists()
 
 
 class _ShippedBatches:
@@ -88,9 +93,12 @@ def _batches(segment: Segment) -> Iterator[list[tuple[PredictionRecord, int]]]:
     batch: list[tuple[PredictionRecord, int]] = []
     for payload, after in segment.payloads(0):
         try:
-            batch.append((decode_record(payload), after))
+            record = decode_any(payload)
         except msgspec.DecodeError:
             continue  # of another release; the keeper keeps it in a file of its own
+        if isinstance(record, LabelRecord):
+            continue  # what became of it is no row of the log
+        batch.append((record, after))
         if len(batch) == RECORDS_AT_ONCE:
             yield batch
             batch = []

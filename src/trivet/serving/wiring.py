@@ -29,7 +29,7 @@ from trivet.dataplane.reconcile import Reconciler
 from trivet.dataplane.spool import Spool
 from trivet.dataplane.witness import Witness
 from trivet.serving.inline_guard import guard_folder
-from trivet.serving.keeper import spool_root
+from trivet.serving.keeper import metrics_root, spool_root
 from trivet.serving.loading import change_loading
 from trivet.serving.model_workers import engine_from_settings, queue_share, run_folder
 
@@ -124,11 +124,6 @@ def _witnesses() -> tuple[Witness, ...]:
 
         witnesses.append(Tracing())
     return tuple(witnesses)
-
-
-def metrics_root() -> Path:
-    """Return the folder in which each process of this machine counts."""
-    return conf.HOME() / "metrics"
 
 
 def limits_root() -> Path:

@@ -8,11 +8,9 @@ I6  answers come again within the bound        I7  only 200, 429, 503, 504, or a
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -20,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from tests.acceptance.conftest import Churn
+from tests.acceptance.databases import parsed, rows_of
 from tests.acceptance.faults.client import NO_ANSWER, Line, digest_of_outputs
 from tests.acceptance.servers import trivet
 from tests.robustness.score import Score
@@ -29,10 +28,9 @@ from trivet.model.bundle.bundle import Bundle, read_bundle
 
 QUERY = """select prediction_id, "row", version, digest, inputs, output from trivet_prediction where kind = 'predict'"""
 ALLOWED = (200, 429, 503, 504)
-LEFT_BY_DESIGN = ("keeper.lock", "metrics/", "bundles/", "run/address", "run/model-workers.lock")  # in TRIVET_HOME
+# in TRIVET_HOME
+LEFT_BY_DESIGN = ("keeper.lock", "watching.lock", "metrics/", "bundles/", "run/address", "run/model-workers.lock")
 COUNTED_DEATHS = (".deaths", ".given-up")  # a kill met a run
-
-Read = Callable[[str], list[tuple[Any, ...]]]
 
 
 class Runs(Protocol):
@@ -85,13 +83,13 @@ class Findings:
         assert not self.different, f"I3: {len(self.different)} differ: {self.different[:3]}"
 
 
-def compare(churn: Churn, lines: Iterable[Line], read: Read | None = None, *, afresh: Afresh | None = None) -> Findings:
-    """Compare a ledger with the log, which nobody writes to any more; `read` asks another database than the project's.
+def compare(churn: Churn, lines: Iterable[Line], *, afresh: Afresh | None = None) -> Findings:
+    """Compare a ledger with the log, which nobody writes to any more.
 
     The log is read without our own code. `afresh` runs the bundles, where they are not the usual ones.
     """
     answered = [line for line in lines if line.status == 200]
-    rows = [logged_of(row) for row in (read or reader(churn.project))(QUERY)]
+    rows = [logged_of(row) for row in rows_of(churn.project, QUERY)]
     log = {row.prediction_id: row for row in rows if row.row == 0}  # clients of a ledger ask one row at a time
     afresh = afresh or Afresh(churn)
     findings = Findings(
@@ -158,12 +156,8 @@ def logged_of(row: tuple[Any, ...]) -> Logged:
     prediction_id, place, version, digest, inputs, output = row
     text = str(prediction_id).replace("-", "")
     public = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-    named = {name: flat(value) for name, value in _parsed(output).items()}
-    return Logged(public, place, version, digest, _parsed(inputs), digest_of_outputs(named))
-
-
-def _parsed(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
+    named = {name: flat(value) for name, value in parsed(output).items()}
+    return Logged(public, place, version, digest, parsed(inputs), digest_of_outputs(named))
 
 
 def flat(value: Any) -> list[Any]:
@@ -171,16 +165,6 @@ def flat(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else [value]
-
-
-def reader(project: Path) -> Read:
-    """Return what reads the project's SQLite database."""
-
-    def read(query: str) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(project / "db.sqlite3")) as database:
-            return database.execute(query).fetchall()
-
-    return read
 
 
 class Afresh:

@@ -14,10 +14,12 @@ from pathlib import Path
 from tests.acceptance.conftest import Churn
 from tests.acceptance.faults.client import NO_ANSWER, Line, Wish
 from tests.acceptance.servers import DEADLINE_SECONDS, wait_for
+from tests.scale import scaled
 
 REPOSITORY = Path(__file__).parents[3]
 PATH = "/v2/models/churn/infer"
 PROBE_SECONDS = 0.05
+CLIENTS = scaled(test=4, ci=8, full=8)
 DATATYPES = (("tenure", "FP64"), ("plan", "BYTES"), ("seats", "INT64"))
 
 
@@ -40,7 +42,7 @@ class Clients:
     """Client processes with a ledger each; `lines` is what all of them wrote until now."""
 
     def __init__(
-        self, churn: Churn, port: int, folder: Path, *, count: int = 8, path: str = PATH, probes: bool = True
+        self, churn: Churn, port: int, folder: Path, *, count: int = CLIENTS, path: str = PATH, probes: bool = True
     ) -> None:
         """Start `count` clients of the server on `port`; with `probes` one more, which judges readiness."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Literal
 
 PIECE = 65536
 LOOK_SECONDS = 0.02
+SLOW_SECONDS = 0.3
 
-State = Literal["open", "held", "cut"]
+State = Literal["open", "slow", "held", "cut"]
 
 
 class Proxy:
-    """Passes bytes on while it is `open`; `held` it takes them and passes nothing on; `cut` it resets and refuses."""
+    """Passes bytes on while it is `open`; `slow` it does so every `SLOW_SECONDS`, for each way; `held` it
+    takes them and passes nothing on; `cut` it resets and refuses."""
 
     def __init__(self, target: int) -> None:
         """Stand before the port `target`."""
@@ -46,10 +49,12 @@ class Proxy:
         self._selector.close()
 
     def _run(self) -> None:
+        passed_on = time.monotonic()
         while not self._ending.is_set():
             if self._state == "cut":
                 self._cut()
-            if self._state == "open":
+            if self._state == "open" or (self._state == "slow" and time.monotonic() - passed_on > SLOW_SECONDS):
+                passed_on = time.monotonic()
                 for sink, data in list(self._waiting.items()):
                     self._pass_on(sink, data)
                 self._waiting.clear()

@@ -17,7 +17,7 @@ import pytest
 from tests.acceptance.conftest import Churn
 from tests.acceptance.faults.invariants import Fault, Leftovers, assert_allowed, settle
 from tests.acceptance.faults.ledger import DATATYPES, clients
-from tests.acceptance.faults.victims import client_ports
+from tests.acceptance.faults.victims import client_ports, stop
 from tests.acceptance.servers import Load, Server, serving, trivet, wait_for
 from tests.robustness.score import Score
 from trivet.dataplane.engines.guard import running
@@ -70,7 +70,7 @@ def kill_in_a_run(server: Server, folder: Path, digest: str) -> Fault:
     def met() -> Fault | None:
         for pid in server.web_workers():
             began = time.monotonic()
-            os.kill(pid, signal.SIGSTOP)
+            stop(pid)
             if running(folder, pid) == [digest]:
                 spared = client_ports([other for other in server.web_workers() if other != pid], server.port)
                 os.kill(pid, signal.SIGKILL)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 import pytest
 
 from tests.acceptance.conftest import Churn
+from tests.acceptance.databases import OF_A_ROW, rows_of
 from tests.acceptance.faults.chance import seeded_chance
 from tests.acceptance.faults.invariants import Fault, Leftovers, assert_allowed, settle
 from tests.acceptance.faults.ledger import clients
@@ -22,19 +22,20 @@ from tests.acceptance.servers import clean_environment, serving, wait_for
 from tests.robustness.score import Score
 from tests.scale import scaled
 
-ROUNDS = scaled(test=2, ci=6, full=50)
+ROUNDS = {False: scaled(test=2, ci=6, full=50), True: scaled(test=2, ci=4, full=50)}  # by whether on PostgreSQL
 ANSWERS_BETWEEN = 30
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("churn", OF_A_ROW, indirect=True)
 def test_F34_keepers_killed_doubled_and_stopped_lose_nothing_and_double_nothing(
     churn: Churn, tmp_path: Path, score: Score
 ):
-    chance, leftovers = seeded_chance(), Leftovers(churn.project)
+    chance, leftovers, rounds = seeded_chance(), Leftovers(churn.project), ROUNDS[churn.is_on_postgres]
     faults: list[Fault] = []
     with serving(churn.project, workers=2) as server, SecondKeeper(churn.project) as second:
         with clients(churn, server.port, tmp_path / "ledger") as asking:
-            for number in range(ROUNDS):
+            for number in range(rounds):
                 asking.wait_for_answers(chance.randrange(ANSWERS_BETWEEN))
                 acting = wait_for(lambda: holder(churn.project))
                 assert acting in (second.pid, *server.children())
@@ -54,7 +55,7 @@ def test_F34_keepers_killed_doubled_and_stopped_lose_nothing_and_double_nothing(
                 second.start_again_where_it_ended()
         second.stop()
         assert server.stop() == 0
-    settle(churn, asking.lines, score, kills=ROUNDS)
+    settle(churn, asking.lines, score, kills=rounds)
     assert_allowed(asking.lines, faults)
     leftovers.assert_none()
 
@@ -113,5 +114,4 @@ def holder(project: Path) -> int | None:
 
 def logged(project: Path) -> int:
     """Return how many rows the log has; what is being written now may have to be waited for."""
-    with closing(sqlite3.connect(project / "db.sqlite3", timeout=30)) as database:
-        return int(database.execute("select count(*) from trivet_prediction").fetchone()[0])
+    return int(rows_of(project, "select count(*) from trivet_prediction")[0][0])

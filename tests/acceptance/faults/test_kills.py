@@ -15,6 +15,7 @@ import pytest
 
 from tests.acceptance.conftest import Churn
 from tests.acceptance.connections import open_files
+from tests.acceptance.databases import OF_A_ROW
 from tests.acceptance.faults.bounds import slowness
 from tests.acceptance.faults.chance import seeded_chance
 from tests.acceptance.faults.invariants import Fault, Leftovers, assert_allowed, recovery_seconds, settle
@@ -24,48 +25,52 @@ from tests.acceptance.servers import Server, free_port, serving, trivet, wait_fo
 from tests.robustness.score import Score
 from tests.scale import scaled
 
-KILLS = scaled(test=20, ci=50, full=200)
-GROUP_KILLS = scaled(test=3, ci=8, full=50)
+KILLS = {False: scaled(test=10, ci=50, full=200), True: scaled(test=2, ci=10, full=200)}  # by whether on PostgreSQL
+GROUP_KILLS = {False: scaled(test=3, ci=8, full=50), True: scaled(test=1, ci=2, full=50)}
 WORKERS = 3  # so that some answer while another starts: a kill then costs a start, and no pause
 ANSWERS_BETWEEN = 30
 BACK_SECONDS = 1.0
+ENOUGH = 10  # kills, to speak of their median
 START_SECONDS = 5.0
 HEADER = struct.Struct("<2sII")  # of a frame of the log: magic, length, checksum
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("churn", OF_A_ROW, indirect=True)
 def test_F01_kill_9_of_web_workers_loses_no_answer_and_meets_nobody_else(churn: Churn, tmp_path: Path, score: Score):
-    chance, leftovers = seeded_chance(), Leftovers(churn.project)
+    chance, leftovers, kills = seeded_chance(), Leftovers(churn.project), KILLS[churn.is_on_postgres]
     faults: list[Fault] = []
     with serving(churn.project, workers=WORKERS) as server:
         with clients(churn, server.port, tmp_path / "ledger") as asking:
             asking.wait_for_answers(ANSWERS_BETWEEN)
             held = len(open_files(server.process.pid))
-            for _ in range(KILLS):
+            for _ in range(kills):
                 asking.wait_for_answers(chance.randrange(ANSWERS_BETWEEN))
                 faults.append(kill_one(server, "web", chance))
             asking.wait_for_answers(ANSWERS_BETWEEN)
             wait_for(lambda: len(server.web_workers()) == WORKERS)
             wait_for(lambda: len(open_files(server.process.pid)) <= held)
         assert server.stop() == 0
-    settle(churn, asking.lines, score, kills=KILLS)
+    settle(churn, asking.lines, score, kills=kills)
     assert_allowed(asking.lines, faults)
     leftovers.assert_none()
     seconds = recovery_seconds(asking.lines, faults)
     print(f"cut-off clients were answered again after {median(seconds):.3f} s, at most {max(seconds):.3f} s")
-    assert median(seconds) < BACK_SECONDS * slowness()
+    if kills >= ENOUGH:
+        assert median(seconds) < BACK_SECONDS * slowness()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+@pytest.mark.parametrize("churn", OF_A_ROW, indirect=True)
 def test_F02_kill_9_of_the_whole_process_group_loses_no_answer(churn: Churn, tmp_path: Path, score: Score):
-    chance, leftovers = seeded_chance(), Leftovers(churn.project)
+    chance, leftovers, kills = seeded_chance(), Leftovers(churn.project), GROUP_KILLS[churn.is_on_postgres]
     port = free_port()
     faults: list[Fault] = []
     starts: list[float] = []
     with clients(churn, port, tmp_path / "ledger") as asking:
         down = Fault(asking.began)
-        for number in range(GROUP_KILLS):
+        for number in range(kills):
             server, seconds = started(churn, port)
             starts.append(seconds)
             down.ended = time.monotonic()
@@ -80,7 +85,7 @@ def test_F02_kill_9_of_the_whole_process_group_loses_no_answer(churn: Churn, tmp
         asking.wait_for_answers(ANSWERS_BETWEEN)
         asking.stop()
         assert server.stop() == 0
-    settle(churn, asking.lines, score, kills=GROUP_KILLS)
+    settle(churn, asking.lines, score, kills=kills)
     assert_allowed(asking.lines, faults)
     assert not list((churn.project / ".trivet" / "spool").rglob("*.seg"))
     leftovers.assert_none()

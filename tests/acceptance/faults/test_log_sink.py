@@ -20,7 +20,7 @@ from tests.acceptance.faults.disks import ask, fetch, logged
 from tests.acceptance.servers import Server, clean_environment, free_port, trivet, wait_for
 from tests.scale import scaled
 
-KINDS = ["blocked", "closed", "full disk", "nobody listens"][: scaled(test=2, ci=4, full=4)]
+KINDS = ["blocked", "closed", "full disk", "nobody listens"][: scaled(test=1, ci=4, full=4)]
 ASKED = 100
 SLOWEST_SECONDS = 5.0  # of a machine with other work; a wait for the pipe would last for ever
 LOUD = {"LOG_LEVEL": "INFO", "TRIVET_ACCESS_LOG": "true"}

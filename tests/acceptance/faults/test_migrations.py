@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -15,10 +12,10 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.models import NOT_PROVIDED
 
 from tests.acceptance.conftest import Churn
+from tests.acceptance.databases import OF_A_ROW, manage
 from tests.acceptance.faults.invariants import assert_allowed, compare
 from tests.acceptance.faults.ledger import clients
-from tests.acceptance.postgres_server import postgres_server, programs
-from tests.acceptance.servers import clean_environment, serving, trivet
+from tests.acceptance.servers import serving, trivet
 from tests.scale import scaled
 
 NAMES = sorted(path.stem for path in Path(import_module("trivet.migrations").__path__[0]).glob("0*.py"))
@@ -62,68 +59,20 @@ def assert_adds_without_a_rewrite(name: str, operation: migrations.AddField) -> 
     assert not field.unique, f"{name}: {operation} builds an index"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(
-    request: pytest.FixtureRequest, churn: Churn, tmp_path: Path
-) -> Iterator[tuple[Churn, dict[str, str], object]]:
-    """A project on each database, its environment, and what reads its log."""
-    if request.param == "sqlite":
-        yield churn, {}, None
-        return
-    binaries = programs()
-    if binaries is None:
-        pytest.skip("no initdb: PostgreSQL is not installed")
-    with postgres_server(binaries) as server:
-        environment = {"DATABASE_URL": server.url}
-        yield on_postgres(churn, server.url, tmp_path), environment, server.read
-
-
-def on_postgres(churn: Churn, url: str, folder: Path) -> Churn:
-    """Return a project like `churn` on another database."""
-    trivet("init", "there", project=folder, DATABASE_URL=url)
-    project = folder / "there"
-    dump = folder / "dump.json"
-    there = clean_environment(DATABASE_URL=url)
-    manage(churn.project, clean_environment(), "dumpdata", "trivet", "--output", str(dump))
-    manage(project, there, "flush", "--no-input")
-    manage(project, there, "loaddata", str(dump))
-    for name in (".trivet", ".env"):
-        replace(churn.project / name, project / name)
-    return Churn(project, churn.key, churn.body, churn.rows)
-
-
-def replace(source: Path, target: Path) -> None:
-    subprocess.run(["cp", "-a", "-T", str(source), str(target)], check=True)
-
-
-def manage(project: Path, environment: dict[str, str], *words: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "manage.py", *words],
-        cwd=project,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
-
-
 @pytest.mark.slow
-def test_F25_each_migration_forward_and_back_under_load_fails_no_prediction(place, tmp_path: Path):
-    churn, environment, read = place
-    settings = clean_environment(**environment)
+@pytest.mark.parametrize("churn", OF_A_ROW, indirect=True)
+def test_F25_each_migration_forward_and_back_under_load_fails_no_prediction(churn: Churn, tmp_path: Path):
     with (
-        serving(churn.project, **environment) as server,
+        serving(churn.project) as server,
         clients(churn, server.port, tmp_path / "ledger", count=3) as asking,
     ):
         asking.wait_for_answers(ANSWERS)
         for target in [*reversed(MOVED[:-1]), *MOVED[1:]]:
-            manage(churn.project, settings, "migrate", "trivet", target)
+            manage(churn.project, "migrate", "trivet", target)
             asking.wait_for_answers(ANSWERS)
         asking.stop()
         assert server.stop() == 0
     assert {line.status for line in asking.lines} == {200}
     assert_allowed(asking.lines, [])
-    trivet("keeper", "--once", project=churn.project, **environment)
-    compare(churn, asking.lines, read).assert_none()
+    trivet("keeper", "--once", project=churn.project)
+    compare(churn, asking.lines).assert_none()

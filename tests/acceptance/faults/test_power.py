@@ -79,11 +79,39 @@ def test_F03_what_was_answered_is_in_the_log_though_all_that_was_not_synced_is_f
         assert lost  # so the shim does forget, and the setting is what keeps
 
 
+@pytest.mark.parametrize("durability", ["power", "process"])
+def test_F03_what_was_shipped_is_in_the_log_though_all_that_the_database_did_not_sync_is_forgotten(
+    churn: Churn, tmp_path: Path, score: Score, durability: str
+):
+    if durability == "process" and not scaled(test=0, ci=1, full=1):
+        pytest.skip("that the shim forgets is shown where there is more time")
+    with serving(churn.project, workers=1, TRIVET_DURABILITY=durability) as server:
+        keeper = keeper_of(server)
+        (worker,) = server.web_workers()
+        with traced(keeper, "-y", "-e", "trace=pwrite64,fdatasync,fsync", log=tmp_path / "trace"):
+            os.kill(keeper, signal.SIGSTOP)
+            with Load(server, churn.body, churn.key, path=PATH, clients=6) as load:
+                wait_for(lambda: load.answers.qsize() >= ANSWERS)
+            held = list((churn.project / ".trivet" / "spool").rglob("*.seg"))
+            os.kill(worker, signal.SIGKILL)  # so that its segment is shipped to its end and removed
+            os.kill(keeper, signal.SIGCONT)
+            wait_for(lambda: not any(path.exists() for path in held))
+            cut_power(server)
+    read = {answer["parameters"]["prediction_id"] for _, _, answer in drained(load.answers)}
+    forget_unsynced_commits(churn.project / "db.sqlite3-wal", tmp_path / "trace")
+    lost = read - logged(churn).keys()
+    if durability == "power":
+        score.count("lost_records", len(lost), of=1)
+        assert not lost
+    else:
+        assert lost  # so the shim does forget
+
+
 @contextmanager
 def loaded(churn: Churn, trace: Path, durability: str) -> Iterator[tuple[Server, Load]]:
     """Serve under load with one web worker that is traced, while nobody ships: the spool alone has the records."""
     with serving(churn.project, workers=1, TRIVET_DURABILITY=durability) as server:
-        (keeper,) = (pid for pid in server.children() if b"keeper" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        keeper = keeper_of(server)
         os.kill(keeper, signal.SIGSTOP)
         (worker,) = server.web_workers()
         try:
@@ -92,6 +120,12 @@ def loaded(churn: Churn, trace: Path, durability: str) -> Iterator[tuple[Server,
         finally:
             with suppress(ProcessLookupError):
                 os.kill(keeper, signal.SIGCONT)
+
+
+def keeper_of(server: Server) -> int:
+    """Return the process that ships."""
+    (keeper,) = (pid for pid in server.children() if b"keeper" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return keeper
 
 
 def cut_power(server: Server) -> None:
@@ -135,3 +169,20 @@ def forget_unsynced(churn: Churn, trace: Path) -> int:
         content[kept:] = bytes(len(content) - kept)
         path.write_bytes(content)
     return forgotten
+
+
+def forget_unsynced_commits(log: Path, trace: Path) -> None:
+    """Drop from SQLite's write-ahead log what the traced process wrote after the last sync of it that ended."""
+    written: list[tuple[int, int, int]] = []  # the line at which a write ended, its offset and size
+    for call in calls_of(trace):
+        if call.file == str(log) and call.name == "pwrite64":
+            found = WRITTEN.search(call.text)
+            assert found, call.text[-80:]
+            _, offset, size = map(int, found.groups())
+            written.append((call.ended, offset, size))
+        elif call.file == str(log):
+            written = [write for write in written if write[0] > call.began]
+    with log.open("r+b") as file:
+        for _, offset, size in written:
+            file.seek(offset)
+            file.write(bytes(size))

@@ -31,7 +31,7 @@ from tests.acceptance.faults.bounds import slowness
 from tests.acceptance.faults.chance import seeded_chance
 from tests.acceptance.faults.invariants import Fault, Leftovers, assert_allowed, recovery_seconds, settle
 from tests.acceptance.faults.ledger import Clients, Line, clients
-from tests.acceptance.faults.victims import command_of, kill_one, processes
+from tests.acceptance.faults.victims import command_of, kill_one, processes, stop
 from tests.acceptance.servers import Server, clean_environment, serving, trivet, wait_for
 from tests.acceptance.workshop import register
 from tests.robustness.score import Score
@@ -116,7 +116,7 @@ def kill_a_model_worker(world: World) -> None:
 
 def hang_a_model_worker(world: World) -> None:
     hung = world.chance.choice(wait_for(lambda: model_workers(world.server)))
-    os.kill(hung, signal.SIGSTOP)
+    stop(hung)
     wait_for(lambda: hung not in model_workers(world.server))
 
 
@@ -134,7 +134,9 @@ def lock_the_database(world: World) -> None:
 def move_the_database(world: World) -> None:
     place, elsewhere = world.churn.project / "db.sqlite3", world.churn.project / "elsewhere.sqlite3"
     place.rename(elsewhere)
+    place.mkdir()  # whoever starts meanwhile would make an empty one, and SQLite then deletes the log of the one that is away
     world.pause()
+    place.rmdir()
     elsewhere.rename(place)
 
 
@@ -263,7 +265,7 @@ def assert_routed(lines: Sequence[Line], moves: Sequence[Move]) -> None:
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
     """Hold a process for as long as the block runs."""
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     try:
         yield
     finally:

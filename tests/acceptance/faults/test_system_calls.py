@@ -26,6 +26,7 @@ from tests.acceptance.conftest import Churn
 from tests.acceptance.faults.disks import logged
 from tests.acceptance.faults.strace import can_trace
 from tests.acceptance.servers import clean_environment, copy_project
+from tests.robustness.score import Score
 from tests.scale import SCALE, scaled
 from trivet.control.registry.storage import stored_name
 from trivet.dataplane.spool import segments
@@ -152,17 +153,17 @@ class Run:
 pytestmark = pytest.mark.skipif(not can_trace(), reason="strace cannot trace here")
 
 
-def test_F30_predict(churn: Churn, tmp_path: Path):
+def test_F30_predict(churn: Churn, tmp_path: Path, score: Score):
     def judge(project: Path, run: Run, fault: Fault) -> None:
         assert run.status == 0, fault  # a fault is an error of ours, or none
         log = logged(on(churn, project))
         assert set(run.told) <= log.keys(), fault
         assert set(log.values()) == {1}
 
-    tried(churn, tmp_path, DJANGO + REPORT + PREDICT, judge)
+    tried(churn, tmp_path, DJANGO + REPORT + PREDICT, judge, score)
 
 
-def test_F30_rotate(churn: Churn, tmp_path: Path):
+def test_F30_rotate(churn: Churn, tmp_path: Path, score: Score):
     def judge(project: Path, run: Run, fault: Fault) -> None:
         assert run.status == 0, fault
         found = [payload for segment in segments(project / ".trivet" / "spool") for payload, _ in segment.payloads(0)]
@@ -171,11 +172,11 @@ def test_F30_rotate(churn: Churn, tmp_path: Path):
         assert len(kept) == len(set(kept)), fault
         assert len(run.told) == 12, fault  # the spool recovered
 
-    tried(churn, tmp_path, REPORT + ROTATE, judge)
+    tried(churn, tmp_path, REPORT + ROTATE, judge, score)
 
 
 @elsewhere
-def test_F30_recover(churn: Churn, tmp_path: Path):
+def test_F30_recover(churn: Churn, tmp_path: Path, score: Score):
     left = on(churn, copy_project(churn.project, tmp_path / "left"))
     written = "for _ in range(40): trivet.predict('churn', row)\nos._exit(0)\n"
     program = DJANGO + REPORT + PREDICT.partition("mark()")[0] + written
@@ -193,11 +194,11 @@ def test_F30_recover(churn: Churn, tmp_path: Path):
         assert set(log.values()) == {1}, fault
         assert not list((project / ".trivet" / "spool").rglob("*.seg")), fault
 
-    tried(left, tmp_path, DJANGO + REPORT + RECOVER, judge)
+    tried(left, tmp_path, DJANGO + REPORT + RECOVER, judge, score)
 
 
 @elsewhere
-def test_F30_promote(churn: Churn, tmp_path: Path):
+def test_F30_promote(churn: Churn, tmp_path: Path, score: Score):
     def judge(project: Path, run: Run, fault: Fault) -> None:
         (champion,) = asked(
             project,
@@ -209,11 +210,11 @@ def test_F30_promote(churn: Churn, tmp_path: Path):
         assert (champion == 2) == (events == [1]) == (routes == [2]), fault
         assert champion == 2 or not run.told, fault
 
-    tried(churn, tmp_path, DJANGO + REPORT + PROMOTE, judge)
+    tried(churn, tmp_path, DJANGO + REPORT + PROMOTE, judge, score)
 
 
 @elsewhere
-def test_F30_push(churn: Churn, tmp_path: Path):
+def test_F30_push(churn: Churn, tmp_path: Path, score: Score):
     def judge(project: Path, run: Run, fault: Fault) -> None:
         rows = asked(
             project,
@@ -230,13 +231,13 @@ def test_F30_push(churn: Churn, tmp_path: Path):
         if fault.call != "unlink":
             assert not list((project / ".trivet" / "bundles").rglob(".*")), fault
 
-    tried(churn, tmp_path, DJANGO + REPORT + PUSH, judge)
+    tried(churn, tmp_path, DJANGO + REPORT + PUSH, judge, score)
 
 
 # --- the machinery ------------------------------------------------------------------------------------------------
 
 
-def tried(churn: Churn, folder: Path, program: str, judge: Callable[[Path, Run, Fault], None]) -> None:
+def tried(churn: Churn, folder: Path, program: str, judge: Callable[[Path, Run, Fault], None], score: Score) -> None:
     """Run `program` untouched, then with one fault after the other, each in a project of its own, and judge each."""
     seed = int(os.environ.get("FAULT_SEED", random.randrange(1 << 32)))
     print(f"FAULT_SEED={seed}")
@@ -245,6 +246,7 @@ def tried(churn: Churn, folder: Path, program: str, judge: Callable[[Path, Run, 
     shutil.rmtree(project)
     assert found, "the operation makes no call that could fail"
     random.Random(seed).shuffle(found)
+    score.tried(min(TRIED, len(found)), of=len(found))
     for number, fault in enumerate(found[:TRIED]):
         project = copy_project(churn.project, folder / f"fault{number}")
         judge(project, run(program, project, folder, fault), fault)

@@ -65,6 +65,12 @@ def is_running(pid: int) -> bool:
     return command_of(pid)[:1] not in ([], [b""])
 
 
+def stop(pid: int) -> None:
+    """SIGSTOP a process; return once it has stopped, which is a moment after the signal was sent."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TZX", every=0.0001)
+
+
 def client_ports(pids: Iterable[int], server_port: int) -> frozenset[int]:
     """Return the ports of the clients whose connections to `server_port` some processes have taken."""
     held: set[str] = set()

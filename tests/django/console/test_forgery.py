@@ -19,7 +19,7 @@ VALUES = {
     "app_label": "trivet",
     "content_type_id": 1,
 }
-VALUES |= {"url": "nothing/", "user_id": 1, "id": 1}
+VALUES |= {"url": "nothing/", "user_id": 1, "id": 1, "identity": "019a0000-0000-7000-8000-000000000000"}
 FOREIGN = (
     "https://evil.example",
     "http://testserver.evil.example",
@@ -76,7 +76,7 @@ def token(client) -> str:
 def test_D24_without_a_token_every_unsafe_method_is_refused_on_every_path(forger):
     walked = addresses()
     assert len(walked) > 60
-    assert "/models/churn/promote/1/" in walked
+    assert {"/models/churn/promote/1/", "/models/churn/labels/", "/models/churn/labels/refused.csv"} <= {*walked}
     for address in walked:
         for method in UNSAFE:
             assert forger.generic(method, address).status_code in (403, 404), (method, address)
@@ -85,7 +85,11 @@ def test_D24_without_a_token_every_unsafe_method_is_refused_on_every_path(forger
 
 
 @pytest.mark.parametrize(
-    "address", ["/models/churn/promote/2/", "/models/churn/try/", "/login/", "/logout/", "/admin/"]
+    "address",
+    [
+        *("/models/churn/promote/2/", "/models/churn/try/", "/login/", "/logout/", "/admin/"),
+        *("/models/churn/labels/", "/models/churn/labels/refused.csv"),
+    ],
 )
 def test_D24_with_a_token_from_elsewhere_it_is_refused(forger, address):
     made = token(forger)
@@ -111,6 +115,8 @@ def test_D24_a_site_without_djangos_middleware_asks_for_tokens_too(forger, setti
         "/models/churn/promote/2/",
         "/models/churn/roll-back/",
         "/models/churn/try/",
+        "/models/churn/labels/",
+        "/models/churn/labels/refused.csv",
         "/login/",
         "/logout/",
     ):

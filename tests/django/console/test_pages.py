@@ -25,7 +25,17 @@ from trivet.serving.acknowledgement import Acknowledgement
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("trivet.server.urls")]
 SEE = "view_registeredmodel"
-PAGES = ("/", "/models/churn/", "/models/churn/try/", "/models/churn/promote/1/")
+PAGES = (
+    "/",
+    "/alerts/",
+    "/models/churn/",
+    "/models/churn/drift/",
+    "/models/churn/performance/",
+    "/models/churn/labels/",
+    "/predictions/?model=churn",
+    "/models/churn/try/",
+    "/models/churn/promote/1/",
+)
 
 
 def live(model="churn", versions=1):
@@ -362,7 +372,7 @@ def test_a_move_has_committed_when_the_workers_are_waited_for(signed_in, monkeyp
     seen = generation(client.get(address))
     waited = []
 
-    def wait(reached):
+    def wait(reached, _model):
         waited.append((connection.in_atomic_block, Event.objects.first().version))
         return Acknowledgement(reached, 0, (), 0.0)
 
@@ -399,11 +409,15 @@ def test_a_version_that_is_not_ready_is_not_promoted(signed_in):
 
 
 @pytest.mark.parametrize(
-    "address", ["/", "/login/", "/models/churn/", "/models/nothing/", "/models/churn/promote/1/", "/models/churn/try/"]
+    "address",
+    [
+        *("/", "/login/", "/models/churn/", "/models/nothing/", "/models/churn/promote/1/", "/models/churn/try/"),
+        *("/models/churn/labels/", "/predictions/"),
+    ],
 )
 def test_every_page_has_the_headers_and_nothing_inline(signed_in, address):
     live(versions=2)
-    client = signed_in(SEE, "promote", "predict")
+    client = signed_in(SEE, "promote", "predict", "label", "view_predictions")
     if address == "/login/":
         client.logout()
     page = client.get(address)

@@ -8,7 +8,8 @@ import pytest
 
 from trivet.console import figures, form, words
 from trivet.console.answer import explained, shown
-from trivet.console.charts import bars, shares
+from trivet.console.charts.bars import bars
+from trivet.console.charts.shares import shares
 from trivet.console.snippets import snippets
 from trivet.console.traffic import requests_a_minute
 from trivet.core.errors import InvalidRequest, InvalidRows, Unavailable
@@ -39,6 +40,9 @@ HOUSE = Signature(
         (figures.number(13.8093599), "13.81"),
         (figures.number(1234567.0), "1,234,567"),
         (figures.number(-0.5), "-0.5"),
+        (figures.measure(0.01), "0.010"),
+        (figures.measure(12.3456), "12.35"),
+        (figures.measure(-12345.678), "-12,346"),
         (figures.percent(0.7575), "75.8 %"),
         (figures.percent(0.99996), "> 99.9 %"),
         (figures.percent(0.00004), "< 0.1 %"),

@@ -36,7 +36,13 @@ def test_the_console_lists_only_what_one_may_know_of(two_models):
     assert client.get("/models/churn/").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["", "try/", "openapi/", "openapi.json", "promote/1/", "roll-back/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", "drift/", "performance/", "try/", "openapi/", "openapi.json", "promote/1/", "roll-back/"),
+        *("labels/", "labels/refused.csv"),
+    ],
+)
 def test_a_hidden_model_has_the_page_of_one_that_does_not_exist(two_models, path):
     ben = person()
     grant("user:ben", "churn", "view")

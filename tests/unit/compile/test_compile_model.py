@@ -22,8 +22,9 @@ from sklearn.svm import LinearSVC
 from trivet.core.datatypes import MISSING_TEXT
 from trivet.core.errors import CompileError, ParityFailed
 from trivet.model.bundle.sample import decode_sample
-from trivet.model.compile import compiler
+from trivet.model.compile import proving
 from trivet.model.compile.compiler import compile_model
+from trivet.model.compile.converters.answers import Answer
 from trivet.model.runtimes.onnx import OnnxRuntime
 
 ROWS = 300
@@ -202,14 +203,14 @@ def test_compiled_is_faster(people):
 def test_the_gate_names_the_worst_row_and_leaves_nothing_behind(people, monkeypatch):
     frame, _ = people
     model = churn_model(people)
-    real = compiler.emit
+    real = proving.emit
 
     def slightly_wrong(graph, estimator, table):
         answer = real(graph, estimator, table)
         spoiled = graph.add("Mul", answer.probabilities, graph.constant(1.0001, np.float64))
-        return compiler.Answer(probabilities=spoiled, label=answer.label)
+        return Answer(probabilities=spoiled, label=answer.label)
 
-    monkeypatch.setattr(compiler, "emit", slightly_wrong)
+    monkeypatch.setattr(proving, "emit", slightly_wrong)
     with pytest.raises(
         ParityFailed, match=r"parity failed on \d+ of \d+ rows: row \d+, native [\d.]+, compiled [\d.]+"
     ) as e:
@@ -224,7 +225,7 @@ def test_the_gate_names_the_worst_row_and_leaves_nothing_behind(people, monkeypa
 
 def test_a_wrong_label_fails_the_gate_even_where_probabilities_agree(people, monkeypatch):
     frame, _ = people
-    real = compiler.emit
+    real = proving.emit
 
     def first_class_always(graph, estimator, table):
         answer = real(graph, estimator, table)
@@ -234,9 +235,9 @@ def test_a_wrong_label_fails_the_gate_even_where_probabilities_agree(people, mon
             graph.constant(0, np.int64),
         )
         label = graph.add("Gather", graph.constant(np.array(["churned", "stays"], object)), zero, axis=0)
-        return compiler.Answer(probabilities=answer.probabilities, label=label)
+        return Answer(probabilities=answer.probabilities, label=label)
 
-    monkeypatch.setattr(compiler, "emit", first_class_always)
+    monkeypatch.setattr(proving, "emit", first_class_always)
     with pytest.raises(ParityFailed, match="'stays' became 'churned'"):
         compile_model(churn_model(people), sample=frame)
 

@@ -23,9 +23,14 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import SplineTransformer
+from tests.rents import compiled_rents, rents, trained as trained_rents
 
 from trivet.core.errors import CompileError, Refused
+from trivet.core.profile.checking import MOST_BYTES
+from trivet.core.profile.profile import encode_profile
+from trivet.core.profile.reference import REFERENCE_NAME, decode_reference, encode_reference
 from trivet.model.bundle.bundle import make_bundle
+from trivet.model.bundle.loss import LOSS_NAME, MOST_LOSS_BYTES, MOST_LOSS_NODES
 from trivet.model.bundle.manifest import encode_manifest
 from trivet.model.compile import disposable, process
 from trivet.model.compile.compiler import compile_model
@@ -81,7 +86,7 @@ def test_a_file_and_the_object_in_memory_become_the_same_graph(files, trained):
     path, sample = files
     compiled = compile_file(path, sample=sample, label_column="churned")
     model, rows = trained
-    in_memory = compile_model(model, sample=rows.drop(columns="churned"))
+    in_memory = compile_model(model, sample=rows.drop(columns="churned"), labels=rows["churned"])
     assert compiled.bundle.files == in_memory.bundle.files
     assert compiled.parity.line() == in_memory.parity.line()
     assert len(compiled.bundle.manifest.source["sha256"]) == 64
@@ -260,6 +265,71 @@ def test_an_honest_native_bundle_is_replayed_elsewhere_and_a_forged_one_is_refus
         forge(msgspec.structs.replace(manifest, runtime="xgboost"), contents)
 
 
+def without_reference(contents):
+    """Return the files of a bundle as one was made before there were references."""
+    return {name: data for name, data in contents.items() if name != REFERENCE_NAME}
+
+
+@pytest.mark.parametrize(
+    ("forged", "reason"),
+    [
+        (lambda reference: b"\x80", "cannot be read"),
+        (lambda reference: encode_reference(reference)[:-9], "cannot be read"),
+        (lambda reference: b"\0" * (MOST_BYTES + 1), "at most 16777216 are taken"),
+        (lambda reference: replaced(reference, features=reference.features[::-1]), "other features"),
+        (lambda reference: replaced(reference, classes=("yes", "no")), "other classes"),
+        (lambda reference: replaced(reference, whole_bytes=encode_profile(reference.empty)), "rows that there are not"),
+    ],
+    ids=["nothing", "half", "too large", "other features", "other classes", "no rows"],
+)
+def test_a_forged_reference_is_refused_with_its_bundle(forged, reason, honest, native, forge):
+    for bundle in (honest, native):
+        reference = decode_reference(bundle.files[REFERENCE_NAME])
+        with pytest.raises(CompileError, match=f"no sound bundle: .*{reason}"):
+            forge(bundle.manifest, {**bundle.files, REFERENCE_NAME: forged(reference)})
+
+
+def with_nodes(graph, operator, number):
+    """Return a graph with so many nodes more, of which nothing comes."""
+    made = onnx.load_from_string(graph)
+    made.graph.node.extend(helper.make_node(operator, ["X"], [f"more_{place}"]) for place in range(number))
+    return made.SerializeToString()
+
+
+def test_errors_are_learned_of_in_the_disposable_process(tmp_path):
+    flats, costs = rents(2_500, 2)
+    joblib.dump(trained_rents(), tmp_path / "rents.joblib")
+    flats.assign(cost=costs).to_csv(tmp_path / "flats.csv", index=False)
+    made = compile_file(tmp_path / "rents.joblib", sample=tmp_path / "flats.csv", label_column="cost")
+    assert made.reference.loss.rows == 2_500
+    assert LOSS_NAME in made.bundle.files
+
+
+def test_an_honest_loss_model_is_judged_elsewhere_and_a_forged_one_is_refused(forge, honest):
+    bundle = compiled_rents().bundle
+    graph = bundle.files[LOSS_NAME]
+    assert forge(bundle.manifest, bundle.files).bundle.files[LOSS_NAME] == graph
+    for forged, reason in (
+        (b"no graph", "not a valid graph"),
+        (b"\0" * (MOST_LOSS_BYTES + 1), "at most 1048576 are taken"),
+        (honest.files["model.onnx"], "graph and signature disagree"),
+        (with_nodes(graph, "Identity", MOST_LOSS_NODES), "not a graph of boosted trees"),
+        (with_nodes(graph, "Shape", 1), "not a graph of boosted trees"),
+    ):
+        with pytest.raises(CompileError, match=f"no sound bundle: .*{reason}"):
+            forge(bundle.manifest, {**bundle.files, LOSS_NAME: forged})
+    without = {name: data for name, data in bundle.files.items() if name != LOSS_NAME}
+    with pytest.raises(CompileError, match="disagree on whether errors are expected"):
+        forge(bundle.manifest, without)
+    with pytest.raises(CompileError, match="disagree on whether errors are expected"):
+        forge(honest.manifest, {**honest.files, LOSS_NAME: graph})
+    assert forge(bundle.manifest, without_reference(without)).reference is None, "as bundles were"
+
+
+def replaced(reference, **changes):
+    return encode_reference(msgspec.structs.replace(reference, **changes))
+
+
 def says(manifest, **stated):
     return msgspec.structs.replace(manifest, compile=manifest.compile | stated)
 
@@ -269,6 +339,7 @@ def test_A08_S19_a_forged_bundle_is_refused(honest, forge):
     flipped = {**contents, "model.onnx": contents["model.onnx"][:-1] + b"\0"}
     other_answers = {**contents, "sample.jsonl": contents["sample.jsonl"].replace(b'"yes"', b'"no"')}
     assert forge(manifest, contents).bundle.files == contents
+    assert forge(manifest, without_reference(contents)).reference is None
     with pytest.raises(CompileError, match="a bundle of another file"):
         forge(manifest, contents, source=manifest.source)
     with pytest.raises(CompileError, match=r"model\.onnx was changed"):

@@ -15,9 +15,10 @@ from sklearn.svm import SVC, LinearSVC
 
 from trivet.core.errors import CompileError, ParityFailed
 from trivet.model.bundle.sample import decode_sample
-from trivet.model.compile import compiler
+from trivet.model.compile import proving
 from trivet.model.compile.columns import matrix
-from trivet.model.compile.compiler import Answer, compile_model
+from trivet.model.compile.compiler import compile_model
+from trivet.model.compile.converters.answers import Answer
 from trivet.model.compile.original import LABEL, as_answers
 from trivet.model.compile.preparing import prepare
 from trivet.model.compile.signature import outputs_of
@@ -164,24 +165,24 @@ def centres(graph, model, table, *, spoiled=0.0):
 
 def test_clusters_compile_with_their_distances(monkeypatch):
     model = KMeans(3, n_init=1, random_state=0).fit(X)
-    monkeypatch.setattr(compiler, "emit", centres)
+    monkeypatch.setattr(proving, "emit", centres)
     compiled = compile_model(model, sample=X)
     label, distances = OnnxRuntime.load(compiled.bundle).run({"X": X}, ["label", "distances"])
     assert np.array_equal(label, model.predict(X))
     assert np.abs(distances - model.transform(X)).max() < 1e-6
-    monkeypatch.setattr(compiler, "emit", lambda *given: centres(*given, spoiled=1e-3))
+    monkeypatch.setattr(proving, "emit", lambda *given: centres(*given, spoiled=1e-3))
     with pytest.raises(ParityFailed):
         compile_model(model, sample=X)
 
 
 def test_one_wrong_decision_of_one_target_fails_the_gate(monkeypatch):
     model = MultiOutputClassifier(LogisticRegression()).fit(X, TWO)
-    real = compiler.emit
+    real = proving.emit
 
     def each(graph, estimator, table):
         return Answer(targets=tuple(real(graph, member, table) for member in estimator.estimators_))
 
-    monkeypatch.setattr(compiler, "emit", each)
+    monkeypatch.setattr(proving, "emit", each)
     assert compile_model(model, sample=X).parity.labels_differ == 0
 
     def wrong(graph, estimator, table):
@@ -190,7 +191,7 @@ def test_one_wrong_decision_of_one_target_fails_the_gate(monkeypatch):
         label = graph.add("Gather", graph.constant(np.array(["no", "yes"], object)), always, axis=0)
         return Answer(targets=(first, Answer(probabilities=second.probabilities, label=label)))
 
-    monkeypatch.setattr(compiler, "emit", wrong)
+    monkeypatch.setattr(proving, "emit", wrong)
     with pytest.raises(ParityFailed, match="became"):
         compile_model(model, sample=X)
 

@@ -7,7 +7,7 @@ import logging
 import pytest
 from hypothesis import given, strategies as st
 
-from trivet.core.cells import FORMULA_STARTS, inert
+from trivet.core.cells import FORMULA_STARTS, inert, restorable, restored
 from trivet.core.signature import Input, Output, Signature
 from trivet.dataplane.protocol.messages import Answer, OutputTensor, TextRowsRequest
 from trivet.dataplane.protocol.text_table import encode_table
@@ -36,6 +36,13 @@ def test_D31_a_formula_is_a_text(text):
 @pytest.mark.parametrize("cell", ["-1", "+1.5", "-1e-7", "-.5", "a=1", "", "1", -1.5, None, 7, "2024-01-01", "'=1"])
 def test_D31_numbers_and_other_texts_are_left_as_they_are(cell):
     assert inert(cell) is cell
+
+
+@given(st.text() | st.sampled_from(FORMULAS) | st.text(alphabet="'=+-@1a") | st.floats().map(str))
+def test_what_was_made_inert_to_come_back_says_again_what_it_said(text):
+    cell = restorable(text)
+    assert restored(cell) == text
+    assert inert(cell) == cell
 
 
 @given(st.text() | st.sampled_from(FORMULAS) | st.floats().map(str))

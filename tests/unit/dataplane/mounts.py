@@ -20,6 +20,8 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 
 import uvicorn
 from django.core.handlers.wsgi import WSGIHandler
+from django.core.signals import request_started
+from django.db import close_old_connections
 from django.test import override_settings
 from uvicorn.server import ServerState
 
@@ -110,7 +112,13 @@ def by_wsgi(plane: Plane, method: str, target: str, headers: Headers, body: byte
 def by_urls(plane: Plane, method: str, target: str, headers: Headers, body: bytes) -> Response:
     """Call Django, with its middleware, over the URLs that a site includes. Which hosts it takes is left to Trivet."""
     with _answering(plane), override_settings(ROOT_URLCONF="trivet.serving.urls", ALLOWED_HOSTS=["*"]):
-        return _called(WSGIHandler(), method, target, headers, body)
+        request_started.disconnect(
+            close_old_connections
+        )  # as Django's test client does: a test's connection is its own
+        try:
+            return _called(WSGIHandler(), method, target, headers, body)
+        finally:
+            request_started.connect(close_old_connections)
 
 
 def _called(application: Any, method: str, target: str, headers: Headers, body: bytes) -> Response:

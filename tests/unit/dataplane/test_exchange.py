@@ -254,6 +254,37 @@ def test_42_a_model_without_a_grant_is_as_unknown_as_one_that_does_not_exist(wor
     assert ungranted["error"].replace("churn", "X") == unknown["error"].replace("chorn", "X")
 
 
+def test_42_a_misspelt_model_is_told_which_was_meant_of_those_that_the_key_may_know_of(world: World):
+    told = "no model 'chrun' here. Did you mean 'churn'?"
+    for verbs, said in (({"predict"}, told), ({"view"}, told), (set(), "no model 'chrun' here.")):
+        world.route({1: 100}, verbs=verbs)
+        status, answer, _ = world.ask(path="/v2/models/chrun/infer")
+        assert (status, answer["error"]) == (404, said)
+
+
+def test_a_number_that_no_float_holds_is_told_with_its_field(world: World):
+    body = b'{"rows": [{"age": 1, "city": "Lyon"}, {"city": "1e999", "age": -1e400}]}'
+    status, answer, _ = world.ask(path="/v2/models/churn/predict", body=body)
+    assert status == 400
+    assert answer["error"] == "a number is out of range at rows[1][...], field 'age'."
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"rows":[{"a":1e400}], garbage',
+        b'{"rows":[{"a":1e400}',
+        b'{"rows":[{"a":1e400,"b":\xff}]}',
+        b'{"rows":[{"a":1e400}],"rows":[]}',
+        b'{"rows":[{"a":1e400}],"rows":7}',
+        b'{"rows":[{"a":1e400,"a":2}]}',
+    ],
+)
+def test_what_follows_a_number_that_no_float_holds_may_be_anything(world: World, body: bytes):
+    status, answer, headers = world.ask(path="/v2/models/churn/predict", body=body)
+    assert (status, headers["trivet-error"]) == (400, "OUT_OF_RANGE"), answer
+
+
 def test_42_another_verb_than_the_granted_one_is_forbidden(world: World):
     world.route({1: 100}, verbs={"view"})
     assert world.ask()[0] == 403
@@ -343,7 +374,8 @@ class Unloadable(ByHandEngine):
 def test_03_a_worker_is_ready_once_it_has_a_snapshot_and_while_its_log_can_be_written(world: World):
     assert readiness(world) == (200, 200)
     world.plane.spool = Spool(world.spool_root, "full", limit_bytes=1)
-    assert readiness(world)[0] == 503
+    assert readiness(world) == (503, 503), "no model answers either"
+    assert world.ask("GET", "/v1/models/churn")[0] == world.ask()[0] == 503
     empty = Plane(Reconciler([world.engine], lambda digest: world.bundles[digest], 1024, None), world.plane.spool, ())
     exchange = Exchange(empty, "GET", "/v2/health/ready", {b"host": b"localhost"})
     response = exchange.begin() or exchange.receive(b"") or exchange.run()

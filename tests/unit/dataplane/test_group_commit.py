@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.unit.dataplane.world import World
+from trivet.core.errors import Unavailable
+from trivet.dataplane.group_commit import GroupCommit
 from trivet.dataplane.spool import Spool, segments
 
 
@@ -100,6 +104,98 @@ def test_a_full_segment_is_synced_and_closed_before_who_waits_is_told(disk: Disk
     spool.commits.wait()
     assert disk.syncs == 3
     assert [len(list(segment.payloads(0))) for segment in segments(spool.folder.parent)] == [1, 1, 1]
+
+
+def test_a_segment_that_cannot_be_closed_holds_up_no_answer(
+    disk: Disk, spool: Spool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    commits, closed = spool.commits, []
+    assert commits is not None
+    spool.append(bytes(3000))
+    full = spool._descriptor
+    spool.append(bytes(3000))
+    refuse_to_close(monkeypatch, full, closed)
+    assert ends(commits.wait), "what was synced is on disk, whatever its file says at the end"
+    assert closed == [full]
+    spool.append(b"after")
+    assert ends(commits.wait)
+    assert caplog.text.count("event=segment_not_closed") == 1
+
+
+def test_without_it_a_segment_that_cannot_be_closed_is_left_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    spool, closed = Spool(tmp_path, "w", segment_bytes=4096), []
+    spool.append(bytes(3000))
+    full = spool._descriptor
+    refuse_to_close(monkeypatch, full, closed)
+    for _ in range(3):
+        spool.append(bytes(3000))
+    spool.close()
+    assert closed == [full]
+    assert [(len(list(s.payloads(0))), s.is_final) for s in segments(tmp_path)] == [(1, True)] * 4
+
+
+def test_who_waits_is_told_where_a_sync_fails_unforeseen_and_the_next_is_tried(caplog: pytest.LogCaptureFixture):
+    causes: list[Exception] = [ValueError("unforeseen")]
+
+    def sync() -> None:
+        if causes:
+            raise causes.pop()
+
+    commits = GroupCommit(sync)
+    told: list[str] = []
+
+    def wait() -> None:
+        try:
+            commits.wait()
+        except Unavailable as error:
+            told.append(error.code)
+
+    assert ends(wait)
+    assert told == ["LOG_UNAVAILABLE"]
+    assert "event=sync_failed" in caplog.text
+    assert "unforeseen" in caplog.text
+    assert ends(wait)
+    assert told == ["LOG_UNAVAILABLE"]
+    commits.close()
+
+
+def test_a_loop_that_ended_holds_up_nobody_else(disk: Disk, spool: Spool):
+    commits = spool.commits
+    assert commits is not None
+    disk.may_go_on.clear()
+    spool.append(b"held")
+
+    async def turn() -> None:
+        commits.hold(asyncio.get_running_loop(), lambda _error: None)
+        await asyncio.sleep(0)
+
+    asyncio.run(turn())  # it is over before the sync is
+    assert disk.begun.acquire(timeout=10)
+    disk.may_go_on.set()
+    assert ends(commits.wait)
+
+
+def ends(do: Callable[[], object]) -> bool:
+    """Return whether `do` comes back."""
+    doing = threading.Thread(target=do, daemon=True)
+    doing.start()
+    doing.join(10)
+    return not doing.is_alive()
+
+
+def refuse_to_close(monkeypatch: pytest.MonkeyPatch, descriptor: int, closed: list[int]) -> None:
+    """Let the close of `descriptor` fail once, as that of a file elsewhere may that could not be written; it is closed then."""
+    close = os.close
+
+    def closing(number: int) -> None:
+        close(number)
+        if number == descriptor and not closed:
+            closed.append(number)
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "close", closing)
 
 
 def test_where_the_disk_fails_nobody_gets_an_answer_and_the_next_records_go_elsewhere(disk: Disk, tmp_path: Path):

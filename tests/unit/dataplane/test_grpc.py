@@ -516,6 +516,13 @@ def test_model_ready_follows_the_model(door: Door):
     assert raised.value.code() == Code.NOT_FOUND
 
 
+def test_no_model_is_ready_while_the_log_cannot_be_written(door: Door):
+    door.world.plane.spool = Spool(door.world.spool_root, "full", limit_bytes=1)
+    assert refused(door, request())[:2] == (Code.UNAVAILABLE, "LOG_UNAVAILABLE")
+    assert not door.ask("ModelReady", inference.ModelReadyRequest(name="churn")).ready
+    assert door.check("churn", metadata=door.metadata) == "NOT_SERVING"
+
+
 def test_56_descriptions_say_what_rest_says(door: Door):
     server = door.ask("ServerMetadata")
     _, told, _ = door.world.ask("GET", "/v2")

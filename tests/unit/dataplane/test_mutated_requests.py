@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -12,7 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
+import pytest
 
 from tests.robustness.score import Score
 from tests.scale import scaled
@@ -22,6 +25,7 @@ from tests.unit.dataplane.oracle import Asked, Columns, NotJudged, Refused, judg
 from tests.unit.dataplane.world import SIGNATURE, ByHand, ByHandEngine, World
 from trivet.core.signature import Output, Signature
 from trivet.dataplane.frontends.rest import Response
+from trivet.dataplane.plane import Limits
 from trivet.model.bundle.bundle import Bundle
 
 SEED = int(os.environ.get("MUTATION_SEED", "20"))
@@ -96,6 +100,19 @@ def plain(response: Response) -> tuple[int, Any]:
     if response.status == 200:
         told["parameters"].pop("prediction_id")
     return response.status, told
+
+
+@pytest.mark.parametrize("seats", ["INT64", "INT32"])  # the signature's datatype, and one that it widens
+def test_H35_H75_numbers_of_over_64_bits_in_a_record_too_large_to_keep_are_floats(tmp_path: Path, seats: str):
+    world = mirror(tmp_path, limits=Limits())
+    count, city = 1024, "L" * 1100
+    columns = [("age", "FP64", [10**20]), ("city", "BYTES", [city]), ("seats", seats, [3])]
+    inputs = [{"name": n, "shape": [count, 1], "datatype": d, "data": data * count} for n, d, data in columns]
+    request = Request({}, json.dumps({"inputs": inputs}).encode())
+    response = world.send(body=request.body)
+    assert not wrong(request, response, Counter())
+    record, floats = world.records()[0], [[1e20] * count, [city] * count, [3] * count]
+    assert (record.inputs, record.inputs_sha256) == (None, hashlib.sha256(msgspec.msgpack.encode(floats)).hexdigest())
 
 
 def test_H75_seeded_mutations_are_answered_as_an_independent_oracle_says(tmp_path: Path, score: Score):

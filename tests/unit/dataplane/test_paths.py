@@ -40,7 +40,7 @@ def test_01_the_server_says_its_name_its_release_and_what_it_offers(tmp_path: Pa
     assert (answer["name"], answer["version"]) == ("trivet", "1.2.3")
     assert answer["extensions"] == [
         *("binary_tensor_data", "classification", "model_configuration", "model_repository", "parameters"),
-        *("statistics", "trivet_rows", "trivet_openapi"),
+        *("statistics", "trivet_rows", "trivet_feedback", "trivet_openapi"),
     ]  # `trivet_explain` and `trivet_feedback` have no path yet
 
 
@@ -216,7 +216,7 @@ def test_the_reference_tells_every_path():
                     continue
                 assert method in METHODS[target.kind], written
                 kinds.add(target.kind)
-    assert kinds == set(METHODS) - {"predict_csv"}
+    assert kinds == set(METHODS) - {"predict_csv", "feedback_lines"}
 
 
 def test_two_keys_that_differ_are_refused_on_read_paths_too(world: World):

@@ -96,10 +96,10 @@ def texts(canary: Path, address: str) -> list[str]:
     return [
         *written,
         "{0.__class__.__mro__}",
-        "{{ 7*7 }}",
+        "{{ 7919*7907 }}",
         "{% debug %}",
-        "${7*7}",
-        "<%= 7*7 %>",
+        "${7919*7907}",
+        "<%= 7919*7907 %>",
         "!!python/object/apply:os.system",
     ]
 
@@ -122,7 +122,7 @@ def test_A04_A25_A32_A34_a_text_is_a_text_in_every_place_that_takes_one(world: W
             ):
                 status, told = alike(world, json.dumps(body).encode())
                 assert (status, set(told)) == (400, {"error"})
-                assert "49" not in told["error"]
+                assert "62615533" not in told["error"]  # the product
                 assert "<class" not in told["error"]
         with pytest.raises(BlockingIOError):
             listener.accept()

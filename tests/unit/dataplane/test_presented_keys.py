@@ -6,6 +6,7 @@ import gc
 import json
 import time
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -19,6 +20,7 @@ from trivet.dataplane.authentication import authenticate
 
 ASKED = scaled(test=1_000, ci=1_000, full=1_000)  # of each kind, interleaved: 2,000 in all
 ATTEMPTS = 4
+SHARE = 0.03  # of the time that a key takes: 40 ns more are measured where the branches of a processor are mispredicted
 SIGMAS = 3.0
 
 
@@ -73,21 +75,26 @@ def test_D17_an_unknown_id_takes_as_long_as_a_wrong_secret(tmp_path: Path):
     gc.disable()
     try:
         for _ in range(ATTEMPTS):
-            differences = []
+            unknown, known = [], []
             for turn in range(ASKED):
-                no_such, no_secret = mint_key()[1], wrong()  # others each time: the text itself may cost a little
-                if turn % 2:
-                    first, second = nanoseconds_of(no_such), nanoseconds_of(no_secret)
+                sent = [mint_key()[1].encode(), wrong().encode()]  # others each time: the text itself may cost a little
+                is_last = bool(turn % 2)
+                for place in (is_last, not is_last):  # and one that was made last is still at hand
+                    sent[place] = sent[place].decode()
+                if turn % 4 < 2:
+                    unknown.append(nanoseconds_of(sent[0]))
+                    known.append(nanoseconds_of(sent[1]))
                 else:
-                    second, first = nanoseconds_of(no_secret), nanoseconds_of(no_such)
-                differences.append(first - second)
-            found.append(sigmas(differences))
-            if abs(found[-1]) < SIGMAS:
+                    known.append(nanoseconds_of(sent[1]))
+                    unknown.append(nanoseconds_of(sent[0]))
+            differences = [one - other for one, other in zip(unknown, known, strict=True)]
+            found.append((sigmas(differences), median(differences) / median(known)))
+            if abs(found[-1][0]) < SIGMAS or abs(found[-1][1]) < SHARE:
                 return
     finally:
         gc.enable()
-    assert not all(one > 0 for one in found), found
-    assert not all(one < 0 for one in found), found
+    assert not all(one > 0 for one, _ in found), found
+    assert not all(one < 0 for one, _ in found), found
 
 
 def sigmas(differences: list[int]) -> float:

@@ -18,7 +18,7 @@ from hypothesis import given, settings, strategies as st
 
 from tests.acceptance.servers import wait_for
 from trivet.core.errors import Unavailable
-from trivet.dataplane.spool import AGAIN_SECONDS, HEADER, Spool, segments
+from trivet.dataplane.spool import AGAIN_SECONDS, HEADER, MAX_RECORD_BYTES, Spool, segments
 
 ROOMY = 4 * 1024 * 1024
 
@@ -248,6 +248,39 @@ def test_F07_at_its_bound_records_are_lost_and_counted_until_somebody_ships(tmp_
     segments(tmp_path)[0].remove()
     wait_for(lambda: spool.append(b"y" * 900) or spool.is_writable)
     assert b"y" * 900 in payloads(tmp_path)
+    spool.close()
+
+
+@pytest.mark.parametrize("survives_power_loss", [False, True])
+def test_F07_at_its_bound_full_segments_are_left_so_that_whoever_ships_makes_room(
+    tmp_path: Path, survives_power_loss: bool
+):
+    spools = [
+        Spool(tmp_path, name, segment_bytes=ROOMY, limit_bytes=2 * ROOMY, survives_power_loss=survives_power_loss)
+        for name in ("one", "two")
+    ]
+    for spool in spools:
+        while len(payloads(spool.folder.parent)) < 4 * (spools.index(spool) + 1):
+            spool.append(bytes(ROOMY // 4 - HEADER.size))  # to the last byte
+    assert all(is_refused(spool) for spool in spools), "each holds a segment, and there is no room for a third"
+    assert [segment.is_final for segment in segments(tmp_path)] == [False, False]
+    wait_for(lambda: all(is_refused(s) for s in spools) and all(s.is_final for s in segments(tmp_path)))
+    assert len(payloads(tmp_path)) == 8
+    for segment in segments(tmp_path):
+        segment.remove()
+    wait_for(lambda: not any(is_refused(spool) for spool in spools))
+    for spool in spools:
+        spool.append(b"after")
+        spool.close()
+    assert payloads(tmp_path) == [b"after"] * 2
+
+
+def test_F07_at_its_bound_what_was_let_in_before_still_finds_the_end_of_a_segment(tmp_path: Path):
+    spool = Spool(tmp_path, "w", segment_bytes=ROOMY, limit_bytes=ROOMY)
+    spool.append(bytes(ROOMY - MAX_RECORD_BYTES))
+    assert is_refused(spool)
+    spool.append(b"under way")
+    assert payloads(tmp_path)[1:] == [b"under way"]
     spool.close()
 
 

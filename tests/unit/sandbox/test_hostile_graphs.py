@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import trivet
+from tests.scale import scaled
 from trivet.core.errors import CompileError
 from trivet.core.signature import Input, Output, Signature
 from trivet.model.bundle.sample import SAMPLE_NAME
@@ -27,7 +28,7 @@ from trivet.model.runtimes.onnx import MODEL_FILE
 
 pytestmark = pytest.mark.usefixtures("warmed", "canary")
 
-MUTATIONS = int(os.environ.get("TRIVET_TEST_MUTATIONS", "500"))
+MUTATIONS = int(os.environ.get("TRIVET_TEST_MUTATIONS", scaled(test=100, ci=500, full=500)))
 JUDGED_SECONDS = 20.0
 SIGNATURE = Signature(
     inputs=(Input(name="x", datatype="FP64", shape=(-1, 1)),),
@@ -360,7 +361,7 @@ for seed in range(int(first), int(last)):
 
 @pytest.mark.timeout(900)
 def test_A40_of_seeded_mutations_of_five_good_files_none_does_anything_but_answer_or_fail(good_files, tmp_path, canary):
-    """`TRIVET_TEST_MUTATIONS=5000` tries ten times as many. A crash counts as a refusal: it happens where it harms nobody."""
+    """`TRIVET_TEST_MUTATIONS` says how many. A crash counts as a refusal: it happens where it harms nobody."""
     found, crashes, seed = {"refused": 0, "failed": 0, "ran": 0}, 0, 0
     source = str(Path(trivet.__file__).parents[1])
     while seed < MUTATIONS:

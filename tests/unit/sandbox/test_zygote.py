@@ -264,3 +264,8 @@ def test_without_a_zygote_that_answers_a_file_is_opened_in_an_interpreter(tmp_pa
     with disposable.warm(WarmStart(tmp_path / "nobody.sock")):
         refused(write(tmp_path, "import os; open('told', 'w').write(str(os.getppid()))"))
     assert int((workplace / "told").read_text()) == os.getpid()
+
+
+def test_one_that_is_asked_when_no_time_is_left_is_not_warm(tmp_path):
+    with leash.listen_on(tmp_path / "zygote.sock"), pytest.raises(NotWarm, match="no time is left"):
+        WarmStart(tmp_path / "zygote.sock").begin("module", [], 0, {}, -0.5)

@@ -8,13 +8,38 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from trivet.server.environment import database, load_env_file, trivet_settings
+from trivet.server.environment import database, load_env_file, mail, trivet_settings
 
 
 def test_parameters_of_the_address_go_to_the_driver():
     found = database("postgres://ana:p%40ss@db:5433/shop?sslmode=require&connect_timeout=3", Path("unused"))
     assert (found["NAME"], found["PASSWORD"], found["PORT"]) == ("shop", "p@ss", "5433")
     assert found["OPTIONS"] == {"sslmode": "require", "connect_timeout": "3", "tcp_user_timeout": "10000"}
+
+
+def test_mail_goes_where_the_address_says():
+    found = mail("smtp://ana:p%40ss@mail.example.com")
+    options = found["MAILERS"]["default"]["OPTIONS"] if "MAILERS" in found else None
+    if options is not None:
+        assert (options["host"], options["port"], options["password"]) == ("mail.example.com", 587, "p@ss")
+        assert (options["use_tls"], options["use_ssl"]) == (True, False)
+    else:
+        assert (found["EMAIL_HOST"], found["EMAIL_HOST_PASSWORD"], found["EMAIL_USE_TLS"]) == (
+            "mail.example.com",
+            "p@ss",
+            True,
+        )
+    with pytest.raises(ImproperlyConfigured, match="smtp://host:port"):
+        mail("https://mail.example.com")
+
+
+@pytest.mark.parametrize(("durability", "synchronous"), [("process", "NORMAL"), ("power", "FULL")])
+def test_F03_a_commit_of_sqlite_waits_for_the_disk_where_answers_do(tmp_path: Path, durability: str, synchronous: str):
+    (tmp_path / ".env").write_text(f"SECRET_KEY='new'\nTRIVET_DURABILITY={durability}\n")
+    code = "from trivet.server import settings; print(settings.DATABASES['default']['OPTIONS']['init_command'])"
+    environment = {**os.environ, "TRIVET_PROJECT": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};"
 
 
 def test_earlier_secret_keys_are_read(tmp_path: Path):
@@ -51,6 +76,12 @@ def test_a_name_in_the_file_that_is_no_setting_reaches_the_check_of_names(monkey
     assert trivet_settings({}, written) == {"TRIVET_REQUIRE_SIGNATURES": "true"}
 
 
+def test_a_name_in_the_environment_that_is_nearly_a_setting_is_none_of_another_program(monkeypatch):
+    for name in ("TRIVET_MAX_ROW", "TRIVET_ELSEWHERE", "TRIVET_URL", "TRIVET_PROJECT"):
+        monkeypatch.setenv(name, "5")
+    assert trivet_settings({"TRIVET_MAX_ROWS": int, "TRIVET_PUBLIC_URL": str}) == {"TRIVET_MAX_ROW": "5"}
+
+
 def test_the_later_of_two_lines_holds_and_the_environment_before_both(monkeypatch, tmp_path):
     for name in ("TRIVET_APPROVALS", "TRIVET_BIND"):
         monkeypatch.setenv(name, "")
@@ -65,9 +96,9 @@ def test_the_later_of_two_lines_holds_and_the_environment_before_both(monkeypatc
 
 
 def test_blanks_beside_the_commas_of_a_list_are_nobodys(monkeypatch):
-    monkeypatch.setenv("TRIVET_WEBHOOKS", "https://hooks.example.com/a, chat.example.com ,")
-    assert trivet_settings({"TRIVET_WEBHOOKS": tuple}) == {
-        "TRIVET_WEBHOOKS": ("https://hooks.example.com/a", "chat.example.com")
+    monkeypatch.setenv("TRIVET_ALERT_WEBHOOKS", "https://hooks.example.com/a, chat.example.com ,")
+    assert trivet_settings({"TRIVET_ALERT_WEBHOOKS": tuple}) == {
+        "TRIVET_ALERT_WEBHOOKS": ("https://hooks.example.com/a", "chat.example.com")
     }
 
 

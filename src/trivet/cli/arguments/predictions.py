@@ -24,6 +24,37 @@ def predict(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def label(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("prediction", nargs="?", metavar="PREDICTION", help="its id, or an entity key with --model")
+    parser.add_argument("value", nargs="?", metavar="VALUE", help="what turned out: true, false, a number or a text")
+    parser.add_argument("--file", type=Path, metavar="CSV", help="labels, a line each: see the header it needs below")
+    parser.add_argument(
+        "--outcomes", action="store_true", help="look now through the tables that Outcomes name, as each night"
+    )
+    parser.add_argument("--model", default="", metavar="MODEL", help="a model")
+    parser.add_argument("--source", default="", help="who or what knew")
+    parser.epilog = (
+        "The file has the columns prediction_id or entity_key, and label; where wanted also observed_at, with an offset,"
+        " source and weight."
+    )
+
+
+def export(parser: argparse.ArgumentParser) -> None:
+    steps = parser.add_subparsers(dest="step", metavar="predictions", required=True)
+    log = steps.add_parser("predictions", help="the prediction log of a model, a line each answer")
+    log.add_argument("model", metavar="MODEL", help="a model")
+    log.add_argument("--since", metavar="7d|DATE", help="no older ones: hours, days or weeks ago, or a date")
+    log.add_argument("--until", metavar="7d|DATE", help="only older ones")
+    log.add_argument("--version", type=int, metavar="N", help="only what version N answered")
+    log.add_argument("--labels", action="store_true", help="with what each came true as")
+    log.add_argument(
+        "--format", choices=("csv", "parquet"), default="csv", help="default csv; Parquet takes pyarrow and --out"
+    )
+    log.add_argument("-o", "--out", type=Path, metavar="FILE", help="where to; without, standard output")
+    reason(log)
+    add_common_options(log, is_step=True)
+
+
 def golden(parser: argparse.ArgumentParser) -> None:
     steps = parser.add_subparsers(dest="step", metavar="add|list|remove", required=True)
     add = steps.add_parser("add", help="keep a case: no version that fails it gets traffic")

@@ -27,12 +27,16 @@ def demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check", action="store_true", help="predict once over HTTP, print the answer, stop everything"
     )
-    parser.add_argument("--replay", action="store_true", help="send July to December to the running demo")
-    parser.add_argument("--rows", type=int, metavar="N", help="with --replay: only the first N flights")
+    parser.add_argument(
+        "--replay", action="store_true", help="live July to December again, day by day: drift, labels, performance"
+    )
+    parser.add_argument(
+        "--rows", type=int, metavar="N", help="with --replay: only N flights, spread evenly over the half-year"
+    )
 
 
 def webhooks(parser: argparse.ArgumentParser) -> None:
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
     test = steps.add_parser("test", help="send a signed message that says it is a test")
     add_common_options(test, is_step=True)
-    test.add_argument("url", metavar="URL", help="where to; one that TRIVET_WEBHOOKS lists, or has the host of")
+    test.add_argument("url", metavar="URL", help="where to; one that TRIVET_ALERT_WEBHOOKS lists, or has the host of")

@@ -10,7 +10,9 @@ from trivet.cli.arguments.options import add_common_options
 
 def inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="a trained file, or a model directory of MLflow")
-    parser.add_argument("--sample", type=Path, metavar="CSV", help="rows as the model was trained on")
+    parser.add_argument(
+        "--sample", type=Path, metavar="CSV", help="rows as the model was trained on, in the order of time"
+    )
     _labels_argument(parser)
     parser.add_argument("--model", metavar="app.Model", help="the table whose rows the model is about")
     parser.add_argument(
@@ -29,7 +31,10 @@ def push(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", required=True, metavar="NAME", help="the model it becomes a version of")
     parser.add_argument(
-        "--sample", type=Path, metavar="CSV", help="rows as the model was trained on: what parity is proved on"
+        "--sample",
+        type=Path,
+        metavar="CSV",
+        help="rows as the model was trained on, in the order of time: what parity is proved on, and traffic compared with",
     )
     _labels_argument(parser)
     parser.add_argument("--promote", action="store_true", help="take all the traffic, though another version has it")

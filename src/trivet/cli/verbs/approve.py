@@ -6,12 +6,11 @@ import argparse
 from typing import Any
 
 from trivet.cli.person import actor_of, person_of
-from trivet.cli.verb import DONE, USAGE, WRONG, Out
-from trivet.cli.verbs.registry import traffic_in_words
+from trivet.cli.verb import DONE, USAGE, Out
+from trivet.cli.verbs.traffic import tell_once_live, traffic_in_words
 from trivet.control.registry import actions
 from trivet.control.registry.models import Proposal
 from trivet.control.registry.permissions import models_open_to
-from trivet.serving.acknowledgement import wait_for_workers
 
 
 def approve(options: argparse.Namespace, out: Out) -> int:
@@ -26,20 +25,9 @@ def approve(options: argparse.Namespace, out: Out) -> int:
         out.document(_facts(row), f"proposal {row.pk} of {row.model.name} is {row.state}")
         return DONE
     event = actions.approve(proposal=options.proposal, actor=actor_of(options), reason=options.reason)
-    acknowledged = wait_for_workers(event.generation)
-    out.document(
-        {
-            "model": event.model,
-            **event.after,
-            "proposed_by": event.actor,
-            "generation": event.generation,
-            "workers": acknowledged.live,
-            "behind": list(acknowledged.behind),
-        },
-        f"{event.model} {traffic_in_words(event.after)} · proposed by {event.actor}, approved by"
-        f" {event.after['approved_by']} · {acknowledged}",
-    )
-    return WRONG if acknowledged.behind else DONE
+    words = f"proposed by {event.actor}, approved by {event.after['approved_by']}"
+    facts = {**event.after, "proposed_by": event.actor}
+    return tell_once_live(event, out, facts, f"{event.model} {traffic_in_words(event.after)} · {words}")
 
 
 def _list(options: argparse.Namespace, out: Out) -> int:

@@ -71,7 +71,8 @@ def _lines(history: HistoryAudit, log: LogAudit, spool: SpoolAudit, breaks: list
     return [
         f"{history.events} Events in one chain",
         f"{log.rows} predictions in {log.links} links of one chain{older}{erased}",
-        f"{spool.shipped} records of the spool are in the log, {spool.waiting} wait to be shipped",
+        f"{spool.shipped} records of the spool are in the log, {spool.waiting} wait to be shipped: requests, each with one"
+        " prediction or many, or labels, of the files that are still kept",
         f"head {head}",
     ]
 

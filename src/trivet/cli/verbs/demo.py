@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import itertools
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from django.utils import timezone
 
 from trivet import conf
 from trivet.cli.verb import DONE, OUT_OF_REACH, WRONG, Out
@@ -27,7 +26,9 @@ from trivet.control.registry.pushing import push_file
 from trivet.control.registry.storage import fetch_bundle
 from trivet.core.errors import Refused, TrivetError, Unavailable
 from trivet.core.examples import curl, fields_of, infer_body
+from trivet.demo.replay import Month, Replay, read_flights
 from trivet.model.bundle.sample import SAMPLE_NAME
+from trivet.serving.process import this_process
 from trivet.serving.supervisor import Supervisor
 
 MODEL = "late"
@@ -35,7 +36,7 @@ FILE = "demo.json"
 VERSIONS = ("logistic regression", "boosted trees")
 DATA = ("late1.joblib", "late2.joblib", "sample.csv", "replay.csv")
 SAMPLES_SHOWN = 5
-REPLAY_ROWS = 500  # a request
+WIDTHS = (10, 9, 9, 8, 8, 7, 10, 14, 13)  # of the replay's table
 
 
 def demo(options: argparse.Namespace, out: Out) -> int:
@@ -155,42 +156,90 @@ def _invite(demo: dict[str, Any], out: Out) -> None:
     out.say(f"\nconsole   {url}/   {demo['admin_user']} / {demo['admin_password']}")
     out.say(f"API key   {key}")
     out.say("try       " + curl(f"{url}/v2/models/{MODEL}/predict", {"rows": demo["rows"][:1]}, key))
-    out.say("\nCtrl-C ends it; `trivet demo --replay`, in another terminal, sends July to December.")
+    out.say("\nCtrl-C ends it; `trivet demo --replay`, in another terminal, lives July to December again.")
 
 
 def _replay(folder: Path, options: argparse.Namespace, out: Out) -> int:
-    """Send July to December to the running demo, in the order the flights left."""
+    """Live July to December again, day by day, and tell of each month."""
     demo = _read(folder)
     if not demo:
         out.problem(f"trivet demo: no {FILE} in {options.dir}; start `trivet demo` first.")
         return WRONG
+    started, now = time.monotonic(), timezone.now()
     datatypes = {tensor["name"]: tensor["datatype"] for tensor in demo["sample"]["inputs"]}
-    started, sent = time.monotonic(), 0
+    flights, by = read_flights(folder / demo["replay"], datatypes, now, options.rows)
+    replay = Replay(MODEL, flights, by, now)
+    replay.check()
+    out.say(
+        f"flights   {len(flights):,} of July to December 2013, moved by {by.days:,} days: the year ended just now\n"
+        "          asked by the hour of departure, labelled after landing, watched and judged day by day\n"
+    )
+    out.say(_line("month", "rows", "labels", "late", "said", "AUC", "expected", "a day's", "distrusted"))
+    months = []
     try:
-        with Client(demo["url"], demo["api_key"]) as client:
-            for rows in _replay_rows(folder / demo["replay"], datatypes, options.rows):
-                sent += len(client.predict(MODEL, rows))
-    except TrivetError as error:
-        out.problem(f"trivet demo: the server did not answer after {sent} rows: {error}")
-        return OUT_OF_REACH
+        for month in replay.run():
+            months.append(month)
+            _tell_month(month, by, out)
+    finally:
+        this_process().stop()
     seconds = time.monotonic() - started
-    out.document({"rows": sent, "seconds": round(seconds, 1)}, f"{sent} flights sent in {seconds:.0f} s")
+    spans = ", ".join(f"{_day(first - by)} to {_day(last - by)}" for first, last in replay.distrusted)
+    out.say(f"\nestimate  not trusted from {spans}" if spans else "\nestimate  trusted throughout")
+    out.say(
+        f"sent      {sum(month.rows for month in months):,} flights in {seconds:.0f} s\n"
+        f"look at   {demo['url']}/models/{MODEL}/drift/ and …/performance/   {demo['admin_user']} / {demo['admin_password']}\n"
+        f"and try   in {options.dir}: trivet drift {MODEL}; trivet alerts"
+    )
+    out.document(
+        {
+            "rows": len(flights),
+            "seconds": round(seconds, 1),
+            "moved_days": by.days,
+            "months": months,
+            "distrusted": [{"from": first - by, "to": last - by} for first, last in replay.distrusted],
+        }
+    )
     return DONE
 
 
-def _replay_rows(path: Path, datatypes: dict[str, str], most: int | None) -> Iterator[list[dict[str, Any]]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = itertools.islice(csv.DictReader(file), most)
-        while batch := list(itertools.islice(lines, REPLAY_ROWS)):
-            yield [{name: _typed(line[name], datatype) for name, datatype in datatypes.items()} for line in batch]
+def _tell_month(month: Month, by: timedelta, out: Out) -> None:
+    band = month.band
+    out.say(
+        _line(
+            month.name,
+            f"{month.rows:,}",
+            f"{month.labels:,}",
+            _percent(month.late),
+            _percent(month.predicted),
+            _three(month.realised),
+            _three(month.estimated),
+            f"{band[0]:.3f}-{band[1]:.3f}" if band is not None else "-",
+            f"{month.distrusted} days",
+        )
+    )
+    for alert in month.alerts:
+        about = f": {', '.join(alert.features)}" if alert.features else ""
+        out.say(f"          {_day(alert.on - by)}: alert ({alert.severity}), {alert.cause}{about}")
+    if month.drifted:
+        out.say(f"          drifted: {', '.join(f'{name} ({days} d)' for name, days in month.drifted.items())}")
+    if month.unseen:
+        out.say(f"          unseen destinations: {', '.join(f'{k} ({n})' for k, n in sorted(month.unseen.items()))}")
 
 
-def _typed(text: str, datatype: str) -> Any:
-    if text == "":
-        return None
-    if datatype == "BYTES":
-        return text
-    return int(float(text)) if datatype.startswith("INT") else float(text)
+def _line(*cells: str) -> str:
+    return "".join(str(cell).ljust(width) for cell, width in zip(cells, WIDTHS, strict=True)).rstrip()
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment.day} {moment:%B}"
+
+
+def _three(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.3f}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2%}"
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import signal
 import sys
 from importlib.util import find_spec
 
-from trivet.cli.settings import read_settings
 from trivet.cli.verb import OUT_OF_REACH, REFUSED, Out
 from trivet.core.parent import end_with
 from trivet.serving.inline_guard import guard_folder
@@ -20,8 +19,6 @@ def serve(options: argparse.Namespace, out: Out) -> int:
     """Serve gRPC with this process until SIGTERM."""
     if options.supervisor is not None:
         end_with(options.supervisor, signal.SIGTERM)
-    else:
-        read_settings(out)
     if not _is_installed(out):
         return REFUSED
     from trivet.serving.grpc import run_grpc_worker

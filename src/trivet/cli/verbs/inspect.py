@@ -51,6 +51,9 @@ def inspect(options: argparse.Namespace, out: Out) -> int:
     facts["verdict"] = _verdict(compiled)
     for line in _signature_lines(signature):
         out.say(line)
+    if compiled.reference is not None:
+        facts["reference"] = compiled.reference.extent
+        out.say(f"reference      {compiled.reference.line()}")
     if compiled.is_native:
         facts["reason"] = compiled.why
         out.say(f"not compiled   {compiled.why}")

@@ -9,7 +9,7 @@ import signal
 from trivet import conf
 from trivet.cli.verb import DONE, Out
 from trivet.core.parent import end_with
-from trivet.serving.keeper import Keeper, spool_root
+from trivet.serving.keeper import Keeper, counting_of_keeper, spool_root
 
 KEEPER_NICENESS = 5  # no more: it holds the database's write lock while it ships
 
@@ -19,7 +19,7 @@ def keeper(options: argparse.Namespace, out: Out) -> int:
     if options.supervisor is not None:
         end_with(options.supervisor, signal.SIGTERM)
         os.nice(KEEPER_NICENESS)
-    keeper = Keeper(spool_root(), hurry_bytes=conf.SPOOL_MB() * conf.MIB // 4)
+    keeper = Keeper(spool_root(), hurry_bytes=conf.SPOOL_MB() * conf.MIB // 4, counting=counting_of_keeper())
     if options.once:
         shipped = keeper.step()
         out.document({"records": shipped}, f"{shipped} records shipped")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
 
 from trivet import conf
 from trivet.cli.person import actor_of, find_person
+from trivet.cli.values import duration_of
 from trivet.cli.verb import DONE, WRONG, Out
 from trivet.control.registry import actions
 from trivet.control.registry.models import ApiKey, RegisteredModel, RegistryState
@@ -20,7 +20,6 @@ from trivet.serving.acknowledgement import wait_for_workers
 
 COLUMNS = ("ID", "NAME", "STATE", "GRANTS", "LIMITS", "OWNER", "LAST USED", "MADE BY")
 OVERLAP = "1d"
-_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
 def keys(options: argparse.Namespace, out: Out) -> int:
@@ -32,7 +31,7 @@ def keys(options: argparse.Namespace, out: Out) -> int:
 
 def _create(options: argparse.Namespace, out: Out) -> int:
     grants = dict.fromkeys(options.models, options.verbs)
-    expires = _duration("--expires", options.expires) if options.expires else None
+    expires = duration_of("--expires", options.expires) if options.expires else None
     owner = find_person(options.owner) if options.owner else None
     limits = _limits(options.limits)
     key, plaintext = actions.issue_key(
@@ -92,7 +91,7 @@ def _rotate(options: argparse.Namespace, out: Out) -> int:
     key, plaintext = actions.rotate_key(
         key=options.id,
         actor=actor_of(options),
-        overlap=_duration("--overlap", options.overlap or OVERLAP),
+        overlap=duration_of("--overlap", options.overlap or OVERLAP),
         at_once=options.at_once,
     )
     acknowledged = wait_for_workers(RegistryState.objects.generation())
@@ -156,10 +155,3 @@ def _state(key: ApiKey) -> str:
 
 def _told(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat(timespec="seconds")
-
-
-def _duration(option: str, text: str) -> timedelta:
-    match = re.fullmatch(r"([1-9][0-9]{0,4})([hdw])", text)
-    if match is None:
-        raise InvalidRequest(f"{option} {quoted(text)}: a number and h, d or w, such as 90d.")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})

@@ -11,7 +11,7 @@ import time
 from django.db import connections
 
 from trivet import conf
-from trivet.cli.settings import read_settings
+from trivet.cli.settings import note_spool_bound
 from trivet.cli.verb import OUT_OF_REACH, Out
 from trivet.cli.verbs.grpc import grpc_children
 from trivet.control.registry.models import RegisteredModel
@@ -30,7 +30,6 @@ ENDING_SECONDS = 5.0  # another that serves is given to end; one that drains for
 def serve(options: argparse.Namespace, out: Out) -> int:
     """Serve until SIGTERM, as another program that only supervises."""
     started = time.monotonic()
-    read_settings(out)
     bind = options.bind or conf.BIND()
     listening = listen(bind, out)
     if listening is None:
@@ -38,6 +37,7 @@ def serve(options: argparse.Namespace, out: Out) -> int:
     workers = options.workers or conf.WORKERS()
     forget_what_ended()
     processes = workers + (options.grpc_workers if options.grpc else 0)
+    note_spool_bound(processes, out)
     grpc = grpc_children(options.grpc, options.grpc_workers, processes, out)
     if isinstance(grpc, int):
         return grpc

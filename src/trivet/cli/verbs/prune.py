@@ -9,6 +9,7 @@ from trivet.cli.person import actor_of
 from trivet.cli.verb import DONE, USAGE, Out
 from trivet.control.predictions.pruning import beyond_retention, forget, prune_log, retention_ends, rows_of_entity
 from trivet.control.registry.bundle_pruning import prune_bundles, superfluous_bundles
+from trivet.core.errors import quoted
 
 
 def prune(options: argparse.Namespace, out: Out) -> int:
@@ -57,6 +58,8 @@ def _forget(options: argparse.Namespace, facts: dict[str, Any], lines: list[str]
         event = forget(options.forget, actor=actor_of(options), reason=options.reason)
         rows = event.after["rows"] + event.after["older"]
     facts["forget"] = {"rows": rows}
+    if not rows:
+        lines.append(f"no prediction in the log is about {quoted(options.forget)}: is that how it is written there?")
     lines.append(
         f"{_would(options, 'erase')} inputs and entity of {rows} predictions;"
         " what waits in spools is shipped without them"

@@ -72,7 +72,8 @@ def _push(options: argparse.Namespace, out: Out) -> int:
         return WRONG
     if pushed.compiled.worst:
         _write_worst(pushed.compiled.worst, out)
-    acknowledged = wait_for_workers(pushed.promoted.generation) if pushed.promoted else None
+    event = pushed.promoted
+    acknowledged = wait_for_workers(event.generation, event.model) if event else None
     out.document(_facts(pushed, acknowledged), _report(pushed, acknowledged))
     return DONE
 
@@ -112,6 +113,8 @@ def _report(pushed: Pushed, acknowledged: Acknowledgement | None) -> str:
         lines.append(f"it runs unchanged, in model workers, because it was not compiled: {compiled.why}")
     if compiled.keeps:
         lines.append(f"it keeps of its training: {', '.join(compiled.keeps)}. Whoever gets its files can read them.")
+    reference = compiled.reference
+    lines.append(f"reference: {reference.line() if reference else 'none; traffic has nothing to be compared with yet'}")
     lines += ["", *_signature_lines(bundle.signature), ""]
     if acknowledged is not None:
         lines.append(f"{pushed.alias} · {acknowledged}")
@@ -180,6 +183,7 @@ def _facts(pushed: Pushed, acknowledged: Acknowledgement | None) -> dict[str, An
         "reason": pushed.compiled.why,
         "keeps": list(pushed.compiled.keeps),
         "accepted_types": list(pushed.compiled.accepted_types),
+        "reference": pushed.compiled.reference.extent if pushed.compiled.reference is not None else None,
         "sandbox": version.sandbox,
         "probe_sandbox_level": pushed.probe.sandbox_level,
         "alias": pushed.alias,

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 from trivet import conf
-from trivet.cli.settings import read_settings
 from trivet.cli.verb import OUT_OF_REACH, Out
 from trivet.cli.verbs.processes import listen
 from trivet.core.parent import end_with
@@ -27,8 +26,6 @@ def web(options: argparse.Namespace, out: Out) -> int:
     imported = _age_seconds()
     if options.supervisor is not None:
         end_with(options.supervisor, signal.SIGTERM)
-    if options.supervisor is None:
-        read_settings(out)
     if options.fd is not None:
         listening: socket.socket | None = socket.socket(fileno=options.fd)
     else:

@@ -12,7 +12,7 @@ from trivet.control.webhooks.sending import send
 def webhooks(options: argparse.Namespace, out: Out) -> int:
     """Send a test, signed like any message, and say what came of it."""
     message = {"event": "test", "text": "Trivet can reach you."}
-    delivered = send(options.url, message, allowed=conf.WEBHOOKS(), secret=conf.WEBHOOK_SECRET())
+    delivered = send(options.url, message, allowed=conf.ALERT_WEBHOOKS(), secret=conf.WEBHOOK_SECRET())
     out.say(f"{options.url} answered {delivered.status} after {delivered.seconds:.2f} s")
     out.document({"url": options.url, "status": delivered.status, "seconds": round(delivered.seconds, 3)})
     return DONE

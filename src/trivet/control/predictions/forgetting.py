@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 
 from django.utils import timezone
@@ -15,6 +15,8 @@ from trivet.core.records import PredictionRecord
 CLOCKS_DIFFER = timedelta(
     minutes=1
 )  # a record made so long after, by the clock of its host, is taken to be from before
+FORGOTTEN = "whom it was about was forgotten."  # of a label that is refused for that
+NOTHING_SAID = ""  # in place of its value
 ASKED_AT_ONCE = 500
 
 
@@ -31,7 +33,7 @@ def forgotten_rows(records: Iterable[PredictionRecord], database: str) -> Mappin
         for row, key in enumerate(record.entity_keys or [record.entity_key] * record.rows)
         if key
     ]
-    until = _forgotten_at({key for _, _, key, _ in keyed}, database)
+    until = forgotten_until({key for _, _, key, _ in keyed}, database)
     found: dict[int, list[int]] = {}
     for place, row, key, made_at in keyed:
         if made_at <= until.get(key, 0):
@@ -39,7 +41,7 @@ def forgotten_rows(records: Iterable[PredictionRecord], database: str) -> Mappin
     return found
 
 
-def _forgotten_at(keys: set[str], database: str) -> dict[str, int]:
+def forgotten_until(keys: Collection[str], database: str) -> dict[str, int]:
     """Return until when, in nanoseconds since 1970, predictions of each of `keys` are forgotten; not for the others."""
     of_digest = {digest_of(key, pepper): key for key in keys for pepper in conf.peppers()}
     digests = list(of_digest)

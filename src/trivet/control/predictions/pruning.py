@@ -16,8 +16,16 @@ from django.utils import timezone
 
 from trivet import conf
 from trivet.control.predictions.auditing import FORGET, PRUNE_LOG
-from trivet.control.predictions.forgetting import digest_of
-from trivet.control.predictions.models import ForgottenEntity, LogHead, LogLink, Prediction, PredictionQuerySet
+from trivet.control.predictions.forgetting import FORGOTTEN, NOTHING_SAID, digest_of
+from trivet.control.predictions.models import (
+    ForgottenEntity,
+    Label,
+    LabelState,
+    LogHead,
+    LogLink,
+    Prediction,
+    PredictionQuerySet,
+)
 from trivet.control.registry.actions.change import changing
 from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.models import Event
@@ -46,7 +54,7 @@ def rows_of_entity(entity_key: str) -> PredictionQuerySet:
 
 
 def forget(entity_key: str, *, actor: Actor, reason: str = "") -> Event:
-    """Erase inputs, parameters and entity of every row about `entity_key`; the rows and their answers stay.
+    """Erase inputs, parameters and entity of every row about `entity_key`; the rows, their answers and labels stay.
 
     What a spool still holds of them is shipped without, from now on. The Event names the entity by a keyed digest only.
     """
@@ -58,12 +66,21 @@ def forget(entity_key: str, *, actor: Actor, reason: str = "") -> Event:
         head = heads.lock()
         sealed = rows.filter(link__isnull=False).update(**ERASED, erased_by=change.generation)
         older = rows.update(**ERASED)
+        _forget_labels(entity_key, database)
         heads.filter(pk=head.pk).update(erasures=head.erasures + 1)
         ForgottenEntity.objects.using(database).update_or_create(
             pk=digest, defaults={"at": timezone.now(), "generation": change.generation}
         )
         after = {"entity": digest, "rows": sealed, "older": older}
         return change.record(FORGET, actor=actor, after=after, reason=reason)
+
+
+def _forget_labels(entity_key: str, database: str) -> None:
+    """Erase the entity of labels; of those that found no prediction, the value as well: it stays with no answer."""
+    labels = Label.objects.using(database).filter(entity_key=entity_key)
+    nowhere = labels.exclude(state=LabelState.APPLIED)
+    nowhere.update(state=LabelState.REFUSED, reason=FORGOTTEN, value=NOTHING_SAID, entity_key="")
+    labels.update(entity_key="")
 
 
 def retention_ends() -> datetime | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -38,7 +38,7 @@ from trivet.control.registry.models import RegisteredModel
 from trivet.control.registry.remembered_signatures import signature_of, signature_of_version
 from trivet.core.chain import instant
 from trivet.core.constants import NO_VERSION
-from trivet.core.decisions import decide, named_outputs, split
+from trivet.core.decisions import Decision, decide, named_outputs, split
 from trivet.core.records import SHADOW, PredictionRecord
 from trivet.core.redaction import redacted
 from trivet.core.signature import Signature
@@ -48,8 +48,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LARGEST_INTEGER = 2**31 - 1  # of an integer column
 NUL_IN_THE_LOG = "␀"  # U+2400: PostgreSQL keeps no U+0000 in text
 ESCAPED_NUL = "\\u0000"
-NO_FLAGS: dict[str, str] = {}
-NO_FLAGS_TEXT = "{}"
+NO_FLAGS: tuple[dict[str, str], str] = ({}, "{}")  # as stored
 IDS_ASKED_AT_ONCE = 500
 UNKNOWN_SIGNATURE = Signature(inputs=(), outputs=())
 COLUMNS = (
@@ -87,15 +86,32 @@ class Cursor(NamedTuple):
 NO_CURSOR = Cursor("", 0, 0)
 
 
-def ship(records: Iterable[PredictionRecord], *, cursor: tuple[str, int, int] | None = None) -> int:
+class Shipped(NamedTuple):
+    """A record of which `rows`, places among its own, were new to the log."""
+
+    record: PredictionRecord
+    rows: Sequence[int]
+
+
+Beside = Callable[[Sequence[Shipped]], object]
+
+
+def ship(
+    records: Iterable[PredictionRecord],
+    *,
+    cursor: tuple[str, int, int] | None = None,
+    beside: Beside | None = None,
+) -> int:
     """Write one row of the log per input row of `records`, and move `cursor` (worker, segment, offset) with them.
 
     One transaction: after a kill either both are there or neither is. A row that is there already stays as it is, so
     shipping a record again is harmless. The new ones become one link of the log's chain (`sealing.py`). Returns the number
     of rows shipped, those that were there included. Sends `predictions_recorded` per model on commit. The keeper calls
     this, and whatever process ships in its place.
+
+    `beside` is called last in that transaction, with what was new: what it writes is there if the rows are, and as often.
     """
-    batch = _Batch(list(records), Cursor(*cursor) if cursor is not None else None)
+    batch = _Batch(list(records), Cursor(*cursor) if cursor is not None else None, beside)
     while True:
         lines = batch.lines()
         try:
@@ -112,8 +128,8 @@ class _Again(Exception):
 class _Batch:
     """Records that become rows, a link of the chain and a cursor's place, in one transaction."""
 
-    def __init__(self, records: list[PredictionRecord], cursor: Cursor | None) -> None:
-        self.records, self.cursor = records, cursor
+    def __init__(self, records: list[PredictionRecord], cursor: Cursor | None, beside: Beside | None) -> None:
+        self.records, self.cursor, self.beside = records, cursor, beside
         self.database = router.db_for_write(Prediction)
         self.connection = connections[self.database]
         self.erasures = 0
@@ -141,10 +157,12 @@ class _Batch:
             if new:
                 self._link(head, new)
             if self.cursor is not None:
-                _move_cursor(self.cursor)
+                move_cursor(self.cursor)
             for model, ids in _ids_by_model(self.records).items():
                 told = partial(signals.predictions_recorded.send_robust, sender=Prediction, model=model, ids=ids)
                 transaction.on_commit(told, using=self.database)
+            if self.beside is not None:
+                self.beside(self._shipped(new))
 
     def _link(self, head: LogHead, lines: list[Line]) -> None:
         number, before = head.links + 1, self._last_id()
@@ -164,6 +182,21 @@ class _Batch:
         )
         link.save(using=self.database, force_insert=True)
         LogHead.objects.using(self.database).filter(pk=head.pk).update(links=number, sha256=link.sha256)
+
+    def _shipped(self, new: list[Line]) -> list[Shipped]:
+        """Return the records of `new` rows: where nothing was there, those are all, in their order."""
+        if not self.is_partly_there:
+            return [Shipped(record, range(record.rows)) for record in self.records]
+        left = {(line.prediction_id, line.row) for line in new}
+        shipped = []
+        for record in self.records:
+            prediction_id = UUID(record.id)
+            numbers = record.places or range(record.rows)
+            rows = [place for place, number in enumerate(numbers) if (prediction_id, number) in left]
+            left -= {(prediction_id, numbers[place]) for place in rows}  # a record may be there twice
+            if rows:
+                shipped.append(Shipped(record, rows))
+        return shipped
 
     def _last_id(self) -> int:
         return Prediction.objects.using(self.database).order_by("-pk").values_list("pk", flat=True).first() or 0
@@ -214,44 +247,57 @@ def lines_of(
         decide(signature, answers, record.rows),
         strict=True,
     )
-    flags = record.flags or {}
     salts = os.urandom(SALT_BYTES * record.rows).hex()
-    for row, (inputs, output, decision) in enumerate(told):
-        entity = _text(record.entity_keys[row] if record.entity_keys else record.entity_key, 256)
-        kept, kept_text = (None, None) if inputs is None else _stored(inputs)
-        if row in forgotten:
-            private, kept_text = NOTHING_PRIVATE, None
-        else:
-            private = Private(entity, shared.caller_id, shared.inputs_sha256, kept, shared.parameters)
-        said, said_text = _stored(output)
-        raised, raised_text = _stored(flags[row]) if row in flags else (NO_FLAGS, NO_FLAGS_TEXT)
-        score = None if decision.score is None else float(decision.score)
-        words = _text(decision.decision)
-        number = record.places[row] if record.places else row
+    for row, one in enumerate(told):
         salt = salts[row * SALT_LENGTH : (row + 1) * SALT_LENGTH]
-        private_sha256 = private_digest(salt, private)
-        content = content_of_row(number, words, said, score, raised)
-        yield Line(
-            (
-                *shared.values,
-                private.caller_id,
-                private.inputs_sha256,
-                _stored(private.parameters)[1] if private.parameters is not None else None,
-                number,
-                private.entity_key,
-                kept_text,
-                said_text,
-                score,
-                words,
-                raised_text,
-            ),
-            salt,
-            private_sha256,
-            record_digest(shared.content, content, private_sha256),
-            shared.prediction_id,
+        yield _line(record, row, shared, one, salt=salt, is_forgotten=row in forgotten)
+
+
+def _line(
+    record: PredictionRecord,
+    row: int,
+    shared: _Shared,
+    told: tuple[dict[str, Any] | None, dict[str, Any], Decision],
+    *,
+    salt: str,
+    is_forgotten: bool,
+) -> Line:
+    """Return a row of `record`: what all of them share, what is `told` of this one (inputs, output, decision), its seal."""
+    inputs, output, decision = told
+    entity = text_of(record.entity_keys[row] if record.entity_keys else record.entity_key, 256)
+    kept, kept_text = (None, None) if inputs is None else stored(inputs)
+    if is_forgotten:
+        private, kept_text = NOTHING_PRIVATE, None
+    else:
+        private = Private(entity, shared.caller_id, shared.inputs_sha256, kept, shared.parameters)
+    said, said_text = stored(output)
+    raised, raised_text = stored(record.flags[row]) if record.flags and row in record.flags else NO_FLAGS
+    score = None if decision.score is None else float(decision.score)
+    words = text_of(decision.decision)
+    number = record.places[row] if record.places else row
+    private_sha256 = private_digest(salt, private)
+    content = content_of_row(number, words, said, score, raised)
+    return Line(
+        (
+            *shared.values,
+            private.caller_id,
+            private.inputs_sha256,
+            stored(private.parameters)[1] if private.parameters is not None else None,
             number,
-            shared.made_at,
-        )
+            private.entity_key,
+            kept_text,
+            said_text,
+            score,
+            words,
+            raised_text,
+        ),
+        salt,
+        private_sha256,
+        record_digest(shared.content, content, private_sha256),
+        shared.prediction_id,
+        number,
+        shared.made_at,
+    )
 
 
 def _signature(record: PredictionRecord) -> Signature | None:
@@ -307,18 +353,18 @@ class _Shared(NamedTuple):
 
 
 def _shared(record: PredictionRecord, connection: BaseDatabaseWrapper) -> _Shared:
-    prediction_id, made_at = UUID(record.id), _moment(record.made_at)
+    prediction_id, made_at = UUID(record.id), moment_of(record.made_at)
     shadow_of = UUID(record.shadow_of) if record.shadow_of else None
     said = (
-        _text(record.kind, 16),
-        _text(record.model, 63),
+        text_of(record.kind, 16),
+        text_of(record.model, 63),
         record.version,
-        _text(record.digest, 64),
+        text_of(record.digest, 64),
         record.generation,
-        _text(record.route, 16),
-        _text(record.caller, 200),
-        _text(record.door, 16),
-        _text(record.request_id, 128),
+        text_of(record.route, 16),
+        text_of(record.caller, 200),
+        text_of(record.door, 16),
+        text_of(record.request_id, 128),
         min(max(record.latency_us, 0), LARGEST_INTEGER),
         record.cached,
         record.fallback_from or None,
@@ -334,23 +380,24 @@ def _shared(record: PredictionRecord, connection: BaseDatabaseWrapper) -> _Share
         content_of_request(said, prediction_id, instant(made_at), shadow_of),
         prediction_id,
         made_at,
-        _text(record.caller_id, 128),
-        _text(record.inputs_sha256, 64),
-        _stored(record.parameters)[0] if record.parameters else None,
+        text_of(record.caller_id, 128),
+        text_of(record.inputs_sha256, 64),
+        stored(record.parameters)[0] if record.parameters else None,
     )
 
 
-def _moment(nanoseconds: int) -> datetime:
+def moment_of(nanoseconds: int) -> datetime:
+    """Return the time `nanoseconds` after the beginning of 1970, as a column takes it."""
     moment = EPOCH + timedelta(microseconds=nanoseconds // 1000)
     return moment if settings.USE_TZ else timezone.make_naive(moment)
 
 
-def _text(text: str, limit: int | None = None) -> str:
+def text_of(text: str, limit: int | None = None) -> str:
     """Return `text` as a column takes it: a row that could not be written would hold up all that come after it."""
     return text.replace("\0", NUL_IN_THE_LOG)[:limit]
 
 
-def _stored(value: Any) -> tuple[Any, str]:
+def stored(value: Any) -> tuple[Any, str]:
     """Return `value` as every database takes it, and as JSON: NaN and infinities as null, bytes in base 64, no U+0000."""
     text = _encode(value).decode()
     if ESCAPED_NUL not in text:
@@ -361,7 +408,7 @@ def _stored(value: Any) -> tuple[Any, str]:
 
 def _without_nul(value: Any) -> Any:
     if isinstance(value, str):
-        return _text(value)
+        return text_of(value)
     if isinstance(value, dict):
         return {_without_nul(name): _without_nul(element) for name, element in value.items()}
     if isinstance(value, list | tuple):
@@ -416,7 +463,8 @@ _COUNTS_NEW_ROWS = {"sqlite": True, "postgresql": True}  # MySQL counts those th
 _INSERT = {"sqlite": _insert_sqlite, "mysql": _insert_mysql, "postgresql": _insert_postgresql}
 
 
-def _move_cursor(cursor: Cursor) -> None:
+def move_cursor(cursor: Cursor) -> None:
+    """Note that a segment is in the log up to there, in the transaction that puts it there."""
     moved = SpoolCursor.objects.filter(worker=cursor.worker, segment=cursor.segment).update(offset=cursor.offset)
     if not moved:
         SpoolCursor.objects.create(worker=cursor.worker, segment=cursor.segment, offset=cursor.offset)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from trivet.control.registry.models import ApiKey, Grant
-from trivet.core.errors import NotFound, PermissionDenied, TrivetError, quoted
+from trivet.core.errors import NotFound, PermissionDenied, TrivetError, did_you_mean, quoted
 from trivet.core.snapshot import ANY_MODEL, NO_VERBS, with_implied
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def why_not(person: Person, verb: str, model: str | None = None) -> TrivetError 
     if can(person, verb, model):
         return None
     if model is not None and not can(person, "view", model):
-        return NotFound(f"no model {quoted(model)} here.", code="UNKNOWN_MODEL")
+        meant = did_you_mean(model, models_open_to(person) or ())
+        return NotFound(f"no model {quoted(model)} here.{meant}", code="UNKNOWN_MODEL")
     about = f" {verb.replace('_', ' ')}" + (f" with {quoted(model)}" if model is not None else "")
     return PermissionDenied(f"you may not{about}: that takes {_PERMISSIONS[verb]!r}{_or_a_grant(verb, model)}.")
 

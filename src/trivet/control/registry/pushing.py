@@ -11,6 +11,7 @@ import msgspec
 from django.db import router
 
 from trivet.control.registry import actions
+from trivet.control.registry.actions.finding import check_model_name
 from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.comparing import unlike_champion
 from trivet.control.registry.golden import cases_of
@@ -33,6 +34,7 @@ from trivet.core.redaction import check_sensitive
 from trivet.model.bundle.bundle import Bundle, make_bundle
 from trivet.model.bundle.golden import GOLDEN_NAME, GoldenCase, encode_cases
 from trivet.model.compile.process import LEVEL_OF_STRANGERS, CompiledFile, compile_file
+from trivet.model.compile.report import DEFAULT_TOLERANCE
 from trivet.model.environments.environment import own_environment
 from trivet.model.probe import ProbeResult
 
@@ -89,41 +91,70 @@ def push_file(
     enough; the Event says so, and which `accepted_types`, on no list, the actor lets it hold. With `requirements`, a file
     of exact versions, it is opened, proved and run in their environment, which was made on this machine before. `source`
     is what its row says it was made from; the file's name where it is empty. Inputs called `sensitive` are hidden in every
-    record of the model, from before its first answer; in `sample` their values are shuffled, as are those hidden before.
+    record of the model, from before its first answer; in `sample` their values are shuffled, as are those hidden before, and the
+    reference does not count them.
     `signer` signs the bundle as it is registered. Raises `CompileError`, `ParityFailed`, or `Refused` for a sandbox that is
     too weak or a signature that is required, before anything is registered; and `Refused` when the probe fails: then the
     version is there, rejected, and can take no traffic.
     """
     permitted(actor, "push", to="register_version", model=name)
-    check_signer(signer)  # before a minute is spent on what would be refused
-    options = {} if tolerance is None else {"tolerance": tolerance}
-    with shuffled(sample, sensitive, where_there=_hidden_already(name)) as rows:
-        compiled = compile_file(
-            path,
-            sample=rows,
-            label_column=label_column,
-            is_vouched_for=is_vouched_for,
-            accepted_types=accepted_types,
-            own=own_environment(environments_folder(), requirements) if requirements is not None else None,
-            **options,
-        )
-    check_sensitive(compiled.bundle.signature, sensitive, name)
+    check_model_name(name)  # before a minute is spent on what would be refused
+    check_signer(signer)
+    compiled = _compiled(
+        path,
+        name,
+        sample=sample,
+        label_column=label_column,
+        tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance,
+        is_vouched_for=is_vouched_for,
+        accepted_types=accepted_types,
+        requirements=requirements,
+        sensitive=sensitive,
+    )
     level = compiled.confinement.level
-    sandbox = f"L{level}" if level >= LEVEL_OF_STRANGERS else f"L{level}, vouched for"
-    version = register_and_probe(
+    probed = register_and_probe(
         compiled.bundle,
         name=name,
         actor=actor,
         message=message,
         source=source or path.name,
-        sandbox=sandbox,
+        sandbox=f"L{level}" if level >= LEVEL_OF_STRANGERS else f"L{level}, vouched for",
         signer=signer,
     )
     if sensitive:
         actions.set_sensitive(model=name, add=sensitive, actor=actor, reason="pushed as sensitive")
-    differ = unlike_champion(version.version)
-    placed = _placed(version, compiled, actor=actor, promote=promote)
-    return replace(placed, inputs_differ=differ, was_retired=version.was_retired)
+    differ = unlike_champion(probed.version)
+    placed = _placed(probed, compiled, actor=actor, promote=promote)
+    return replace(placed, inputs_differ=differ, was_retired=probed.was_retired)
+
+
+def _compiled(
+    path: Path,
+    name: str,
+    *,
+    sample: Path | None,
+    label_column: str | None,
+    tolerance: float,
+    is_vouched_for: bool,
+    accepted_types: Collection[str],
+    requirements: bytes | None,
+    sensitive: Collection[str],
+) -> CompiledFile:
+    """Return what becomes of the file, with values shuffled and uncounted that are to be hidden, or were hidden before."""
+    hidden_already = _hidden_already(name)
+    with shuffled(sample, sensitive, where_there=hidden_already) as rows:
+        compiled = compile_file(
+            path,
+            sample=rows,
+            label_column=label_column,
+            tolerance=tolerance,
+            is_vouched_for=is_vouched_for,
+            accepted_types=accepted_types,
+            uncounted={*sensitive, *hidden_already},
+            own=own_environment(environments_folder(), requirements) if requirements is not None else None,
+        )
+    check_sensitive(compiled.bundle.signature, sensitive, name)
+    return compiled
 
 
 def _hidden_already(name: str) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from trivet.control.webhooks.signing import SIGNATURE_HEADER, TIME_HEADER, signature
-from trivet.control.webhooks.targets import IPAddress, Resolve, Target, addresses, target
+from trivet.control.webhooks.targets import IPAddress, Resolve, Target, addresses, site_of, target
 from trivet.core.errors import Refused, Unavailable, quoted
 
 SECONDS = 5.0
@@ -64,7 +64,7 @@ def send(
     try:
         connection = _connected(found, places, deadline, trust)
     except OSError as error:
-        raise Unavailable(f"the webhook {quoted(url)} cannot be reached: {_reason(error)}.") from None
+        raise Unavailable(f"the webhook at {site_of(url)} cannot be reached: {_reason(error)}.") from None
     cut = threading.Timer(max(deadline - time.monotonic(), 0), _cut, (connection,))  # whatever drips, ends
     cut.daemon = True
     cut.start()
@@ -74,12 +74,12 @@ def send(
         status = _posted(found, connection, body, headers)
     except (OSError, http.client.HTTPException) as error:
         reason = "it took too long" if time.monotonic() >= deadline else _reason(error)
-        raise Unavailable(f"the webhook {quoted(url)} did not answer: {reason}.") from None
+        raise Unavailable(f"the webhook at {site_of(url)} did not answer: {reason}.") from None
     finally:
         cut.cancel()
         connection.close()
     if not 200 <= status < 300:
-        raise Unavailable(f"the webhook {quoted(url)} answered {status}; only 2xx means that it was taken.")
+        raise Unavailable(f"the webhook at {site_of(url)} answered {status}; only 2xx means that it was taken.")
     return Delivered(status, time.monotonic() - started)
 
 

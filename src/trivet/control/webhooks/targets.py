@@ -16,6 +16,7 @@ Resolve = Callable[[str, int], Sequence[str]]
 PORTS = {"http": 80, "https": 443}
 LONGEST_URL = 2048
 _NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
+_SITE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(?:[^/?#\\]*@)?(\[[^\]/?#]*\]?|[^/?#\\:@]*)")
 _LIKE_A_NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)")
 _NAT64, _NAT64_WITHIN = ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48")
 
@@ -40,30 +41,41 @@ def target(url: str, allowed: Sequence[str]) -> Target:
     found = parsed(url)
     if url in allowed or (found.scheme == "https" and found.port == PORTS["https"] and found.host in allowed):
         return found
-    raise Refused(f"the webhook {quoted(url)} is not allowed: TRIVET_WEBHOOKS lists neither it nor its host by https.")
+    raise Refused(
+        f"the webhook at {site_of(url)} is not allowed: TRIVET_ALERT_WEBHOOKS lists neither it nor its host by https."
+    )
 
 
 def parsed(url: str) -> Target:
     """Return the parts of `url`; raises `Refused` for what is spelled so that two readers may differ on where it leads."""
     if len(url) > LONGEST_URL or not url.isascii() or not url.isprintable() or {" ", "\\"} & set(url):
-        raise Refused(f"the webhook {quoted(url)} has characters that no URL has, or too many.")
+        raise Refused(f"the webhook at {site_of(url)} has characters that no URL has, or too many.")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise Refused(f"the webhook {quoted(url)} is no URL.") from None
+        raise Refused(f"the webhook at {site_of(url)} is no URL.") from None
     if parts.scheme not in PORTS or "@" in parts.netloc or parts.fragment or not parts.hostname or port == 0:
-        raise Refused(f"the webhook {quoted(url)} is no address such as 'https://hooks.example.com/trivet'.")
+        raise Refused(f"the webhook at {site_of(url)} is no address such as 'https://hooks.example.com/trivet'.")
     host = parts.hostname
     address = _literal(host)
     written = f"[{host}]" if ":" in host else host
     is_plain = parts.netloc in (written, f"{written}:{port}") and (address is not None or is_name(host))
     if not is_plain:
         raise Refused(
-            f"the webhook {quoted(url)} has a host that is neither a name nor an address as it is usually written."
+            f"the webhook at {site_of(url)} has a host that is neither a name nor an address as it is usually written."
         )
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(url, parts.scheme, host, port or PORTS[parts.scheme], path, address)
+
+
+def site_of(url: str) -> str:
+    """Return scheme and host of `url`, quoted, for a message: its path may be a secret, as that of a chat's webhook is.
+
+    "…" where it has none that could be told from a path.
+    """
+    found = _SITE.match(url)
+    return quoted("".join(found.groups()) if found else "…")
 
 
 def is_name(host: str) -> bool:
@@ -95,7 +107,7 @@ def addresses(found: Target, resolve: Resolve | None = None) -> tuple[IPAddress,
     if inner is not None:
         raise Refused(
             f"the webhook's host {quoted(found.host)} is at {inner}, which is no public address. An inner one is listed in"
-            " TRIVET_WEBHOOKS as itself: 'https://10.0.0.7/hook'."
+            " TRIVET_ALERT_WEBHOOKS as itself: 'https://10.0.0.7/hook'."
         )
     if not known:
         raise Refused(f"the webhook's host {quoted(found.host)} has no address.")

@@ -8,6 +8,7 @@ from typing import Any
 from trivet.core.errors import Unauthenticated, Unavailable
 from trivet.core.examples import made_up_row
 from trivet.core.snapshot import ANY_MODEL, NO_VERBS
+from trivet.dataplane.admission import admit
 from trivet.dataplane.authentication import authorise
 from trivet.dataplane.frontends.paths import Target
 from trivet.dataplane.metrics.statistics import statistics_of
@@ -75,8 +76,12 @@ def _metadata(_plane: Plane, model: LiveModel, selector: str | None) -> Any:
     return metadata.model(model.entry, selector)
 
 
-def _ready(_plane: Plane, model: LiveModel, selector: str | None) -> Any:
-    """Return that what `selector` names would answer now; without one, each version that has traffic. Else it raises."""
+def _ready(plane: Plane, model: LiveModel, selector: str | None) -> Any:
+    """Return that what `selector` names would answer now; without one, each version that has traffic. Else it raises.
+
+    What a prediction is refused for at the door counts as much as the version's own state.
+    """
+    admit(model, plane.spool, is_closed=plane.is_closed)
     version, _ = choose(model, selector)
     versions = [version] if selector is not None else [routed for _, routed in model.routed]
     for one in versions:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from trivet.dataplane.protocol.decode import decode_rows
 from trivet.dataplane.protocol.encode import encode_rows
+from trivet.dataplane.protocol.labels import decode_label_lines, decode_labels
 from trivet.dataplane.protocol.messages import Answer, RowsRequest
 from trivet.dataplane.protocol.text_table import MEDIA, decode_table, encode_table
 from trivet.dataplane.protocol.v1 import decode_instances, encode_predictions
@@ -37,5 +38,13 @@ ROWS_DOORS = {
 }
 """By the kind of path that leads to them."""
 
-DOORS = {"infer": "rest"} | {kind: door.name for kind, door in ROWS_DOORS.items()}
-"""What the log and the metrics call each kind of path that predicts."""
+FEEDBACK = "feedback"
+LABELS_DOORS = {"feedback": decode_labels, "feedback_lines": decode_label_lines}
+"""How each notation of labels is read."""
+
+DOORS = {
+    "infer": "rest",
+    **{kind: door.name for kind, door in ROWS_DOORS.items()},
+    **dict.fromkeys(LABELS_DOORS, FEEDBACK),
+}
+"""What the log and the metrics call each kind of path that predicts, or says what came true."""

@@ -11,6 +11,11 @@ from trivet.dataplane.protocol.compression import check_encoding
 
 Headers = dict[bytes, bytes]
 READ_AS_JSON = frozenset({"", "application/json", "application/octet-stream", "application/x-www-form-urlencoded"})
+OTHER_MEDIA = frozenset({"predict_csv", "feedback_lines"})  # kinds whose media type was looked at to tell them
+READ_BESIDES = {
+    "predict": "application/json, or a table as text/csv in UTF-8",
+    "feedback": "application/json, or a label a line as application/x-ndjson",
+}
 JSON_LENGTH = b"inference-header-content-length"  # of the JSON before binary tensors
 SINGLE = (b"authorization", b"x-api-key", b"host", b"content-type", b"content-encoding", b"content-length", JSON_LENGTH)
 REPEATED = b":repeated"  # no client can send a header of this name
@@ -91,8 +96,8 @@ def is_allowed_host(host: bytes, allowed: tuple[str, ...]) -> bool:
 def check_media(headers: Headers, kind: str) -> int | None:
     """Judge what the headers say of the body; return the length of the JSON that comes before binary tensors."""
     content_type, encoding = headers.get(b"content-type"), headers.get(b"content-encoding")
-    if content_type is not None and kind != "predict_csv" and not _is_json(content_type):
-        read = "application/json, or a table as text/csv in UTF-8" if kind == "predict" else "application/json"
+    if content_type is not None and kind not in OTHER_MEDIA and not _is_json(content_type):
+        read = READ_BESIDES.get(kind, "application/json")
         raise UnsupportedMedia(f"content type {quoted(content_type.decode('latin-1'))} is not read here; send {read}.")
     if encoding is not None:
         check_encoding(encoding)
@@ -100,7 +105,7 @@ def check_media(headers: Headers, kind: str) -> int | None:
     if length is None:
         return None
     if kind != "infer":
-        raise InvalidRequest("binary tensors are for /infer; this path takes rows as JSON.", code="BAD_HEADER")
+        raise InvalidRequest("binary tensors are for /infer; this path takes JSON.", code="BAD_HEADER")
     if not _LENGTH.fullmatch(length):
         raise InvalidRequest(
             f"Inference-Header-Content-Length is {quoted(length.decode('latin-1'))}; it is a number of up to ten digits.",
@@ -121,6 +126,13 @@ def is_csv(content_type: bytes) -> bool:
     media, parameters = _media_type(content_type)
     is_utf_8 = parameters.get("charset", "utf-8") in ("utf-8", "utf8")
     return media == "text/csv" and is_utf_8 and parameters.get("header", "present") == "present"
+
+
+@lru_cache(maxsize=256)
+def is_ndjson(content_type: bytes) -> bool:
+    """True for JSON in UTF-8, a value a line."""
+    media, parameters = _media_type(content_type)
+    return media == "application/x-ndjson" and parameters.get("charset", "utf-8") in ("utf-8", "utf8")
 
 
 def _media_type(content_type: bytes) -> tuple[str, dict[str, str]]:

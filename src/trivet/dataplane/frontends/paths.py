@@ -39,9 +39,11 @@ _OF_MODEL: dict[tuple[str, ...], dict[tuple[str, ...], str]] = {
         ("openapi.json",): "openapi",
         ("infer",): "infer",
         ("predict",): "predict",
+        ("feedback",): "feedback",
     },
     ("v1", "models"): {(): "model_ready", (":predict",): "v1_predict"},
 }
+WITHOUT_VERSION = frozenset({"feedback"})  # kinds that are about whichever version answered
 _OF_REPOSITORY: dict[tuple[str, ...], str] = {("load",): "load", ("unload",): "unload"}
 READ = ("GET", "HEAD")
 METHODS = {
@@ -60,6 +62,8 @@ METHODS = {
     "predict": ("POST",),
     "predict_csv": ("POST",),  # the same path, told apart by the media type
     "v1_predict": ("POST",),
+    "feedback": ("POST",),
+    "feedback_lines": ("POST",),  # likewise
     "index": ("POST",),
     "load": ("POST",),
     "unload": ("POST",),
@@ -101,7 +105,9 @@ def parse_path(path: str, prefix: str = "/") -> Target | None:
         if not _SELECTOR.fullmatch(selector) or selector in RESERVED_ALIASES:
             return None
     kind = kinds.get(rest)
-    return Target(kind, model, selector) if kind else None
+    if kind is None or (selector is not None and kind in WITHOUT_VERSION):
+        return None
+    return Target(kind, model, selector)
 
 
 def likely_slip(path: str, prefix: str = "/") -> str:

@@ -21,8 +21,10 @@ LANE = Lane(
 class Reading:
     """One call, by a caller who was let in."""
 
+    status = 200
     is_slow = True
     lane = LANE
+    is_recorded = False
 
     def __init__(self, plane: Plane, caller: Caller, target: Target) -> None:
         self._plane = plane

@@ -36,8 +36,10 @@ NOT_LOADABLE = "its bundle could not be loaded; the server's log says why."
 class RepositoryCall:
     """One call, judged when it is made: raises `Unauthenticated`, `PermissionDenied` or `NotFound`."""
 
+    status = 200
     media = JSON
     lane = LANE
+    is_recorded = False
 
     def __init__(self, plane: Plane, caller: Caller, target: Target) -> None:
         self._plane = plane

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 from trivet.core.errors import InvalidRequest, NotFound, TrivetError, Unavailable, quoted
 from trivet.core.ids import new_prediction_id
-from trivet.dataplane.authentication import authenticate
+from trivet.dataplane.authentication import authenticate, authorise
 from trivet.dataplane.deadline import deadline_of
 from trivet.dataplane.engines.base import Question
 from trivet.dataplane.frontends.descriptions import PUBLIC, describe, health
-from trivet.dataplane.frontends.doors import DOORS, JSON, ROWS_DOORS
+from trivet.dataplane.frontends.doors import DOORS, JSON, LABELS_DOORS, ROWS_DOORS
+from trivet.dataplane.frontends.feedback import FeedbackCall
 from trivet.dataplane.frontends.headers import (
     JSON_LENGTH,
     REPEATED,
@@ -22,13 +23,14 @@ from trivet.dataplane.frontends.headers import (
     content_length,
     is_allowed_host,
     is_csv,
+    is_ndjson,
     presented_key,
     presented_traceparent,
     too_large,
 )
 from trivet.dataplane.frontends.paths import METHODS, READ, Target, likely_slip, parse_path
 from trivet.dataplane.frontends.reading import READ_FROM_FILES, Reading
-from trivet.dataplane.frontends.repository import KINDS, RepositoryCall
+from trivet.dataplane.frontends.repository import CHANGES, KINDS, RepositoryCall
 from trivet.dataplane.frontends.slow_lane import Lane, is_slow, lane_of
 from trivet.dataplane.infer import Asked, Entrance, enter, infer, put
 from trivet.dataplane.metrics.exposition import OK
@@ -57,6 +59,12 @@ _ALWAYS = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
 )
+JUDGED_FOR_NS = 250_000_000  # chosen: well within the second that a key which has ended is promised to last at most
+_VERBS = {  # of what takes another than "predict"
+    **dict.fromkeys(CHANGES, "promote"),
+    **dict.fromkeys(LABELS_DOORS, "label"),
+    "model_statistics": "view",
+}
 WITHOUT_HOST_CHECK = PUBLIC | {"metrics"}  # probes and scrapers send a pod's address
 MAX_PATH = 512  # characters; the longest path that names something has under 200
 
@@ -82,6 +90,8 @@ class Exchange:
         "_headers",
         "_holds",
         "_json_length",
+        "_judged",
+        "_judged_by",
         "_method",
         "_path",
         "_plane",
@@ -122,9 +132,11 @@ class Exchange:
         self._entrance: Entrance
         self._request: InferRequest | RowsRequest
         self._json_length: int | None = None
-        self._call: RepositoryCall | Reading | None = None
+        self._call: RepositoryCall | Reading | FeedbackCall | None = None
         self._deadline: float | None = None
         self._asked: Asked | None = None
+        self._judged_by = plane.table  # the caller was, as of then,
+        self._judged = 0  # at this time
         self._began = 0  # when the whole body was there, nanoseconds of `now`
         self._arrived = 0  # when it was, where it waited for a thread to be decoded
         self._waited = 0  # for that thread
@@ -203,7 +215,7 @@ class Exchange:
     @property
     def is_recorded(self) -> bool:
         """True when what `run` answers is in the spool, and may have to wait for the disk."""
-        return self._call is None
+        return self._call is None or self._call.is_recorded
 
     def refuse(self, error: TrivetError) -> Response:
         """Return the response for `error`: its catalogue status, its text, and nothing else."""
@@ -213,7 +225,7 @@ class Exchange:
             error = TrivetError("internal error; the server's log has it.")
         door, version = DOORS.get(self._target.kind, ""), self._entrance.version if hasattr(self, "_entrance") else 0
         self._plane.count_refusal(error, self._target.model, version, door, self._began)
-        if self._plane.witnesses and door:
+        if self._plane.witnesses and door and self._target.kind not in LABELS_DOORS:
             self.request_id = self.request_id or new_prediction_id()
             self._be_seen(version, error.code, now())
         headers = [(b"trivet-error", error.code.encode())]
@@ -242,6 +254,7 @@ class Exchange:
             is_long = len(self._path) > MAX_PATH
             raise NotFound(f"no such path here.{'' if is_long else likely_slip(self._path, self._plane.prefix)}")
         self._target = target
+        self._judged_by, self._judged = self._plane.table, now()
         if self._method not in METHODS[target.kind]:
             raise TrivetError(f"{self._method} is not offered on this path.", code="METHOD")
         if target.kind == "infer" or target.kind in ROWS_DOORS:
@@ -256,6 +269,13 @@ class Exchange:
             self._call = RepositoryCall(self._plane, self._caller(), target)
             check_media(headers, target.kind)
             return None
+        if target.kind in LABELS_DOORS:
+            if is_ndjson(headers.get(b"content-type", b"")):
+                self._target = target = target._replace(kind="feedback_lines")
+            credentials = self.credentials or presented_key(headers)
+            self._call = FeedbackCall(self._plane, credentials, target, self.request_id, is_held=self._holds)
+            check_media(headers, target.kind)
+            return None
         if target.kind in READ_FROM_FILES:
             self._call = Reading(self._plane, self._caller(), target)
             return None
@@ -263,6 +283,7 @@ class Exchange:
 
     def _receive(self, body: bytes) -> None:
         self._began = now()
+        self._judge_again(self._began)
         if self._arrived:
             self._waited, self._began = self._began - self._arrived, self._arrived
         if len(body) > self.max_body_bytes:
@@ -281,17 +302,33 @@ class Exchange:
             self._request = decode_mixed(body, self._json_length, target.model)
 
     def _start_clock(self) -> None:
+        self._waits_since = now()
         if self._call is not None:
             return  # it waits for the registry, whose leases have a bound of their own, or for files
         seconds = self._plane.limits.deadline_seconds
-        self._waits_since = now()
         self._deadline = deadline_of(self._request.parameters, seconds, (self._arrived or self._waits_since) / 1e9)
 
+    def _judge_again(self, at: int) -> None:
+        """Refuse a caller whose key has ended since they were judged: a body takes half a minute, a wait for a thread seconds.
+
+        Nothing is asked where the registry is the same and that was just now, as it nearly always is.
+        """
+        plane, target = self._plane, self._target
+        if (plane.table is self._judged_by and at - self._judged < JUDGED_FOR_NS) or self.credentials is not None:
+            return
+        self._judged_by = table = plane.table
+        self._judged = at
+        caller = authenticate(table, plane.peppers, presented_key(self._headers))
+        if target.model:
+            authorise(table, caller, target.model, _VERBS.get(target.kind, "predict"))
+
     def _run(self, refusal: Unavailable | None) -> Response:
+        if self._waits_since and self._asked is None:
+            self._judge_again(now())
         if self._call is not None:
             if refusal is not None:
                 raise refusal
-            return self._response(200, self._call.body(), media=self._call.media)
+            return self._response(self._call.status, self._call.body(), media=self._call.media)
         request, target = self._request, self._target
         rows = ROWS_DOORS.get(target.kind)
         door = DOORS[target.kind]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from trivet.core.records import decode_record
+from trivet.core.records import decode_any, recorded_at
 from trivet.dataplane.spool import HEADER, MAGIC, SUFFIX, Segment
 
 
@@ -76,7 +76,7 @@ def _walk(path: Path, place: _Place, end: int | None) -> None:
 def _made_at(segment: Segment, offset: int) -> int:
     for payload, _ in segment.payloads(offset):
         try:
-            return decode_record(payload).made_at
+            return recorded_at(decode_any(payload))
         except msgspec.DecodeError:  # of another release
             break
     return time.time_ns()

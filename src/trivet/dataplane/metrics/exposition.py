@@ -18,6 +18,7 @@ from trivet.dataplane.metrics.families import (
     Family,
 )
 from trivet.dataplane.metrics.host import Counts
+from trivet.dataplane.metrics.sheet import VALUE, value_of
 from trivet.dataplane.metrics.totals import (
     CACHED,
     CALLS,
@@ -159,6 +160,11 @@ class Exposition:
         elif name in BY_NAME:  # not a count of another release
             self.add(name, *rest, value=values[0])
 
+    def _take_float(self, labels: list[str], values: list[int]) -> None:
+        name, *rest = labels
+        if name in BY_NAME and not math.isnan(value := value_of(values[0])):
+            self.set(name, *rest, value=value)
+
     def _take_histogram(self, labels: list[str], values: list[int]) -> None:
         name, *rest = labels
         if name in self._histograms:
@@ -174,6 +180,7 @@ _TAKE: Mapping[str, Callable[[Exposition, list[str], list[int]], None]] = {
     "count": Exposition._take_value,
     "gauge": Exposition._take_value,
     "least": Exposition._take_value,
+    VALUE: Exposition._take_float,
     "histogram": Exposition._take_histogram,
 }
 

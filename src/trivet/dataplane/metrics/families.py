@@ -104,6 +104,51 @@ FAMILIES: tuple[Family, ...] = (
         _OF_VERSION,
         "Runs of over 50 ms on an event loop; three in a minute, and the version runs in model workers.",
     ),
+    Family(
+        "trivet_labels_total",
+        "counter",
+        ("model", "result"),
+        "What became of labels: applied, revised, repeated, waiting for their prediction, or refused.",
+    ),
+    Family(
+        "trivet_folded_rows_total",
+        "counter",
+        (),
+        "Rows of the log that the keeper of this host counted into profiles of their versions.",
+    ),
+    Family(
+        "trivet_fold_lag_seconds",
+        "gauge",
+        (),
+        "How old the newest of the rows was that were counted last, once they were.",
+    ),
+    Family(
+        "trivet_drift_evidence",
+        "gauge",
+        ("model",),
+        "Evidence of drift against the champion, mean M over its series; 1 at rest, an alarm at its budget of windows.",
+    ),
+    Family(
+        "trivet_alerts_open", "gauge", ("model", "severity"), "Alerts that are not over, acknowledged ones included."
+    ),
+    Family(
+        "trivet_label_coverage",
+        "gauge",
+        ("model",),
+        "Share of what the champion was asked in the last 30 days whose outcome is known; from the first label on.",
+    ),
+    Family(
+        "trivet_estimate_trusted",
+        "gauge",
+        _OF_VERSION,
+        "1 while labels fit the champion's estimated quality, 0 when they do not; from 200 labels on.",
+    ),
+    Family(
+        "trivet_performance",
+        "gauge",
+        (*_OF_VERSION, "metric", "kind"),
+        "Quality of the champion in the last 30 days: realised, by labels, and estimated, without labels.",
+    ),
     Family("trivet_snapshot_generation", "gauge", (), "The oldest that a process of this host follows.", is_least=True),
     Family("trivet_snapshot_age_seconds", "gauge", (), "Since the process behind most saw the registry.", is_age=True),
     Family(

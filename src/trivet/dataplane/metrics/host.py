@@ -16,14 +16,14 @@ from pathlib import Path
 
 import msgspec
 
-from trivet.dataplane.metrics.sheet import INDEX, SLOTS, Key, Page, pages
+from trivet.dataplane.metrics.sheet import INDEX, SLOTS, VALUE, Key, Page, pages
 
 logger = logging.getLogger(__name__)
 
 FOLDED = "ended.json"
 LOCK = "ended.lock"
-OF_THE_LIVING = frozenset({"gauge", "least"})  # kinds that end with their process
-_TOGETHER = {"least": min, "last": max}  # how two processes' values become one, where they are not added
+OF_THE_LIVING = frozenset({"gauge", "least", VALUE})  # kinds that end with their process
+_TOGETHER = {"least": min, "last": max, VALUE: max}  # how two processes' values become one, where they are not added
 TRIES = 5
 UNFINISHED_SECONDS = 60  # slots without an index for this long belong to nobody
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from trivet.dataplane.metrics import host
 from trivet.dataplane.metrics.families import BUCKETS, BY_NAME, FINEST_NS, bucket
 from trivet.dataplane.metrics.host import Counts
-from trivet.dataplane.metrics.sheet import Key, Sheet
+from trivet.dataplane.metrics.sheet import VALUE, Key, Sheet, bits_of
 from trivet.dataplane.metrics.totals import (
     ANSWERS,
     BATCH,
@@ -145,6 +145,10 @@ class Meter:
         family = BY_NAME[name]
         kind = "least" if family.is_least or family.is_age else "gauge"
         self._run(kind, (name, *labels), 1)[0] = value
+
+    def value(self, name: str, *labels: str, value: float) -> None:
+        """Say how a gauge of this process stands that is no whole number; NaN takes it back."""
+        self._run(VALUE, (name, *labels), 1)[0] = bits_of(value)
 
     def observe(self, name: str, *labels: str, nanoseconds: int) -> None:
         """Add to a histogram."""

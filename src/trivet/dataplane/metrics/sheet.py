@@ -17,6 +17,7 @@ import json
 import logging
 import mmap
 import os
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,19 @@ INDEX = ".index"
 PART_BYTES = 64 * 1024  # mapped at a time, so that slots in use never move
 SLOT_BYTES = 8
 
+VALUE = "value"  # kind of a slot that holds the bits of a float
+
 Key = tuple[str, ...]  # kind and labels
+
+
+def bits_of(value: float) -> int:
+    """Return `value` as a slot holds it. Of two that are not negative the larger has the larger bits."""
+    return int(struct.unpack("=Q", struct.pack("=d", value))[0])
+
+
+def value_of(bits: int) -> float:
+    """Return what `bits_of` was given."""
+    return float(struct.unpack("=d", struct.pack("=Q", bits))[0])
 
 
 class Sheet:

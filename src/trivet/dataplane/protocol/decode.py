@@ -33,6 +33,7 @@ _KEY = re.compile(rb'"\s*:')
 _BYTE = re.compile(r"\(byte (\d+)\)")
 _NAN = re.compile(rb"NaN|Infinity")
 _PLACE = re.compile(r"\$[\w.\[\]]{0,200}")  # in a body, as msgspec writes it: $.inputs[0].shape
+_ROW_PLACE = re.compile(r"(rows|instances)\[(\d+)\]\[\.\.\.\]")
 _UNKNOWN_FIELD, _MISSING_FIELD = "Object contains unknown field `", "Object missing required field `"
 _infer = msgspec.json.Decoder(InferBody)
 _rows = msgspec.json.Decoder(RowsRequest)
@@ -246,7 +247,7 @@ def decode_json(decoder: msgspec.json.Decoder[Message], body: bytes) -> Message:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _explained(str(error), decoder.type) from None
+        raise _explained(str(error), decoder.type, body) from None
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"the body is {_malformed(body, str(error))}", code="NOT_JSON") from None
     except UnicodeDecodeError:
@@ -267,7 +268,7 @@ def _malformed(body: bytes, text: str) -> str:
     return f"not JSON: {reason}.{hint}"
 
 
-def _explained(text: str, envelope: Any) -> InvalidRequest:
+def _explained(text: str, envelope: Any, body: bytes) -> InvalidRequest:
     """Translate msgspec's sentence of an `envelope`; the caller's own names are quoted, its position is kept."""
     sentence, place = _parted(text)
     at = f" at {place}" if place else ""
@@ -281,9 +282,38 @@ def _explained(text: str, envelope: Any) -> InvalidRequest:
         return InvalidRequest(f"field {quoted(name)} is missing{at}.{way_out}", code="MISSING_FIELD")
     sentence = sentence.replace("`", "")
     if "out of range" in sentence:
-        return InvalidRequest(f"a number is out of range{at}.", code="OUT_OF_RANGE")
+        field = _field_out_of_range(body, place)
+        of = f", field {quoted(field)}" if field else ""
+        return InvalidRequest(f"a number is out of range{at}{of}.", code="OUT_OF_RANGE", field=field)
     code = "BAD_SHAPE" if ".shape" in at else "BAD_PARAMETER" if "parameters" in at else "WRONG_TYPE"
     return InvalidRequest(f"{sentence[0].lower()}{sentence[1:]}{at}.", code=code)
+
+
+def _field_out_of_range(body: bytes, place: str) -> str | None:
+    """Return which field of a row has a number that no float64 holds; msgspec names the row alone.
+
+    None where that cannot be told: nobody has read the rest of the body yet, which may be anything.
+    """
+    match = _ROW_PLACE.match(place)
+    if match is None:
+        return None
+    try:
+        envelope = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        rows = msgspec.json.decode(envelope[match[1]], type=list[msgspec.Raw])
+        fields = msgspec.json.decode(rows[int(match[2])], type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, LookupError, ValueError):
+        return None
+    return next((name for name, value in fields.items() if not _is_in_range(value)), None)
+
+
+def _is_in_range(value: msgspec.Raw) -> bool:
+    try:
+        msgspec.json.decode(value)
+    except msgspec.ValidationError:
+        return False
+    except (msgspec.DecodeError, ValueError):
+        pass
+    return True
 
 
 def _parted(text: str) -> tuple[str, str]:

@@ -19,6 +19,7 @@ EXTENSIONS = [
     "parameters",
     "statistics",
     "trivet_rows",
+    "trivet_feedback",
     "trivet_openapi",
 ]  # what is offered by now, in protocol section 1's words
 PLATFORMS = {"onnx": "onnx_onnxv1"}

@@ -13,6 +13,7 @@ from trivet.core.datatypes import ACCEPTED, FP32_MAX, INTEGER_BOUNDS, MAX_ELEMEN
 from trivet.core.examples import infer_body
 from trivet.core.signature import Input, Output, Signature
 from trivet.dataplane.protocol.catalogue import HTTP_STATUS
+from trivet.dataplane.protocol.labels import MAX_ELEMENTS, MAX_LABELS, MAX_SOURCE
 from trivet.dataplane.protocol.parameters import (
     LARGEST_INTEGER,
     LEAST_INTEGER,
@@ -25,7 +26,9 @@ from trivet.dataplane.protocol.parameters import (
 VERSION = "3.1.0"
 JSON = "application/json"
 CSV = "text/csv"
+NDJSON = "application/x-ndjson"
 ID = "^[A-Za-z0-9._:-]{1,128}$"
+ROW_ID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(:[0-9]{1,9})?$"
 MEANINGS = {
     400: "The request does not fit; the sentence names the value, the place and the remedy.",
     401: "No key, or one that is not valid here.",
@@ -85,6 +88,7 @@ def document(
     if in_json and signature.has_rows and all(spec.field_names for spec in signature.inputs):
         paths[f"{base}/predict"] = {"post": _predict(signature, fields)}
     paths[f"{base}/infer"] = {"post": _infer(signature, fields, in_json=in_json)}
+    paths[f"/v2/models/{model}/feedback"] = {"post": _feedback()}
     return {
         "openapi": VERSION,
         "info": {
@@ -98,7 +102,7 @@ def document(
         "paths": paths,
         "components": {
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "An API key with the verb predict."},
+                "bearer": {"type": "http", "scheme": "bearer", "description": "An API key with the verb of the path."},
                 "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             },
             "schemas": _schemas(signature, max_rows),
@@ -172,6 +176,8 @@ def _schemas(signature: Signature, max_rows: int) -> dict[str, Schema]:
         "Parameters": _parameters({}),
         "InferAnswer": _answer("outputs", [_output(output) for output in signature.outputs]),
         "AnswerParameters": ANSWER_PARAMETERS,
+        "Label": _label(),
+        "Labels": _labels(),
         "Error": ERROR,
         "RowError": ROW_ERROR,
     }
@@ -325,12 +331,88 @@ def _infer(signature: Signature, fields: Mapping[str, Any], *, in_json: bool) ->
     }
 
 
+def _feedback() -> dict[str, Any]:
+    example = {"prediction_id": "01947f2e-8a10-7c3b-9d2e-0a1b2c3d4e5f:0", "label": True, "source": "support"}
+    answer: Schema = {
+        "type": "object",
+        "properties": {"accepted": {"type": "integer"}, "receipt": {"type": "string"}},
+        "required": ["accepted", "receipt"],
+    }
+    content = {
+        JSON: {
+            "schema": {"anyOf": [_ref("Label"), _ref("Labels")]},
+            "examples": {"one": {"value": example}},
+        },
+        NDJSON: {"schema": {"type": "string"}},
+    }
+    return {
+        "operationId": "feedback",
+        "summary": "Say what turned out true.",
+        "description": "Takes a key with the verb label. Labels are kept when this answers, and applied soon after, in the"
+        " order they came in: the same again changes nothing, another label is a correction.",
+        "requestBody": {"required": True, "content": content},
+        "responses": {"202": {"description": "They are kept.", "headers": {}, "content": {JSON: {"schema": answer}}}}
+        | _refusals(),
+    }
+
+
+def _label() -> Schema:
+    """Return what one label is, of which at most one name of its prediction may stand there, as null or not at all."""
+    kinds = ["string", "boolean", "number"]
+    return {
+        "type": "object",
+        "properties": {
+            "prediction_id": {
+                "type": ["string", "null"],
+                "pattern": ROW_ID,
+                "description": "As it was answered: <uuid>:<row>; <uuid> is its first row.",
+            },
+            "entity_key": {
+                "type": ["string", "null"],
+                "minLength": 1,
+                "maxLength": MAX_CALLERS_KEY,
+                "description": "The newest prediction with this key that is not younger than observed_at.",
+            },
+            "label": {
+                "type": [*kinds, "array"],
+                "maxLength": MAX_TEXT,
+                "items": {"type": kinds, "maxLength": MAX_TEXT},
+                "maxItems": MAX_ELEMENTS,
+                "description": "What turned out true. Whole numbers have at most 64 bits.",
+            },
+            "observed_at": {
+                "type": ["string", "null"],
+                "format": "date-time",
+                "description": "When it was true, with an offset; not in the future. Without: now.",
+            },
+            "source": {"type": ["string", "null"], "maxLength": MAX_SOURCE, "description": "Who or what knew."},
+        },
+        "required": ["label"],
+        "oneOf": [
+            {"properties": {name: {"type": "string"}, other: {"type": "null"}}, "required": [name]}
+            for name, other in (("prediction_id", "entity_key"), ("entity_key", "prediction_id"))
+        ],
+        "additionalProperties": False,
+    }
+
+
+def _labels() -> Schema:
+    return {
+        "type": "object",
+        "properties": {"labels": {"type": "array", "items": _ref("Label"), "maxItems": MAX_LABELS}},
+        "required": ["labels"],
+        "additionalProperties": False,
+    }
+
+
 def _responses(description: str, content: Mapping[str, Any]) -> dict[str, Any]:
     names = ("Trivet-Prediction-Id", "Trivet-Model-Version")
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
-    return {"200": {"description": description, "headers": headers, "content": dict(content)}} | {
-        str(status): {"$ref": f"#/components/responses/Error{status}"} for status in MEANINGS
-    }
+    return {"200": {"description": description, "headers": headers, "content": dict(content)}} | _refusals()
+
+
+def _refusals() -> dict[str, Any]:
+    return {str(status): {"$ref": f"#/components/responses/Error{status}"} for status in MEANINGS}
 
 
 def _error(status: int) -> dict[str, Any]:

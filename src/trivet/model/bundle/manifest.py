@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from trivet.core.errors import BundleError
+from trivet.core.profile.reference import REFERENCE_NAME
 from trivet.core.signature import Signature
 from trivet.model.bundle.native import Native, check_native
 from trivet.model.bundle.packing import Pack, graph_inputs
@@ -28,7 +29,7 @@ FILE_NAMES = frozenset(
         "requirements.txt",
         "sample.jsonl",
         "golden.jsonl",
-        "reference.msgpack",
+        REFERENCE_NAME,
         "explain.npz",
         "intervals.json",
         "loss.onnx",

@@ -72,7 +72,13 @@ def answer_to(task: Task) -> Answer:
 
             return _success(
                 bundle_given_graph(
-                    opened.given_graph, sample=sample, parcel=opened.parcel, tolerance=task.tolerance, source=source
+                    opened.given_graph,
+                    sample=sample,
+                    labels=labels,
+                    parcel=opened.parcel,
+                    tolerance=task.tolerance,
+                    source=source,
+                    uncounted=task.uncounted,
                 )
             )
         is_synthetic = opened.is_synthetic and sample is opened.sample
@@ -111,6 +117,7 @@ def _unchanged(task: Task, opened: Opened, sample: Any, labels: Any, source: dic
         accepted_types=task.accepted_types,
         is_synthetic=opened.is_synthetic and sample is opened.sample,
         requirements=task.requirements,
+        uncounted=task.uncounted,
     )
     return _success(done)
 
@@ -127,7 +134,13 @@ def _compiled_or_native(
     worst: list[dict[str, Any]] = []
     try:
         done = compile_model(
-            model, sample=sample, labels=labels, tolerance=task.tolerance, source=source, is_synthetic=is_synthetic
+            model,
+            sample=sample,
+            labels=labels,
+            tolerance=task.tolerance,
+            source=source,
+            is_synthetic=is_synthetic,
+            uncounted=task.uncounted,
         )
     except CompileError as error:
         gate, why = "conversion", error.message[:MOST_WORDS]
@@ -147,6 +160,7 @@ def _compiled_or_native(
                 source=source,
                 accepted_types=task.accepted_types,
                 is_synthetic=is_synthetic,
+                uncounted=task.uncounted,
             )
         except CompileError as other:
             if isinstance(error, SlowerCompiled):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,14 @@ from trivet.model.bundle.bundle import make_bundle
 from trivet.model.bundle.manifest import Manifest
 from trivet.model.bundle.sample import SAMPLE_NAME, SAMPLE_ROWS, encode_sample
 from trivet.model.compile.checks import MOST_BYTES, check_graph
-from trivet.model.compile.compiler import OLDEST_RUNTIME
 from trivet.model.compile.graph import ELEMENT_TYPES
 from trivet.model.compile.parcel import Parcel, arrays_of
 from trivet.model.compile.parity import check_tolerance
-from trivet.model.compile.preparing import Compiled, environment
+from trivet.model.compile.preparing import Compiled, environment, truths_of
+from trivet.model.compile.proving import OLDEST_RUNTIME
+from trivet.model.compile.reference import reference_of_answers
 from trivet.model.compile.report import DEFAULT_TOLERANCE, ParityReport, Speed
+from trivet.model.compile.wire import GraphFacts
 from trivet.model.runtimes.onnx import MODEL_FILE, OnnxRuntime
 
 RECIPE = "given-1"
@@ -50,47 +52,34 @@ def bundle_given_graph(
     data: bytes,
     *,
     sample: pd.DataFrame | np.ndarray | None = None,
+    labels: Any = None,
     parcel: Parcel | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
     source: Mapping[str, Any] | None = None,
+    uncounted: Collection[str] = (),
 ) -> Compiled:
     """Return the ONNX model `data` as a bundle; its signature is that of the graph.
 
     `sample`: rows whose columns are the graph's inputs, or the columns of its one matrix; without them, rows are made up
-    and the report says so. `parcel`: rows and answers from where the graph was exported: then the graph must give those
-    answers. Raises `CompileError` for a graph that is not served, `ParityFailed` where it answers otherwise.
+    and the report says so. `labels`, one per row, say what turned out true. `parcel`: rows and answers from where the graph
+    was exported: then the graph must give those answers. Rows that were not made up go along as counts, as `compile_model`
+    says, without inputs called `uncounted`. Raises `CompileError` for a graph that is not served, `ParityFailed` where it
+    answers otherwise.
     """
     check_tolerance(tolerance)
     model = _plain_model(data)
-    graph = model.graph
-    constants = {tensor.name for tensor in graph.initializer}
-    inputs = [_input(value) for value in graph.input if value.name not in constants]
-    if not inputs:
-        raise CompileError("model.onnx has no inputs: it answers the same for every request.")
     is_made_up = sample is None and parcel is None
-    if parcel is not None:
-        rows = _rows_of_parcel(inputs, arrays_of(parcel.inputs))
-        inputs = [_with_columns(inputs[0], parcel.columns)] if len(inputs) == 1 else inputs
-    elif sample is not None:
-        inputs, rows = _rows_of_sample(inputs, sample)
-    else:
-        rows = _made_up_rows(model, inputs)
-    outputs = tuple(_output(value, model) for value in graph.output)
-    signature = Signature(inputs=tuple(inputs), outputs=outputs, task=_task(outputs))
-    shipped = model.SerializeToString(deterministic=True)
-    facts = check_graph(shipped, signature)
-    if _READS_MISSING & set(facts.operators):
-        signature = Signature(inputs=_nullable(signature, shipped, rows), outputs=outputs, task=signature.task)
-
+    inputs, rows = _inputs_and_rows(model, sample, parcel)
+    signature, shipped, facts = _shipped(model, inputs, rows)
     runtime = OnnxRuntime.load(_draft(signature, shipped))
-    names = [output.name for output in outputs]
+    names = [output.name for output in signature.outputs]
     count = len(next(iter(rows.values())))
     answers = _answers(runtime, rows, names)
     _check_answers(answers, count, signature, is_made_up=is_made_up)
     if signature.has_rows:
         _check_alone(runtime, rows, answers, count, tolerance)
     parity = _parity(answers, parcel, count, tolerance, is_made_up=is_made_up)
-    cost = _cost(runtime, {name: values[:1] for name, values in rows.items()} if signature.has_rows else rows, names)
+    cost = _cost(runtime, _first(rows, 1) if signature.has_rows else rows, names)
     kept = _kept_rows(rows, answers, signature)
     manifest = Manifest(
         format=1,
@@ -107,8 +96,37 @@ def bundle_given_graph(
         parity=parity.as_manifest(),
         sample_rows=kept,
     )
-    recorded = encode_sample(signature, _first(rows, kept), _first(answers, kept))
-    return Compiled(make_bundle(manifest, {MODEL_FILE: shipped, SAMPLE_NAME: recorded}), parity, Speed(cost, cost))
+    files = {MODEL_FILE: shipped, SAMPLE_NAME: encode_sample(signature, _first(rows, kept), _first(answers, kept))}
+    if not is_made_up:
+        files |= reference_of_answers(signature, rows, answers, truths_of(labels, count), uncounted=uncounted)
+    return Compiled(make_bundle(manifest, files), parity, Speed(cost, cost))
+
+
+def _inputs_and_rows(
+    model: onnx.ModelProto, sample: pd.DataFrame | np.ndarray | None, parcel: Parcel | None
+) -> tuple[list[Input], Arrays]:
+    """Return the graph's inputs and rows for them: the parcel's, else the sample's, else made up."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [_input(value) for value in model.graph.input if value.name not in constants]
+    if not inputs:
+        raise CompileError("model.onnx has no inputs: it answers the same for every request.")
+    if parcel is not None:
+        rows = _rows_of_parcel(inputs, arrays_of(parcel.inputs))
+        return [_with_columns(inputs[0], parcel.columns)] if len(inputs) == 1 else inputs, rows
+    if sample is not None:
+        return _rows_of_sample(inputs, sample)
+    return inputs, _made_up_rows(model, inputs)
+
+
+def _shipped(model: onnx.ModelProto, inputs: list[Input], rows: Arrays) -> tuple[Signature, bytes, GraphFacts]:
+    """Return the signature, the graph as it is shipped, and what the checks of it found."""
+    outputs = tuple(_output(value, model) for value in model.graph.output)
+    signature = Signature(inputs=tuple(inputs), outputs=outputs, task=_task(outputs))
+    shipped = model.SerializeToString(deterministic=True)
+    facts = check_graph(shipped, signature)
+    if _READS_MISSING & set(facts.operators):
+        signature = Signature(inputs=_nullable(signature, shipped, rows), outputs=outputs, task=signature.task)
+    return signature, shipped, facts
 
 
 def _plain_model(data: bytes) -> onnx.ModelProto:

@@ -24,8 +24,9 @@ from trivet.model.compile.kept import kept_as_manifest
 from trivet.model.compile.original import LABEL, METHODS, PROBABILITIES, Target
 from trivet.model.compile.parity import run_gate
 from trivet.model.compile.preparing import Compiled, Prepared, environment, prepare, source_of
+from trivet.model.compile.reference import MOST_NATIVE_ROWS, reference_files
 from trivet.model.compile.report import DEFAULT_TOLERANCE, EXACT, ParityReport
-from trivet.model.compile.rows import GateRows, gate_rows
+from trivet.model.compile.rows import GateRows, gate_rows, spread
 from trivet.model.compile.saving import Saved, saved
 from trivet.model.compile.shipped import Shipped
 from trivet.model.compile.signature import observe, signature_of
@@ -48,14 +49,15 @@ def native_bundle(
     accepted_types: Collection[str] = (),
     is_synthetic: bool = False,
     requirements: bytes = b"",
+    uncounted: Collection[str] = (),
 ) -> Compiled:
     """Return `model`, a fitted estimator or pipeline, as a bundle of a native runtime.
 
     `why` it was not compiled and the gate that `rejected` it (conversion, parity or speed) go into the manifest;
     `accepted_types` are types on no list that a person accepted; `requirements` of this environment, canonical, where the
-    bundle is to run in one like it. `sample`, `labels`, `source` and `is_synthetic` are as in `compile_model`; `tolerance`
-    is held to its bounds as there, and then not needed. Raises `UnlistedTypes` for other types, and `CompileError` for what
-    cannot be saved or answers otherwise once it is read back.
+    bundle is to run in one like it. `sample`, `labels`, `source`, `is_synthetic` and `uncounted` are as in `compile_model`;
+    `tolerance` is held to its bounds as there, and then not needed. Raises `UnlistedTypes` for other types, and
+    `CompileError` for what cannot be saved or answers otherwise once it is read back.
     """
     given = prepare(model, sample=sample, labels=labels, tolerance=tolerance, is_synthetic=is_synthetic)
     original, frame, targets = given.original, given.frame, given.targets
@@ -85,9 +87,10 @@ def native_bundle(
     parity = _round_trip(given, shipped)
     speed = measure(original, frame, shipped.run)
 
-    kept = frame.head(SAMPLE_ROWS)
+    kept = spread(frame, SAMPLE_ROWS)
     manifest = msgspec.structs.replace(manifest, parity=parity.as_manifest(), sample_rows=len(kept))
     files = {file.name: file.data, SAMPLE_NAME: shipped.sample(kept)}
+    files |= reference_files(given, shipped, uncounted=uncounted, most=MOST_NATIVE_ROWS)
     if requirements:
         files[REQUIREMENTS_NAME] = requirements
     return Compiled(make_bundle(manifest, files), parity, speed)

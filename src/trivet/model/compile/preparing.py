@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -11,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 import trivet
+from trivet.core.decisions import in_words
 from trivet.core.errors import CompileError
+from trivet.core.profile.labels import class_of
 from trivet.core.signature import Signature
 from trivet.model.bundle.bundle import Bundle
 from trivet.model.bundle.sample import SAMPLE_ROWS
@@ -20,6 +23,7 @@ from trivet.model.compile.lowering import check_functions
 from trivet.model.compile.original import Answers, Original, Target, check_fitted
 from trivet.model.compile.parity import ROWS_TO_CALL_CONSTANT, check_tolerance, check_varies
 from trivet.model.compile.report import DEFAULT_TOLERANCE, ParityReport, Speed
+from trivet.model.compile.rows import spread
 from trivet.model.compile.synthetic import synthetic_sample
 
 
@@ -45,7 +49,8 @@ class Prepared:
     layout: Layout
     frame: pd.DataFrame  # the sample, in the layout
     is_synthetic: bool
-    first: Answers  # to the first rows of the sample
+    first: Answers  # to some rows of the sample
+    truths: list[Any] | None = None  # what turned out true of each row of the sample, where that was given
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -70,8 +75,10 @@ def prepare(
     check_functions(model)
     layout, frame = layout_of(model, synthetic_sample(model) if sample is None else sample)
     original = Original(model, takes_matrix=layout.is_matrix, takes_texts=layout.is_text)
-    _check_labels(original, labels)
-    return Prepared(original, layout, frame, is_synthetic or sample is None, first_answers(original, frame))
+    is_synthetic = is_synthetic or sample is None
+    truths = truths_of(labels, None if is_synthetic else len(frame))
+    _check_truths(original, truths)
+    return Prepared(original, layout, frame, is_synthetic, first_answers(original, frame), truths)
 
 
 def environment() -> dict[str, str]:
@@ -95,8 +102,8 @@ def source_of(model: Any) -> dict[str, Any]:
 
 
 def first_answers(original: Original, frame: pd.DataFrame) -> Answers:
-    """Return the original's answers to the first sample rows, so that what cannot be served is refused at once."""
-    rows = frame.head(SAMPLE_ROWS)
+    """Return the original's answers to some sample rows, so that what cannot be served is refused at once."""
+    rows = spread(frame, SAMPLE_ROWS)
     try:
         answers = original.answers(rows)
     except CompileError:
@@ -108,15 +115,33 @@ def first_answers(original: Original, frame: pd.DataFrame) -> Answers:
     return answers
 
 
-def _check_labels(original: Original, labels: Any) -> None:
-    if labels is None or original.classes is None:
-        return
-    known = set(original.classes.tolist())
-    strange = next((value for value in np.asarray(labels, object).tolist() if value not in known), None)
-    if strange is not None:
+def truths_of(labels: Any, rows: int | None) -> list[Any] | None:
+    """Return `labels` as plain values, None for a missing one; those of several targets are one text a row.
+
+    Raises `CompileError` unless there is one for each of `rows`, where these are given.
+    """
+    if labels is None:
+        return None
+    array = np.asarray(labels, object)
+    if rows is not None and (array.ndim == 0 or len(array) != rows):
+        raise CompileError(f"{len(np.atleast_1d(array))} labels for {rows} rows of the sample: give one for each.")
+    if array.ndim > 1 and array.shape[1] != 1:
+        return [", ".join(in_words(_plain(value)) for value in row) for row in array.reshape(len(array), -1)]
+    return [_plain(value) for value in array.ravel()]
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if pd.api.types.is_scalar(value) and pd.isna(value) else value
+
+
+def _check_truths(original: Original, truths: Sequence[Any] | None) -> None:
+    """Raise where none of the labels is a class: it is another column. Some that are none are counted as what they are."""
+    known = [truth for truth in truths or () if truth is not None]
+    names = original.class_names if original.classes is not None else ()
+    if names and known and not any(class_of(truth, names) in names for truth in known):
         raise CompileError(
-            f"the label {strange!r} is no class of the model; it knows {', '.join(original.class_names[:30])}. "
-            "Is it the right column?"
+            f"the label {known[0]!r} is no class of the model; it knows {', '.join(names[:30])}. Is it the right column?"
         )
 
 

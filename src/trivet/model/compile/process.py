@@ -8,7 +8,7 @@ opened unless somebody vouches for the file: then it may read what the user may 
 
 What the child returns is its author's word. A second disposable process (`judge`), which never sees the trained file,
 checks the graph itself; only then is the graph run here, over the recorded sample. An object that was not compiled is never
-loaded here: the judge, confined as the child was, loads it and replays the sample.
+loaded here: the judge, confined as the child was, loads it and replays the sample. A reference is data, and checked here.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import hashlib
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -25,10 +26,21 @@ import msgspec
 import numpy as np
 
 from trivet.core.errors import BundleError, CompileError, ParityFailed, Refused
+from trivet.core.profile.checking import check_reference
+from trivet.core.profile.reference import REFERENCE_NAME, Reference, decode_reference
 from trivet.model.bundle.bundle import Bundle, verify_bundle
 from trivet.model.bundle.libraries import REQUIREMENTS_NAME
+from trivet.model.bundle.loss import (
+    LOSS_INPUT,
+    LOSS_NAME,
+    LOSS_OPERATORS,
+    LOSS_OUTPUTS,
+    MOST_LOSS_BYTES,
+    MOST_LOSS_NODES,
+    loss_signature,
+)
 from trivet.model.bundle.manifest import MANIFEST_NAME
-from trivet.model.bundle.sample import SAMPLE_NAME, SAMPLE_ROWS, decode_sample
+from trivet.model.bundle.sample import SAMPLE_NAME, SAMPLE_ROWS, decode_sample, encode_sample
 from trivet.model.compile.directory import packed
 from trivet.model.compile.disposable import Deadline, answer_of
 from trivet.model.compile.report import DEFAULT_TOLERANCE, ParityReport, Speed
@@ -46,6 +58,7 @@ from trivet.model.compile.wire import (
     most_answer_bytes,
 )
 from trivet.model.environments.environment import Own, needs_of
+from trivet.model.runtimes.loss import ROWS_AT_ONCE
 from trivet.model.runtimes.onnx import MODEL_FILE, OnnxRuntime
 from trivet.model.sandbox.confinement import Confinement
 
@@ -95,6 +108,12 @@ class CompiledFile:
         kept = self.bundle.manifest.compile.get("keeps")
         return tuple(map(str, kept)) if isinstance(kept, list) else ()
 
+    @cached_property
+    def reference(self) -> Reference | None:
+        """The counts of its sample that traffic is compared with; None where none came along."""
+        data = self.bundle.files.get(REFERENCE_NAME)
+        return decode_reference(data) if data is not None else None
+
     @property
     def accepted_types(self) -> tuple[str, ...]:
         """The types on no list that it holds, because a person accepted them."""
@@ -110,6 +129,7 @@ def compile_file(
     timeout: float = DEFAULT_SECONDS,
     is_vouched_for: bool = False,
     accepted_types: Collection[str] = (),
+    uncounted: Collection[str] = (),
     own: Own | None = None,
 ) -> CompiledFile:
     """Compile the trained file at `path` in a disposable, confined process; takes some seconds and one core.
@@ -118,9 +138,10 @@ def compile_file(
 
     What does not compile, or would answer otherwise, becomes a bundle of a native runtime, and the reason is kept.
 
-    `sample` is a CSV file with rows like those of the training, `label_column` the one of its columns that is not an
-    input. `timeout` is in seconds, for everything. With `is_vouched_for` a sandbox of level L1 is enough: for files that
-    the person who asks made. `accepted_types` are names of types on no list that a native bundle may hold.
+    `sample` is a CSV file with rows like those of the training, best in the order of time, `label_column` the one of its
+    columns that is not an input. All of it goes along as counts, the reference, but for inputs `uncounted`. `timeout` is
+    in seconds, for everything. With `is_vouched_for` a sandbox of level L1 is enough: for files that the person who asks
+    made. `accepted_types` are names of types on no list that a native bundle may hold.
 
     With an environment of its `own` it is opened and proved there, and runs unchanged in one like it. Blocks; thread-safe.
     Raises `CompileError` with what to do, `ParityFailed` with the worst rows, and `Refused` where the sandbox is too weak:
@@ -140,6 +161,7 @@ def compile_file(
             seconds=deadline.whole_seconds_left,
             least_level=LEVEL_OF_VOUCHED if is_vouched_for else LEVEL_OF_STRANGERS,
             accepted_types=tuple(sorted(set(accepted_types))),
+            uncounted=tuple(sorted(set(uncounted))),
             requirements=own.needs.requirements if own is not None else b"",
         )
         answer, confinement = _compiled(task, deadline, own)
@@ -184,6 +206,9 @@ def _judged(answer: Success, task: Task, deadline: Deadline, confinement: Confin
             _replay(bundle)
         else:
             _check_native_elsewhere(bundle, task, deadline, own)
+        if REFERENCE_NAME in bundle.files:  # its widths are those of a model that runs
+            check_reference(bundle.files[REFERENCE_NAME], bundle.signature, task.uncounted)
+        _check_loss_elsewhere(bundle, deadline)
     except (BundleError, msgspec.ValidationError) as error:
         raise CompileError(f"what {COMPILER} returned is no sound bundle: {error}") from error
     speed = Speed(answer.compiled_microseconds, answer.native_microseconds)
@@ -195,7 +220,7 @@ def _check_kind(bundle: Bundle) -> None:
     manifest = bundle.manifest
     if manifest.runtime not in MODEL_FILES or (manifest.runtime == OnnxRuntime.name) is (manifest.native is not None):
         raise CompileError(f"{COMPILER} returned a bundle for {manifest.runtime!r}.")
-    files = set(bundle.files) - {SAMPLE_NAME, REQUIREMENTS_NAME}
+    files = set(bundle.files) - {SAMPLE_NAME, REQUIREMENTS_NAME, REFERENCE_NAME, LOSS_NAME}
     if SAMPLE_NAME not in bundle.files or len(files) != 1 or not files <= MODEL_FILES[manifest.runtime]:
         raise CompileError(f"{COMPILER} returned other files than a compiled model has.")
 
@@ -252,6 +277,30 @@ def _check_graph_elsewhere(bundle: Bundle, deadline: Deadline) -> None:
         raise BundleError(f"its manifest says may_run_inline={stated.get('may_run_inline')!r}, which its graph belies.")
     if stated.get("operators") != list(verdict.operators):
         raise BundleError("its manifest names other operators than its graph has.")
+
+
+def _check_loss_elsewhere(bundle: Bundle, deadline: Deadline) -> None:
+    """Raise `BundleError` unless there is a loss model exactly where the reference says so, of boosted trees and no more.
+
+    It runs in the process that ships the log: a process that never saw the trained file tries it on as many rows as that asks
+    it at once.
+    """
+    data = bundle.files.get(REFERENCE_NAME)
+    reference = decode_reference(data) if data is not None else None
+    graph = bundle.files.get(LOSS_NAME)
+    if (graph is None) is not (reference is None or reference.loss is None):
+        raise BundleError(f"its reference and {LOSS_NAME} disagree on whether errors are expected.")
+    if graph is None or reference is None:
+        return
+    if len(graph) > MOST_LOSS_BYTES:
+        raise BundleError(f"{LOSS_NAME} has {len(graph)} bytes; at most {MOST_LOSS_BYTES} are taken.")
+    signature = loss_signature(len(reference.features))
+    asked = {LOSS_INPUT: np.zeros((ROWS_AT_ONCE, len(reference.features) + 1))}
+    rows = encode_sample(signature, asked, dict.fromkeys(LOSS_OUTPUTS, np.zeros(ROWS_AT_ONCE)))
+    verdict = _verdict(Question(graph, signature, (), deadline.whole_seconds_left, rows), deadline)
+    is_of_trees = isinstance(verdict, GraphFacts) and LOSS_OPERATORS.issuperset(verdict.operators)
+    if not is_of_trees or verdict.nodes > MOST_LOSS_NODES or not verdict.may_run_inline:  # type: ignore[union-attr]
+        raise BundleError(f"{LOSS_NAME} is not a graph of boosted trees.")
 
 
 def _report(bundle: Bundle) -> ParityReport:

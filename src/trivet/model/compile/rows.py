@@ -49,7 +49,7 @@ def gate_rows(layout: Layout, sample: pd.DataFrame, splits: Sequence[Split]) -> 
     No change is made twice, and none that the signature refuses.
     """
     most = min(MOST_ROWS, max(MOST_CELLS // len(layout.fields), ROWS_OF_THE_WIDEST))
-    sample = sample.head(min(MOST_SAMPLE_ROWS, most // 2))
+    sample = spread(sample, min(MOST_SAMPLE_ROWS, most // 2))
     others, cuts = _distinct(_changes(layout, sample)), _distinct(_threshold_changes(layout, splits))
     room = most - len(sample) - 1
     changes = _at_most(others, max(room // 2, room - len(cuts)))
@@ -64,6 +64,16 @@ def gate_rows(layout: Layout, sample: pd.DataFrame, splits: Sequence[Split]) -> 
         kinds = np.append(kinds, "missing")
     left_out = len(others) + len(cuts) - len(changes)
     return GateRows(layout.frame({name: frame[name] for name in layout.names}), kinds, len(sample), left_out)
+
+
+def spread(frame: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Return `frame`, or `most` of its rows spread evenly in their order: its first rows may be one day's."""
+    return frame if len(frame) <= most else frame.iloc[places(len(frame), most)].reset_index(drop=True)
+
+
+def places(count: int, most: int) -> np.ndarray:
+    """Return the places of at most `most` of `count` things, the first and the last among them: (places,) int64."""
+    return np.unique(np.linspace(0, count - 1, min(max(most, 1), count)).round().astype(np.int64))
 
 
 def _distinct(changes: Iterator[Change]) -> list[Change]:
@@ -138,9 +148,9 @@ def _evenly(splits: Sequence[Split]) -> list[Split]:
     for split in sorted(splits, key=lambda split: len(split.thresholds)):
         cuts = split.thresholds[np.isfinite(split.thresholds)]
         share = max(left // columns, 1)
-        places = np.unique(np.linspace(0, len(cuts) - 1, min(share, len(cuts))).round().astype(int))
-        kept.append(replace(split, thresholds=cuts[places]))
-        left, columns = left - len(places), columns - 1
+        some = places(len(cuts), share)
+        kept.append(replace(split, thresholds=cuts[some]))
+        left, columns = left - len(some), columns - 1
     return kept
 
 
@@ -184,5 +194,4 @@ def _at_most(changes: list[Change], most: int) -> list[Change]:
     """Return `changes`, or `most` of them spread evenly: no column loses all of its own."""
     if len(changes) <= most:
         return changes
-    places = np.unique(np.linspace(0, len(changes) - 1, max(most, 1)).round().astype(int))
-    return [changes[place] for place in places.tolist()]
+    return [changes[place] for place in places(len(changes), most).tolist()]

@@ -28,7 +28,12 @@ class Shipped:
 
     def answers(self, rows: pd.DataFrame) -> Answers:
         """Return what it answers to `rows`, as the original's answers are."""
-        return as_answers(self.targets, self._outputs(rows), len(rows))
+        return as_answers(self.targets, self.outputs(rows), len(rows))
+
+    def outputs(self, rows: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Return what it answers to `rows`, by the signature's names."""
+        names = [output.name for output in self.signature.outputs]
+        return dict(zip(names, self.run(rows)(), strict=True))
 
     def run(self, rows: pd.DataFrame) -> Callable[[], list[np.ndarray]]:
         """Return its run on `rows`, whose tensors are made."""
@@ -36,8 +41,4 @@ class Shipped:
 
     def sample(self, rows: pd.DataFrame) -> bytes:
         """Return `rows` and what it answers to them, as a bundle keeps them."""
-        return encode_sample(self.signature, self.layout.tensors(rows), self._outputs(rows))
-
-    def _outputs(self, rows: pd.DataFrame) -> dict[str, np.ndarray]:
-        names = [output.name for output in self.signature.outputs]
-        return dict(zip(names, self.run(rows)(), strict=True))
+        return encode_sample(self.signature, self.layout.tensors(rows), self.outputs(rows))

@@ -38,6 +38,7 @@ class Task(msgspec.Struct, frozen=True):
     seconds: int
     least_level: int  # of the sandbox; below it, nothing is opened
     accepted_types: tuple[str, ...] = ()  # on no list, but a person knows what they do
+    uncounted: tuple[str, ...] = ()  # inputs and columns that are in no reference
     requirements: bytes = b""  # of the environment that this process runs in: then the object stays as it is
 
 

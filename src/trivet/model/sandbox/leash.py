@@ -73,6 +73,8 @@ def connect_to(path: Path, seconds: float) -> socket.socket:
     """Return a leash of the zygote that listens on `path`, run by this very user; raises `OSError` when there is none."""
     leash = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
+        if seconds <= 0:
+            raise TimeoutError("no time is left to ask it")
         leash.settimeout(seconds)
         with address_of(path) as address:
             leash.connect(address)

@@ -53,46 +53,68 @@ def register_version(
     store_bundle(bundle)
     signed_by = "" if signer is None else signer.key.fingerprint
     is_new = signer is not None and add_signature(files_of(bundle), signer.sign(files_of(bundle)), signer.key)
-    after: dict[str, Any] = {"digest": bundle.digest, "status": VersionStatus.REGISTERED.value, "sandbox": sandbox}
-    if bundle.manifest.native is not None and bundle.manifest.native.accepted_types:
-        after["accepted_types"] = list(bundle.manifest.native.accepted_types)
-    if signed_by:
-        after["signed_by"] = signed_by
-    if (needs := needs_of(bundle)) is not None:
-        after["environment"] = {"python": needs.python, "requirements": needs.requirements.decode().splitlines()}
+    after = _told_of(bundle, sandbox=sandbox, signed_by=signed_by)
+    facts = {
+        "note": message,
+        "author": actor,
+        "source": source,
+        "sandbox": sandbox,
+        "parity": dict(bundle.manifest.parity if parity is None else parity),
+        "cost_us_per_row": cost_us_per_row,
+    }
     with changing() as change:
         end_claim(change, claim)
         model, _ = change.rows(RegisteredModel).get_or_create(name=name)
-        versions = change.rows(ModelVersion).filter(model=model)
-        known = versions.select_related("model").filter(digest=bundle.digest).first()
+        known = change.rows(ModelVersion).filter(model=model, digest=bundle.digest).select_related("model").first()
         if known is not None and known.status != VersionStatus.RETIRED:
             if signed_by:
                 record_signature(change, known, signed_by, is_new=is_new, actor=actor, reason=message)
             return known
-        version = known or change.rows(ModelVersion).create(
-            model=model,
-            number=(versions.order_by("-number").values_list("number", flat=True).first() or 0) + 1,
-            digest=bundle.digest,
-            runtime=bundle.manifest.runtime,
-            signature=msgspec.to_builtins(bundle.signature),
-            manifest=msgspec.to_builtins(bundle.manifest),
-            note=message,
-            author=actor,
-            source=source,
-            sandbox=sandbox,
-            parity=dict(bundle.manifest.parity if parity is None else parity),
-            cost_us_per_row=cost_us_per_row,
-        )
-        action, before = "register_version", {}
-        if known is not None:
-            action, before = "register_again", {"status": known.status}
-            known.status, known.status_reason = VersionStatus.REGISTERED, ""
-            known.save(update_fields=["status", "status_reason"])
+        version = _next_version(change, model, bundle, facts) if known is None else _again(known)
         change.record(
-            action, actor=actor, model=name, version=version.number, before=before, after=after, reason=message
+            "register_version" if known is None else "register_again",
+            actor=actor,
+            model=name,
+            version=version.number,
+            before={} if known is None else {"status": VersionStatus.RETIRED.value},
+            after=after,
+            reason=message,
         )
         change.announce(signals.version_registered, ModelVersion, version=version, actor=actor, reason=message)
         return version
+
+
+def _next_version(change: Change, model: RegisteredModel, bundle: Bundle, facts: Mapping[str, Any]) -> ModelVersion:
+    """Return a new row: what `bundle` says of itself, and the `facts` of its push."""
+    numbers = change.rows(ModelVersion).filter(model=model).order_by("-number").values_list("number", flat=True)
+    return change.rows(ModelVersion).create(
+        model=model,
+        number=(numbers.first() or 0) + 1,
+        digest=bundle.digest,
+        runtime=bundle.manifest.runtime,
+        signature=msgspec.to_builtins(bundle.signature),
+        manifest=msgspec.to_builtins(bundle.manifest),
+        **facts,
+    )
+
+
+def _again(retired: ModelVersion) -> ModelVersion:
+    """Return `retired` as it was before its first probe."""
+    retired.status, retired.status_reason = VersionStatus.REGISTERED, ""
+    retired.save(update_fields=["status", "status_reason"])
+    return retired
+
+
+def _told_of(bundle: Bundle, *, sandbox: str, signed_by: str) -> dict[str, Any]:
+    """Return what the Event tells of a registered bundle: what somebody accepted in it, signed, or has to run it in."""
+    told: dict[str, Any] = {"digest": bundle.digest, "status": VersionStatus.REGISTERED.value, "sandbox": sandbox}
+    if bundle.manifest.native is not None and bundle.manifest.native.accepted_types:
+        told["accepted_types"] = list(bundle.manifest.native.accepted_types)
+    if signed_by:
+        told["signed_by"] = signed_by
+    if (needs := needs_of(bundle)) is not None:
+        told["environment"] = {"python": needs.python, "requirements": needs.requirements.decode().splitlines()}
+    return told
 
 
 def mark_ready(

@@ -9,7 +9,19 @@ from django.utils.translation import gettext_lazy as _
 
 REFUSAL = "refuse"  # the action of an Event that says what somebody wanted and may not: nothing has changed by it
 REFUSED_PROMOTION = "refuse_promotion"  # by the rules, of a version, to somebody who may promote
-OF_NO_SNAPSHOT = frozenset({REFUSAL, REFUSED_PROMOTION, "forget", "prune_log"})
+OF_NO_SNAPSHOT = frozenset(
+    {
+        REFUSAL,
+        REFUSED_PROMOTION,
+        "forget",
+        "prune_log",
+        "erase_inputs",
+        "export_predictions",
+        "acknowledge_alert",
+        "snooze_alert",
+        "accept_as_normal",
+    }
+)
 """Actions of Events by which nothing has changed that a Snapshot holds."""
 ACTOR_LENGTH = 200
 STATE_ID = 1

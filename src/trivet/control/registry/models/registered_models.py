@@ -8,6 +8,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from trivet.control.registry.declarations import declared
 from trivet.core.errors import NotFound, did_you_mean, quoted
 from trivet.core.names import MODEL_NAME, RESERVED_MODEL_NAMES
 
@@ -76,3 +77,8 @@ class RegisteredModel(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def heading(self) -> str:
+        """The title: what a person gave it here, else what its Predictor says; empty for none."""
+        return self.title or declared(self.name).title

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,7 +24,6 @@ class WorkerKind(models.TextChoices):
     GRPC = "grpc", _("gRPC worker")
     KEEPER = "keeper", _("keeper")
     PROCESS = "process", _("process that predicts")
-    SHELL = "shell", _("shell")
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
@@ -46,9 +46,12 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         deleted, _ = self.lapsed(lease_seconds, now).delete()
         return deleted
 
-    def beat(self, worker_id: str, *, generation: int, **facts: Any) -> None:
-        """Renew the lease of `worker_id` and acknowledge `generation`; `facts` (kind, host, pid) fill a new row."""
-        heard = {"generation": generation, "seen_at": Now()}
+    def beat(self, worker_id: str, *, generation: int, failing: Iterable[str] = (), **facts: Any) -> None:
+        """Renew the lease of `worker_id` and acknowledge `generation`; `facts` (kind, host, pid) fill a new row.
+
+        `failing` names the models that do not answer there as that generation says, for their version could not be loaded.
+        """
+        heard = {"generation": generation, "failing": " ".join(sorted(failing)), "seen_at": Now()}
         if self._has_boot_clock:
             heard |= {"boot": boot_id(), "seen_since_boot": seconds_since_boot()}
         if not self.filter(pk=worker_id).update(**heard):
@@ -80,6 +83,12 @@ class Worker(models.Model):
     )
     seen_since_boot = models.FloatField(null=True, help_text=_("As seen_at, in seconds since that start."))
     generation = models.BigIntegerField(default=0, help_text=_("The newest it has acknowledged."))
+    failing = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Models of which it could not load what has their traffic, with spaces between."),
+    )
 
     objects = WorkerQuerySet.as_manager()
 

@@ -168,16 +168,6 @@ class WorkerVersion(LoadedVersion):
             max_batch_delay_ms=self.options.max_batch_delay_ms,
         )
 
-    @property
-    def queue_depth(self) -> int:
-        """Requests of this process that wait for an answer."""
-        return self._under_way
-
-    @property
-    def is_breaker_open(self) -> bool:
-        """True when no instance is there that may be asked."""
-        return self._balancer.is_open
-
     # --- one request ----------------------------------------------------------------------------------------------
 
     def _enter(self) -> None:

@@ -12,10 +12,11 @@ from google.protobuf.message import DecodeError
 
 from trivet.core.errors import InternalError, InvalidRequest, RateExceeded, TrivetError, Unavailable, quoted
 from trivet.core.ids import new_prediction_id
-from trivet.dataplane.authentication import authenticate
+from trivet.dataplane.authentication import authenticate, authorise
 from trivet.dataplane.deadline import deadline_of
 from trivet.dataplane.frontends.grpc.codec import Message, read_request, write_answer
 from trivet.dataplane.frontends.grpc.descriptor import inference
+from trivet.dataplane.frontends.grpc.strangers import Place
 from trivet.dataplane.frontends.headers import REPEATED, presented_key, presented_traceparent, read_headers
 from trivet.dataplane.frontends.slow_lane import Lane, is_slow, lane_of
 from trivet.dataplane.infer import Entrance, enter, infer
@@ -60,6 +61,8 @@ class Call:
         self.request_id = given if ID_PATTERN.fullmatch(given) else ""
         self.ends = math.inf
         self.door = ""
+        self.is_stranger = True  # until a key is seen
+        self.place: Place | None = None  # of a stranger
         self._model = ""
         self._entrance: Entrance | None = None
         self._began = 0
@@ -92,6 +95,10 @@ class Call:
             name = self._headers[REPEATED].decode("latin-1")
             raise InvalidRequest(f"the metadata {quoted(name)} stands twice.", code="BAD_HEADER")
         return authenticate(self.plane.table, self.plane.peppers, presented_key(self._headers))
+
+    def judge_again(self) -> None:
+        """Refuse a caller whose key has ended since they were let in; raises what `authenticate` and `authorise` raise."""
+        authorise(self.plane.table, self.authenticate(), self._model, "predict")
 
     def refuse(self, error: TrivetError) -> Refusal:
         """Return what the caller is told of `error`."""
@@ -161,6 +168,8 @@ class Prediction:
         sent of it before `spool.commits` says so, where there are such. Raises what `infer` raises.
         """
         call = self._call
+        if self._waits_since:
+            call.judge_again()
         waited = self._waited + (now() - self._waits_since if self._waits_since else 0)
         answer = infer(
             call.plane,

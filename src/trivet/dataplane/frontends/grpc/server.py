@@ -12,6 +12,7 @@ MAX_STREAMS = 100  # of one connection
 MAX_CONNECTIONS = 1024
 MAX_CALLS = 1024  # under way at once
 IDLE_MS = 60_000  # a connection without a call
+HANDSHAKE_MS = 5_000  # until a connection has said which protocol it speaks
 
 
 def make_server(servicer: Servicer, max_body_bytes: int, *, shares_port: bool = False) -> grpc.aio.Server:
@@ -30,6 +31,7 @@ def make_server(servicer: Servicer, max_body_bytes: int, *, shares_port: bool = 
             ("grpc.max_concurrent_streams", MAX_STREAMS),
             ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
             ("grpc.max_connection_idle_ms", IDLE_MS),
+            ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
             ("grpc.so_reuseport", int(shares_port)),
         ],
     )

@@ -1,28 +1,24 @@
-"""Verbs that read the registry and move traffic: list, show, promote, route, rollback."""
+"""Verbs that read the registry: list, show."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-import msgspec
 from django.core.exceptions import ImproperlyConfigured
-from django.db.models import Count, Max
 from django.utils import timezone
 
 from trivet import conf
-from trivet.cli.person import actor_of, person_of
-from trivet.cli.verb import DONE, WRONG, Out, split_version
+from trivet.cli.person import person_of
+from trivet.cli.verb import DONE, Out, split_version
+from trivet.cli.verbs.traffic import traffic_in_words
 from trivet.control.predictions.models import Prediction
-from trivet.control.registry import actions
-from trivet.control.registry.comparing import unlike_champion
 from trivet.control.registry.models import CHAMPION, Event, ModelVersion, RegisteredModel
 from trivet.control.registry.permissions import models_open_to
 from trivet.control.registry.signing import signatures_of
-from trivet.core.errors import InvalidRequest, Refused, TrivetError, quoted
-from trivet.serving.acknowledgement import wait_for_workers
+from trivet.core.errors import TrivetError
 
 RECENT_EVENTS = 10
 
@@ -52,8 +48,7 @@ def list_models(options: argparse.Namespace, out: Out) -> int:
 
 def _overview(model: RegisteredModel) -> dict[str, Any]:
     log = Prediction.objects.of_model(model.name).answers()
-    recent = log.since(timezone.now() - timedelta(hours=1)).aggregate(count=Count("pk"), last=Max("made_at"))
-    last = recent["last"] or log.aggregate(last=Max("made_at"))["last"]
+    last = log.order_by("-made_at").values_list("made_at", flat=True).first()
     champion = next((alias.version.number for alias in model.aliases.all() if alias.name == CHAMPION), None)
     return {
         "name": model.name,
@@ -65,7 +60,7 @@ def _overview(model: RegisteredModel) -> dict[str, Any]:
         "fallback": model.fallback or [],
         "unloaded": model.unloaded,
         "generation": model.generation,
-        "requests_last_hour": recent["count"],
+        "requests_last_hour": log.since(timezone.now() - timedelta(hours=1)).count(),
         "last_prediction": last.isoformat(timespec="seconds") if last else None,
     }
 
@@ -187,118 +182,3 @@ def _details(event: Event) -> Iterator[str]:
         yield f"proposal {after['proposal']}"
     if "approved_by" in after:
         yield f"approved by {after['approved_by']}"
-
-
-def promote(options: argparse.Namespace, out: Out) -> int:
-    """Make a version champion, and wait for the workers."""
-    name, word = split_version(options.model)
-    if word is None:
-        raise Refused(f"which version of {quoted(name)}? Give it as {name}@NUMBER or {name}@challenger.")
-    version = ModelVersion.objects.resolve(name, word)
-    differ = unlike_champion(version)
-    event = actions.promote(
-        model=name,
-        version=version.number,
-        actor=actor_of(options),
-        reason=options.reason,
-        expected_generation=options.if_generation,
-    )
-    return _moved(event, out, inputs_differ=differ)
-
-
-def rollback(options: argparse.Namespace, out: Out) -> int:
-    """Go back to the champion before, and wait for the workers."""
-    event = actions.roll_back(
-        model=options.model,
-        actor=actor_of(options),
-        to=options.to,
-        reason=options.reason,
-        expected_generation=options.if_generation,
-    )
-    return _moved(event, out)
-
-
-def route(options: argparse.Namespace, out: Out) -> int:
-    """Share a model's traffic between versions, say how it is handled, and wait for the workers."""
-    name = options.model
-    RegisteredModel.objects.named(name)  # raises where there is none
-    steps = options.fallback
-    event = actions.set_routes(
-        model=name,
-        routes=_shares(name, options.shares) if options.shares else None,
-        shadows=None if options.shadows is None else _shares(name, options.shadows, default=100),
-        sticky_by=options.sticky_by,
-        fallback=None if steps is None else [_step(step) for step in steps],
-        actor=actor_of(options),
-        reason=options.reason,
-        expected_generation=options.if_generation,
-    )
-    acknowledged = wait_for_workers(event.generation)
-    out.document(
-        {
-            "model": name,
-            **event.after,
-            "generation": event.generation,
-            "workers": acknowledged.live,
-            "behind": list(acknowledged.behind),
-            "seconds": round(acknowledged.seconds, 3),
-        },
-        f"{name} {traffic_in_words(event.after)} · {acknowledged}",
-    )
-    return WRONG if acknowledged.behind else DONE
-
-
-def _shares(model: str, words: Sequence[str], default: int | None = None) -> dict[int, int]:
-    """Return `{number: percent}` of words such as `3=90`, where the version may be an alias."""
-    shares: dict[int, int] = {}
-    for word in words:
-        version, equals, percent = word.partition("=")
-        if not (percent.isascii() and percent.isdigit()) and (equals or default is None):
-            sentence = f"{quoted(word)} is no share: give VERSION=PERCENT in whole numbers, without %, as in 3=90."
-            raise InvalidRequest(sentence, code="BAD_PARAMETER")
-        number = ModelVersion.objects.resolve(model, version).number
-        if number in shares:
-            raise InvalidRequest(f"version {number} is given two shares.", code="BAD_PARAMETER")
-        shares[number] = int(percent) if percent else default or 0
-    return shares
-
-
-def _step(word: str) -> actions.FallbackStep:
-    if word.lstrip().startswith("{"):
-        try:
-            constant: dict[str, Any] = msgspec.json.decode(word, type=dict[str, Any])
-        except msgspec.DecodeError as error:
-            raise InvalidRequest(f"the constant is not JSON: {error}.", code="BAD_PARAMETER") from None
-        return constant
-    return int(word) if word.isascii() and word.isdigit() else word
-
-
-def traffic_in_words(traffic: Mapping[str, Any]) -> str:
-    """Return where traffic goes and how, as an Event or `show` tells it."""
-    parts = [" ".join(f"{number}={weight}%" for number, weight in traffic["routes"].items()) or "none"]
-    parts += [f"shadow {number}={weight}%" for number, weight in traffic.get("shadows", {}).items()]
-    if traffic.get("sticky_by"):
-        parts.append(f"sticky by {traffic['sticky_by']}")
-    if traffic.get("fallback"):
-        steps = ("constant" if isinstance(step, dict) else str(step) for step in traffic["fallback"])
-        parts.append(f"fallback {', '.join(steps)}")
-    if traffic.get("unloaded"):
-        parts.append("unloaded: it answers 503")
-    return " · ".join(parts)
-
-
-def _moved(event: Event, out: Out, **told: str) -> int:
-    acknowledged = wait_for_workers(event.generation)
-    out.document(
-        {
-            "model": event.model,
-            "version": event.version,
-            "generation": event.generation,
-            "workers": acknowledged.live,
-            "behind": list(acknowledged.behind),
-            "seconds": round(acknowledged.seconds, 3),
-            **told,
-        },
-        "\n".join([f"{event.model} {event.version} is champion · {acknowledged}", *filter(None, told.values())]),
-    )
-    return WRONG if acknowledged.behind else DONE

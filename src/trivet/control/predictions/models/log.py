@@ -1,14 +1,15 @@
-"""The log's tables: written by `shipping.py` only."""
+"""The log: predictions, the chain that holds them, and how far the spool is shipped."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from django.db import models
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from trivet.control.predictions.models.labels import Label, LabelState
 from trivet.core.chain import NOTHING
 from trivet.core.records import SHADOW
 
@@ -16,19 +17,84 @@ HEAD_ID = 1
 
 
 class PredictionQuerySet(models.QuerySet["Prediction"]):
-    """Many predictions."""
+    """Many predictions, asked for in words that follow one another; each is a condition of one query.
+
+        Prediction.objects.of_model("churn").since(monday).flagged().with_labels()
+
+    Begin with a model, or with an entity: there are indexes for these two with the time, and for an id; the other
+    conditions are looked at row by row.
+    """
 
     def of_model(self, name: str) -> PredictionQuerySet:
         """Return the predictions of the model called `name`."""
         return self.filter(model=name)
 
+    def of_version(self, number: int) -> PredictionQuerySet:
+        """Return those that the version `number` answered, of whichever model; 0 is a constant that stood in."""
+        return self.filter(version=number)
+
+    def about(self, entity_key: str) -> PredictionQuerySet:
+        """Return those about one entity, as `shop.customer:17`."""
+        return self.filter(entity_key=entity_key)
+
+    def asked_by(self, caller: str) -> PredictionQuerySet:
+        """Return those that somebody asked for: `key:` and the eight characters of an API key, or `user:` and a name."""
+        return self.filter(caller=caller)
+
+    def of_request(self, request_id: str) -> PredictionQuerySet:
+        """Return those of the request with this id, as `X-Request-Id` said or the server gave it."""
+        return self.filter(request_id=request_id)
+
+    def between(self, start: datetime, end: datetime) -> PredictionQuerySet:
+        """Return those made from `start` to just before `end`."""
+        return self.filter(made_at__gte=start, made_at__lt=end)
+
+    def flagged(self) -> PredictionQuerySet:
+        """Return those with a value outside what training saw; `flags` says which."""
+        return self.exclude(flags={})
+
+    def decided(self, decision: str) -> PredictionQuerySet:
+        """Return those that were decided so, as `churned`."""
+        return self.filter(decision=decision)
+
+    def with_labels(self) -> PredictionQuerySet:
+        """Give each, in the same query, what it came true as by the newest revision.
+
+        `label`, `label_observed_at` and `label_source` are None where nobody said it yet.
+        """
+        said = Label.objects.filter(
+            state=LabelState.APPLIED, prediction_id=OuterRef("prediction_id"), row=OuterRef("row")
+        ).order_by("-revision")
+        return self.annotate(
+            label=Subquery(said.values("value")[:1]),
+            label_observed_at=Subquery(said.values("observed_at")[:1]),
+            label_source=Subquery(said.values("source")[:1]),
+        )
+
+    def labelled(self) -> PredictionQuerySet:
+        """Return those of which somebody said what turned out true."""
+        return self.filter(_is_labelled())
+
+    def unlabelled(self) -> PredictionQuerySet:
+        """Return those of which nobody said it yet."""
+        return self.exclude(_is_labelled())
+
     def answers(self) -> PredictionQuerySet:
         """Return those that somebody was given: not what shadows would have said."""
         return self.exclude(kind=SHADOW)
 
+    def following(self, made_at: datetime, pk: int) -> PredictionQuerySet:
+        """Return those after the one made at `made_at` with `pk`, in the order of both: the next page of many."""
+        return self.filter(Q(made_at__gt=made_at) | Q(pk__gt=pk), made_at__gte=made_at)
+
     def since(self, moment: datetime) -> PredictionQuerySet:
         """Return the predictions made at `moment` or later."""
         return self.filter(made_at__gte=moment)
+
+
+def _is_labelled() -> Exists:
+    applied = Label.objects.filter(state=LabelState.APPLIED, prediction_id=OuterRef("prediction_id"))
+    return Exists(applied.filter(row=OuterRef("row")))
 
 
 class Prediction(models.Model):
@@ -99,7 +165,10 @@ class Prediction(models.Model):
             ("label", _("Can say what turned out true")),
         ]
         constraints = [models.UniqueConstraint(fields=["prediction_id", "row"], name="trivet_prediction_once")]
-        indexes = [models.Index(fields=["model", "made_at"], name="trivet_prediction_of_model")]
+        indexes = [
+            models.Index(fields=["model", "made_at"], name="trivet_prediction_of_model"),
+            models.Index(fields=["entity_key", "model", "made_at"], name="trivet_prediction_of_entity"),
+        ]
 
     def __str__(self) -> str:
         return self.public_id

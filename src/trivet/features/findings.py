@@ -1,0 +1,257 @@
+"""Findings: what is wrong with what `ml.py` declares, as `manage.py check` tells it. Code is read, no database is asked."""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from django.apps import apps
+from django.core.exceptions import FieldDoesNotExist, FieldError, ValidationError
+from django.db.models import (
+    BooleanField,
+    CharField,
+    DateField,
+    DecimalField,
+    Field,
+    FloatField,
+    IntegerField,
+    Model,
+    OneToOneField,
+    Q,
+    QuerySet,
+    TextField,
+)
+
+from trivet.control.monitoring.estimates import MEASURED
+from trivet.control.registry.declarations import Declaration
+from trivet.core.errors import did_you_mean, quoted
+from trivet.core.names import MODEL_NAME, RESERVED_MODEL_NAMES
+from trivet.features.outcome import Outcome
+from trivet.features.predictor import META, MONITORING, Predictor, declaration_of, inner, name_of, predictors, public
+
+KNOWN = ("Meta", "Monitoring", "outcome", "segments")
+LABELS = (BooleanField, CharField, DecimalField, FloatField, IntegerField, TextField)
+TRAINING = frozenset({"catboost", "joblib", "keras", "lightgbm", "pandas", "sklearn", "tensorflow", "torch", "xgboost"})
+
+
+class _Path(NamedTuple):
+    """Where a path ends: at a field, after which lookups may follow."""
+
+    field: Any  # of whatever type, also the other end of a relation
+    rest: tuple[str, ...]
+    is_to_many: bool
+
+
+def twice() -> Iterator[str]:
+    """Yield which names several Predictors claim."""
+    claims: dict[str, list[str]] = defaultdict(list)
+    for predictor in predictors:
+        claims[name_of(predictor)].append(_place(predictor))
+    for name, places in claims.items():
+        if len(places) > 1:
+            yield f"{' and '.join(sorted(places))} both claim the model {quoted(name)}."
+
+
+def unknown() -> Iterator[str]:
+    """Yield which names, and which of their values, are none that a Predictor knows."""
+    for predictor in predictors:
+        place = _place(predictor)
+        yield from _unknown(place, public(predictor), KNOWN)
+        for name, readers in (("Meta", META), ("Monitoring", MONITORING)):
+            if not isinstance(getattr(predictor, name, object), type):
+                yield f"{place}.{name} is {quoted(str(getattr(predictor, name)))}: an inner class."
+            yield from _misread(f"{place}.{name}", inner(predictor, name), readers)
+        yield from _of_floor(f"{place}.Monitoring", declaration_of(predictor))
+        name = name_of(predictor)
+        if not re.fullmatch(MODEL_NAME, name) or name in RESERVED_MODEL_NAMES:
+            yield f"{place}: {quoted(name)} is no name of a model: up to 63 small letters, digits and ._- (Meta.name)."
+        if not _is_list_of_texts(predictor.segments):
+            yield f"{place}.segments is {quoted(str(predictor.segments))}: a list of names of inputs."
+
+
+def outcomes() -> Iterator[str]:
+    """Yield what is wrong with each Outcome."""
+    for predictor in predictors:
+        if predictor.outcome is not None:
+            place = f"{_place(predictor)}.outcome"
+            yield from (f"{place} {problem}" for problem in _of_outcome(predictor.outcome))
+
+
+def training() -> Iterator[str]:
+    """Yield which `ml.py` imports a training library when it is imported itself: in every process, when Django starts."""
+    for app in apps.get_app_configs():
+        module = sys.modules.get(f"{app.name}.ml")
+        if module is None or not module.__file__:
+            continue
+        body = ast.parse(Path(module.__file__).read_bytes()).body
+        heavy = sorted(TRAINING.intersection(_imported(body)))
+        if heavy:
+            yield f"{app.name}/ml.py imports {', '.join(heavy)}."
+
+
+def _place(predictor: type[Predictor]) -> str:
+    return f"{predictor.__module__}.{predictor.__qualname__}"
+
+
+def _unknown(place: str, said: Iterable[str], known: Collection[str]) -> Iterator[str]:
+    for name in said:
+        if name not in known:
+            yield f"{place} has no {quoted(name)}.{did_you_mean(name, known)} Known: {', '.join(sorted(known))}."
+
+
+def _misread(place: str, said: Mapping[str, Any], readers: Mapping[str, Callable[[Any], Any]]) -> Iterator[str]:
+    yield from _unknown(place, said, readers)
+    for name in readers.keys() & said.keys():
+        try:
+            readers[name](said[name])
+        except ValueError as expected:
+            yield f"{place}.{name} is {quoted(str(said[name]))}: {expected}."
+
+
+def _of_floor(place: str, said: Declaration) -> Iterator[str]:
+    if said.floor is not None and said.metric is not None and said.metric not in MEASURED:
+        yield (
+            f"{place}.floor is {said.floor:g}, and {place}.metric {quoted(said.metric)}: a floor is held against what is "
+            f"estimated, which is {', '.join(MEASURED)}."
+        )
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+
+
+def _imported(body: Iterable[ast.stmt]) -> Iterator[str]:
+    for line in body:
+        if isinstance(line, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in line.names)
+        elif isinstance(line, ast.ImportFrom) and line.module and not line.level:
+            yield line.module.partition(".")[0]
+
+
+# --- outcomes ---------------------------------------------------------------------------------------------------------
+
+
+def _of_outcome(outcome: Any) -> Iterator[str]:
+    if not isinstance(outcome, Outcome):
+        yield f"is {quoted(str(outcome))}: trivet.Outcome(...)."
+        return
+    yield from _of_values(outcome)
+    try:
+        table = outcome.table
+    except (LookupError, ValueError, TypeError) as error:
+        yield f'needs a model, as model=Flight or model="flights.Flight": {error}.'
+        return
+    yield from _of_key(table, outcome.key)
+    for name, condition in (("when", outcome.when), ("known", outcome.known)):
+        if isinstance(condition, Q):
+            yield from (f"{name}: {problem}" for problem in _of_condition(table, condition))
+    for name, path, types in (("value", outcome.value, LABELS), ("at", outcome.at, (DateField,))):
+        if isinstance(path, str):
+            yield from (f"{name}: {problem}" for problem in _of_path(table, path, types))
+
+
+def _of_values(outcome: Outcome) -> Iterator[str]:
+    if (outcome.when is None) == (outcome.value is None):
+        yield "has one of when=Q(...) and value='field', not both and not neither."
+    said: Any = outcome  # of whatever types somebody wrote
+    for name, kind, expected in (("when", Q, "Q(...)"), ("known", Q, "Q(...)"), ("value", str, "a path of a field")):
+        if not isinstance(getattr(said, name), kind | None):
+            yield f"{name} is {quoted(str(getattr(said, name)))}: {expected}."
+    if not isinstance(said.at, str | None):
+        yield f"at is {quoted(str(said.at))}: a path of a date or a time."
+    if said.matures is None:
+        yield "lacks matures: how late labels may come, as matures=timedelta(days=30)."
+    elif not isinstance(said.matures, timedelta) or said.matures <= timedelta():
+        yield f"matures is {quoted(str(said.matures))}: a timedelta above zero."
+    if said.says is not None:
+        yield from _of_words(said.says, has_value=said.value is not None)
+    absent = outcome.absent_means
+    if outcome.value is None and absent is not None and absent is not False:
+        yield f"absent_means is {quoted(str(absent))}: False or None, where `when` says what is True."
+    elif not isinstance(absent, bool | int | float | str | None) or (
+        isinstance(absent, float) and not math.isfinite(absent)
+    ):
+        yield f"absent_means is {quoted(str(absent))}: a truth, a number, a text, or None."
+
+
+def _of_words(says: Any, *, has_value: bool) -> Iterator[str]:
+    is_pair = isinstance(says, tuple) and len(says) == 2 and all(isinstance(word, str) and word for word in says)
+    if not is_pair or says[0] == says[1]:
+        yield f'says is {quoted(str(says))}: two different texts, for False and for True, as says=("stayed", "churned").'
+    elif has_value:
+        yield "says is for when=Q(...): with `value` the label is what stands there."
+
+
+def _of_key(table: type[Model], key: str) -> Iterator[str]:
+    try:
+        found: Any = table._meta.pk if key == "pk" else table._meta.get_field(key)
+    except FieldDoesNotExist:
+        yield f"key: {_no_field(table, key)}"
+        return
+    if not getattr(found, "column", None):
+        yield f"key: {quoted(key)} of {table.__name__} is no single column."
+    elif not found.unique:
+        yield f"key: {quoted(key)} of {table.__name__} is not unique, so an entity would have several outcomes."
+    elif isinstance(found, OneToOneField) and not found.target_field.primary_key:
+        yield f"key: {quoted(key)} of {table.__name__} points at another field than the primary key."
+
+
+def _of_condition(table: type[Model], condition: Q) -> Iterator[str]:
+    problems = [problem for path in _leaves(condition) if isinstance(problem := _resolved(table, path), str)]
+    yield from problems
+    if not problems:
+        try:
+            QuerySet(table).filter(condition)
+        except (FieldError, ValidationError, TypeError, ValueError) as error:
+            yield f"{table.__name__} cannot be asked for that: {error}."
+
+
+def _leaves(condition: Q) -> Iterator[str]:
+    """Yield the paths that a condition is about; expressions have none."""
+    for child in condition.children:
+        if isinstance(child, Q):
+            yield from _leaves(child)
+        elif isinstance(child, tuple):
+            yield child[0]
+
+
+def _of_path(table: type[Model], path: str, types: tuple[type[Field], ...]) -> Iterator[str]:
+    found = _resolved(table, path)
+    if isinstance(found, str):
+        yield found
+    elif found.rest:
+        yield f"{quoted(path)} of {table.__name__} is no field."
+    elif not isinstance(found.field, types):
+        expected = "a date or a time" if types == (DateField,) else "a number, a truth or a text"
+        yield f"{quoted(path)} of {table.__name__} is a {type(found.field).__name__}, not {expected}."
+    elif found.is_to_many:
+        yield f"{quoted(path)} of {table.__name__} goes to many rows, which may say different things."
+
+
+def _resolved(table: type[Model], path: str) -> _Path | str:
+    """Return where `path` ends, or what is wrong with it."""
+    parts, model, is_to_many = path.split("__"), table, False
+    field: Any = None
+    for place, part in enumerate(parts):
+        try:
+            following: Any = model._meta.pk if part == "pk" else model._meta.get_field(part)
+        except FieldDoesNotExist:
+            is_lookup = field is not None and (field.get_lookup(part) or field.get_transform(part))
+            return _Path(field, tuple(parts[place:]), is_to_many) if is_lookup else _no_field(model, part)
+        field, is_to_many = following, is_to_many or bool(following.one_to_many or following.many_to_many)
+        if not isinstance(following.related_model, type):
+            return _Path(field, tuple(parts[place + 1 :]), is_to_many)
+        model = following.related_model
+    return _Path(field, (), is_to_many)
+
+
+def _no_field(model: type[Model], name: str) -> str:
+    known = [field.name for field in model._meta.get_fields()]
+    return f"{model.__name__} has no field {quoted(name)}.{did_you_mean(name, known)}"

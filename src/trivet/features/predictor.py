@@ -1,0 +1,92 @@
+"""Predictors: what a project's `ml.py` says of a model that answers under a name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from trivet import conf
+from trivet.control.monitoring.measures import METRICS
+from trivet.control.registry.declarations import Declaration, declare
+from trivet.features.outcome import Outcome
+
+META: Mapping[str, Callable[[Any], Any]] = {"name": conf.text, "title": conf.text}  # Any: whatever stands in the class
+MONITORING: Mapping[str, Callable[[Any], Any]] = {
+    "false_alarm_days": conf.optional(conf.integer(1, 10_000)),
+    "tolerance": conf.optional(conf.number(0, 1)),
+    "rate_tolerance": conf.optional(conf.number(0, 1)),
+    "trust_tolerance": conf.optional(conf.number(0, 1)),
+    "season": conf.boolean,
+    "metric": conf.optional(conf.choice(*METRICS)),
+    "floor": conf.optional(conf.number(-1e300, 1e300)),
+    "min_segment_rows": conf.integer(1, 1_000_000_000),
+}
+
+_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+predictors: list[type[Predictor]] = []  # that this process has imported
+
+
+class Predictor:
+    """What code says of a model: a class in the `ml.py` of an app, which is imported when Django starts.
+
+    It is optional: a pushed model answers without one. The model is that of its name in snake case, or of `Meta.name`.
+    `outcome` finds labels, `segments` are names of inputs, `Meta.title` is for people. `Monitoring` may say
+    `false_alarm_days`, `tolerance`, `rate_tolerance`, `trust_tolerance`, `season`, `metric`, `floor` and `min_segment_rows`.
+    A name that is none of these is an error of `manage.py check` (E018), but for those that begin with an underscore.
+    """
+
+    outcome: ClassVar[Outcome | None] = None
+    segments: ClassVar[Sequence[str]] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Declare it in this process, in place of an earlier one from the same place in the code."""
+        super().__init_subclass__(**options)
+        place = (cls.__module__, cls.__qualname__)
+        predictors[:] = [one for one in predictors if (one.__module__, one.__qualname__) != place]
+        predictors.append(cls)
+        declare(name_of(cls), declaration_of(cls))
+
+
+def name_of(predictor: type[Predictor]) -> str:
+    """Return the name of the model that a Predictor is about."""
+    name = inner(predictor, "Meta").get("name")
+    return name if isinstance(name, str) and name else _WORDS.sub("_", predictor.__name__).lower()
+
+
+def declaration_of(predictor: type[Predictor]) -> Declaration:
+    """Return what a Predictor declares, without what is not accepted: `manage.py check` says so."""
+    outcome, segments = predictor.outcome, predictor.segments
+    has_outcome = isinstance(outcome, Outcome) and isinstance(outcome.matures, timedelta)
+    return Declaration(
+        segments=tuple(segments) if isinstance(segments, list | tuple) else (),
+        has_outcome=has_outcome,
+        matures=outcome.matures if has_outcome and outcome is not None else None,
+        **_accepted(inner(predictor, "Meta"), {"title": META["title"]}),
+        **_accepted(inner(predictor, "Monitoring"), MONITORING),
+    )
+
+
+def inner(predictor: type[Predictor], name: str) -> dict[str, Any]:
+    """Return what the inner class `name` of a Predictor says; nothing where there is none."""
+    found = getattr(predictor, name, None)
+    return public(found) if isinstance(found, type) else {}
+
+
+def public(owner: type) -> dict[str, Any]:
+    """Return the attributes of a class that it, or one it inherits from, was written with, but for private ones."""
+    lines = [vars(one) for one in reversed(owner.__mro__) if one not in (object, Predictor)]
+    return {name: value for line in lines for name, value in line.items() if not name.startswith("_")}
+
+
+def _accepted(said: Mapping[str, Any], readers: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    accepted = {}
+    for name, read in readers.items():
+        if name in said:
+            try:
+                accepted[name] = read(said[name])
+            except ValueError:
+                continue
+    return accepted
