@@ -28,7 +28,7 @@ from trivet.dataplane.authentication import authenticate, authorise
 from trivet.dataplane.cache.prediction_cache import Recalled
 from trivet.dataplane.deadline import deadline_of, too_late
 from trivet.dataplane.engines.base import Made, Question
-from trivet.dataplane.engines.guard import STALL_NS
+from trivet.dataplane.engines.stalls import STALL_NS
 from trivet.dataplane.lease import now_ns
 from trivet.dataplane.metrics.meter import now
 from trivet.dataplane.metrics.totals import FALLEN_BACK

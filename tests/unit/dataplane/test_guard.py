@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from trivet.core.errors import Unavailable
 from trivet.dataplane.engines import guard
 from trivet.dataplane.engines.guard import Guard, forget_the_dead, given_up, note_death, running
 from trivet.dataplane.engines.inline import InlineVersion
+from trivet.dataplane.engines.stalls import STALL_NS
 
 A, B = "a" * 64, "b" * 64
 DYING = """
@@ -135,3 +137,46 @@ def test_three_runs_that_hold_a_loop_within_a_minute_give_a_version_up(tmp_path:
     assert "3 times in 60 s" in next(given_up(tmp_path)).reason
     counted = [key for key in world.plane.meter.read() if "trivet_inline_stall_seconds" in key]
     assert counted == [("histogram", "trivet_inline_stall_seconds", "churn", "1")]
+
+
+def waits(*_: object) -> list[Any]:
+    """Run for long, as on a machine that gives the thread no processor."""
+    return select.select([], [], [], 1.2 * STALL_NS / 1e9)[0]
+
+
+def works(*_: object) -> list[Any]:
+    """Take the processor for long."""
+    until = time.thread_time_ns() + 1.2 * STALL_NS
+    while time.thread_time_ns() < until:
+        pass
+    return []
+
+
+@pytest.mark.parametrize(("does", "is_given_up"), [(waits, False), (works, True)])
+def test_a_run_that_only_waited_for_a_processor_counts_once_and_one_that_had_it_each_time(
+    tmp_path: Path, does: Any, is_given_up: bool
+):
+    one = Guard(tmp_path)
+    live = version(does, one)
+    for _ in range(3):
+        assert not one.has_given_up(A)
+        live.run({}, [])
+        one.stalled(A)
+    assert one.has_given_up(A) == is_given_up
+
+
+def test_what_a_run_takes_of_the_processor_is_read_for_a_minute_after_a_stall_and_counts_unread_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    one = Guard(tmp_path)
+    live, stalls = version(waits, one), one.stalls(A)
+    assert not stalls.is_watched
+    one.stalled(A)
+    assert stalls.is_watched
+    monkeypatch.setattr("trivet.dataplane.engines.stalls.STALLS_SECONDS", 0.0)
+    one.stalled(A)  # unread: no run since
+    live.run({}, [])
+    assert not stalls.is_watched
+    monkeypatch.setattr("trivet.dataplane.engines.stalls.STALLS_SECONDS", 60.0)
+    one.stalled(A)
+    assert one.has_given_up(A)

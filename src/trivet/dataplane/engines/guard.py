@@ -2,7 +2,7 @@
 
 A process marks the version it runs, for as long as the run lasts; whoever sees it die looks which there was. A version that was
 running at the second such death within a day is given up here: from then on it runs in model workers, on this machine. So
-is one that held an event loop for long three times in a minute. All of it is files in one private folder:
+is one whose stalls are too many. All of it is files in one private folder:
 
     <process id>.slots      what a living process runs: for each version a mark and its digest
     <digest>.deaths         when processes died while they ran it, a line each
@@ -16,18 +16,17 @@ import logging
 import mmap
 import os
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from trivet.dataplane.engines.stalls import STALL_NS, STALLS, STALLS_SECONDS, Stalls
+
 logger = logging.getLogger(__name__)
 
 DEATHS = 2
 DEATHS_SECONDS = 24 * 3600.0  # chosen: a kill from outside may meet a run, which says nothing of its version
-STALL_NS = 50_000_000  # of an event loop, which answers nobody meanwhile
-STALLS, STALLS_SECONDS = 3, 60.0
 PLACES = 512  # one more than the versions of a process that are told of
 DIGEST_BYTES = 64
 MARK_BYTES = 8
@@ -55,7 +54,7 @@ class Guard:
         self._path: Path | None = None
         self._pid = os.getpid()
         self._places: dict[str, int] = {}
-        self._stalls: dict[str, deque[float]] = {}
+        self._stalls: dict[str, Stalls] = {}
         self._mapped = self._map()
         self.slots = memoryview(self._mapped)[:MARKS_BYTES].cast("Q")
 
@@ -71,11 +70,13 @@ class Guard:
         """True for a version that is to run in model workers."""
         return self._folder is not None and (self._folder / f"{digest}{GIVEN_UP}").exists()
 
+    def stalls(self, digest: str) -> Stalls:
+        """Return those of a version, which notes its runs there while it is watched."""
+        return self._stalls.setdefault(digest, Stalls())
+
     def stalled(self, digest: str) -> None:
-        """Note that a run of a version held an event loop for over STALL_NS."""
-        recent = self._stalls.setdefault(digest, deque(maxlen=STALLS))
-        recent.append(time.monotonic())
-        if self._folder is not None and len(recent) == STALLS and recent[-1] - recent[0] < STALLS_SECONDS:
+        """Take in that a run of a version on an event loop took over STALL_NS."""
+        if self.stalls(digest).are_too_many() and self._folder is not None:
             reason = (
                 f"it held an event loop for over {STALL_NS // 1_000_000} ms, {STALLS} times in {STALLS_SECONDS:.0f} s"
             )
