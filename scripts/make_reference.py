@@ -57,6 +57,7 @@ SUBMODULES = {
     "trivet.client": ("Client", "RowPrediction"),
     "trivet.serving.asgi": ("in_front_of",),
     "trivet.serving.wsgi": ("in_front_of",),
+    "trivet.testing": ("override_predictor", "real_predictions", "PredictionAssertions", "Asked"),
 }
 
 

@@ -45,6 +45,7 @@ TEMPLATES = [
 ]
 STATIC_URL = "static/"
 MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}  # of Django 6.1 and newer
+TRIVET_TESTS = "real"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 if os.environ.get("TRIVET_TEST_DATABASE") == "postgres":

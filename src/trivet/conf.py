@@ -387,6 +387,12 @@ LABELS_MATURE_HOURS = Setting(
 WEBHOOK_SECRET = Setting("TRIVET_WEBHOOK_SECRET", lambda: "", text, "Signs webhooks; receivers have it too.")
 ACCESS_LOG = Setting("TRIVET_ACCESS_LOG", lambda: False, boolean, "True logs a line for each prediction asked for.")
 TRACING = Setting("TRIVET_TRACING", lambda: False, boolean, "True makes OpenTelemetry spans of each prediction.")
+TESTS = Setting(
+    "TRIVET_TESTS",
+    lambda: "stub",
+    choice("stub", "raise", "real"),
+    "What `trivet.predict` does in your tests: answer for the model, fail unless the test answers, or ask the model.",
+)
 
 SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     HOME,
@@ -429,6 +435,7 @@ SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     LABELS_MATURE_HOURS,
     ACCESS_LOG,
     TRACING,
+    TESTS,
 )
 SECRETS = (KEY_PEPPER, KEY_PEPPER_FALLBACKS, ALERT_WEBHOOKS, WEBHOOK_SECRET)  # never repeated in a message
 

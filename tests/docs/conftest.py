@@ -15,7 +15,12 @@ TUTORIAL = "docs/tutorial/from-joblib-to-live.md"
 PROJECT = "shop-models"  # what the tutorial makes
 FILES = ("churn.joblib", "customers.csv")  # what it trains, and on what
 IN_A_PROJECT_OF_ONES_OWN = frozenset(
-    {"README.md", "docs/how-to/existing-project.md", "docs/how-to/labels-from-your-tables.md"}
+    {
+        "README.md",
+        "docs/how-to/existing-project.md",
+        "docs/how-to/labels-from-your-tables.md",
+        "docs/how-to/test-your-code.md",
+    }
 )
 
 

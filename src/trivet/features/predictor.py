@@ -12,7 +12,18 @@ from trivet.control.monitoring.measures import METRICS
 from trivet.control.registry.declarations import Declaration, declare
 from trivet.features.outcome import Outcome
 
-META: Mapping[str, Callable[[Any], Any]] = {"name": conf.text, "title": conf.text}  # Any: whatever stands in the class
+
+def _answer(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Mapping) or value in ("", {}):
+        raise ValueError("a number, the name of a class or a mapping of classes to probabilities")
+    return value
+
+
+META: Mapping[str, Callable[[Any], Any]] = {  # Any: whatever stands in the class
+    "name": conf.text,
+    "title": conf.text,
+    "test_value": _answer,
+}
 MONITORING: Mapping[str, Callable[[Any], Any]] = {
     "false_alarm_days": conf.optional(conf.integer(1, 10_000)),
     "tolerance": conf.optional(conf.number(0, 1)),
@@ -33,7 +44,8 @@ class Predictor:
     """What code says of a model: a class in the `ml.py` of an app, which is imported when Django starts.
 
     It is optional: a pushed model answers without one. The model is that of its name in snake case, or of `Meta.name`.
-    `outcome` finds labels, `segments` are names of inputs, `Meta.title` is for people. `Monitoring` may say
+    `outcome` finds labels, `segments` are names of inputs, `Meta.title` is for people, and `Meta.test_value` is what it answers
+    in tests (`trivet.testing`). `Monitoring` may say
     `false_alarm_days`, `tolerance`, `rate_tolerance`, `trust_tolerance`, `season`, `metric`, `floor` and `min_segment_rows`.
     A name that is none of these is an error of `manage.py check` (E018), but for those that begin with an underscore.
     """
@@ -54,6 +66,12 @@ def name_of(predictor: type[Predictor]) -> str:
     """Return the name of the model that a Predictor is about."""
     name = inner(predictor, "Meta").get("name")
     return name if isinstance(name, str) and name else _WORDS.sub("_", predictor.__name__).lower()
+
+
+def test_value_of(model: str) -> Any:
+    """Return what the model of this name answers in tests: a number, the name of a class or class to probability; None unsaid."""
+    said = [inner(one, "Meta") for one in predictors if name_of(one) == model]
+    return _accepted(said[-1], META).get("test_value") if said else None
 
 
 def declaration_of(predictor: type[Predictor]) -> Declaration:

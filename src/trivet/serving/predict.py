@@ -23,6 +23,7 @@ from trivet.dataplane.witness import Passage
 from trivet.features.source import prefix_of
 from trivet.serving.prediction import Prediction
 from trivet.serving.process import this_process
+from trivet.serving.stubs import answered, in_place_of
 
 DOOR = "python"
 Row = Mapping[str, Any]  # a mapping or a dataclass instance: names to values
@@ -36,6 +37,8 @@ def predict(model: str, data: Any, *, user: Any = None, entity_key: Any = "") ->
     None as missing. `user`, a user of the project or a text, is recorded as the caller; whether they may is for your code
     to ask (`can`). `entity_key` says in the log whom or what it is about: a saved instance, or a text such as
     "shop.customer:17". The record is appended before this returns, outside any database transaction.
+
+    In tests of your project no model is asked, unless you say so (`trivet.testing`).
 
     Raises `InvalidRequest`, `NotFound` or `Unavailable`. Blocks for as long as the model runs; in a coroutine, await
     `apredict`.
@@ -70,9 +73,11 @@ def _predict(model: str, rows: Iterable[Any], user: Any, entity_keys: Iterable[A
     began = now()
     name, _, selector = model.partition("@")
     features = [_features(row) for row in rows]
-    keys = [_entity_key(key) for key in entity_keys]
+    keys = [entity_key_of(key) for key in entity_keys]
     if keys and len(keys) != len(features):
         raise InvalidRequest(f"{name}: {len(keys)} entity_keys for {len(features)} rows.", code="COUNT_MISMATCH")
+    if (make := in_place_of(name)) is not None:
+        return answered(make, name, selector, features, entity_keys=keys, caller=caller_of(user))
     request = RowsRequest(features, entity_keys=keys if any(keys) else None)
     plane = this_process().plane
     entrance = None
@@ -120,7 +125,7 @@ def _features(row: Any) -> dict[str, Any]:
     return {str(name): _plain(name, value) for name, value in row.items()}
 
 
-def _entity_key(entity: Any) -> str:
+def entity_key_of(entity: Any) -> str:
     """Return the key of an entity: of a saved instance "app.model:" and its primary key, as Outcomes look for it."""
     if isinstance(entity, str):
         return entity
