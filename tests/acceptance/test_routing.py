@@ -17,6 +17,7 @@ from tests.acceptance.servers import Load, Server, drained, serving, trivet, wai
 
 WORKERS = 4
 KEYS = [f"customer-{i}" for i in range(24)]
+SPELLS = 3  # with a shadow, and without one
 INFER = "/v2/models/churn/infer"
 
 
@@ -60,15 +61,20 @@ def test_36_a_key_stays_with_its_version_over_four_workers_a_ramp_and_a_restart(
 
 @pytest.mark.slow
 def test_a_shadow_under_load_delays_no_answer_and_is_in_the_log_apart(churn: Churn):
+    alone: list[list[float]] = []
+    beside: list[list[float]] = []
     with serving(churn.project) as server:
-        alone = latencies(server, churn)
-        trivet("route", "churn", "--shadow", "2", project=churn.project)
-        beside = latencies(server, churn)
+        for _ in range(SPELLS):  # in turn: what else the machine does meets both
+            alone.append(latencies(server, churn))
+            trivet("route", "churn", "--shadow", "2", project=churn.project)
+            beside.append(latencies(server, churn))
+            trivet("route", "churn", "--no-shadow", project=churn.project)
     trivet("keeper", "--once", project=churn.project)
     kinds = dict(counted(churn))
-    assert kinds["predict"] >= len(alone) + len(beside)
-    assert 0 < kinds["shadow"] <= kinds["predict"] - len(alone)  # what was not dropped
-    assert statistics.median(beside) < 2.5 * statistics.median(alone)
+    answers = sum(map(len, beside))
+    assert kinds["predict"] >= sum(map(len, alone)) + answers
+    assert 0 < kinds["shadow"] <= kinds["predict"] - len(alone[0])  # what was not dropped
+    assert min(map(statistics.median, beside)) < 2.5 * min(map(statistics.median, alone))
 
 
 @pytest.mark.slow
@@ -100,7 +106,7 @@ def damaged(churn: Churn, version: int) -> Iterator[None]:
         path.write_bytes(whole)
 
 
-def latencies(server: Server, churn: Churn, seconds: float = 2.0) -> list[float]:
+def latencies(server: Server, churn: Churn, seconds: float = 1.0) -> list[float]:
     """Return how long each request of a busy spell took."""
     with Load(server, churn.body, churn.key, path=INFER) as load:
         until = time.monotonic() + seconds
