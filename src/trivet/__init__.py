@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trivet.cli.notebook import push as push
     from trivet.core.errors import TrivetError as TrivetError
+    from trivet.features.latest import Latest as Latest
     from trivet.features.outcome import Outcome as Outcome
     from trivet.features.predictor import Predictor as Predictor
     from trivet.serving.labels import label as label
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Latest": "trivet.features.latest",
     "Outcome": "trivet.features.outcome",
     "Prediction": "trivet.serving.prediction",
     "Predictor": "trivet.features.predictor",
@@ -39,6 +41,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Latest",
     "Outcome",
     "Prediction",
     "Predictor",

@@ -1,5 +1,7 @@
 """Rows that say what predictions came true as."""
 
+import uuid
+
 from django.db import models
 
 
@@ -56,6 +58,16 @@ class Contract(models.Model):
     customer = models.OneToOneField(Customer, models.CASCADE, related_name="contract")
     fee = models.DecimalField(max_digits=9, decimal_places=2, null=True)
     ended = models.BooleanField(default=False)
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class Parcel(models.Model):
+    """What is sent, under a key that is no number."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    order = models.ForeignKey(Order, models.CASCADE)
 
     def __str__(self) -> str:
         return str(self.pk)

@@ -1,0 +1,97 @@
+"""Latest: what the champion said last about each row, as a column of a query."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.exceptions import FieldError
+from django.db import connection
+from django.template import Context, Template
+
+import trivet
+from tests.django.worlds import MADE_AT, ready, record
+from tests.shop.models import Customer, Order, Parcel
+from trivet.control.predictions.shipping import ship
+from trivet.control.registry import actions
+from trivet.core.records import SHADOW
+
+pytestmark = pytest.mark.django_db
+
+
+def said(version: Any, score: float, about: Any, *, hours: int = 0, **more: Any) -> Any:
+    """Return the record of a prediction about a row of a table."""
+    decision = "churned" if score > 0.5 else "stays"
+    return record(
+        version,
+        entity_key=f"{type(about)._meta.label_lower}:{about.pk}",
+        outputs=[[decision], [1 - score, score]],
+        made_at=MADE_AT + hours * 3600 * 10**9,
+        **more,
+    )
+
+
+def test_each_row_has_what_the_champion_said_last_about_it(django_assert_num_queries: Any):
+    first, second = ready(2)
+    actions.promote(model="churn", version=2, actor="cli:ana")
+    anna, bert, carl, dora = (Customer.objects.create() for _ in range(4))
+    ship(
+        [
+            said(second, 0.9, anna),
+            said(second, 0.25, anna, hours=2),
+            said(second, 0.6, anna, hours=1),
+            said(first, 0.7, bert, hours=3),  # not of the champion
+            said(second, 0.8, carl),
+            said(second, 0.1, carl, hours=1, kind=SHADOW),
+            said(second, 0.3, Order(pk=dora.pk), hours=9),  # about somebody else
+        ],
+        cursor=("worker", 1, 10),
+    )
+    with django_assert_num_queries(1):
+        rows = Customer.objects.annotate(risk=trivet.Latest("churn"), said=trivet.Latest("churn", "decision"))
+        told = {row.pk: (row.risk, row.said) for row in rows}
+    assert told == {anna.pk: (0.25, "stays"), bert.pk: (None, None), carl.pk: (0.8, "churned"), dora.pk: (None, None)}
+    risky = Customer.objects.annotate(risk=trivet.Latest("churn")).filter(risk__gt=0.5)
+    assert list(risky) == [carl]
+    assert list(Customer.objects.alias(risk=trivet.Latest("churn")).filter(risk__isnull=False).order_by("-risk")) == [
+        carl,
+        anna,
+    ]
+
+
+def test_a_row_may_be_about_another_and_its_key_be_no_number():
+    (version,) = ready()
+    actions.promote(model="churn", version=1, actor="cli:ana")
+    order = Order.objects.create(customer=Customer.objects.create(), total=3)
+    parcel = Parcel.objects.create(order=order)
+    ship([said(version, 0.75, order.customer), said(version, 0.25, parcel)], cursor=("worker", 1, 10))
+    assert Order.objects.annotate(risk=trivet.Latest("churn", of="customer")).get().risk == 0.75
+    assert Parcel.objects.annotate(risk=trivet.Latest("churn", of="order__customer")).get().risk == 0.75
+    assert Parcel.objects.annotate(risk=trivet.Latest("churn")).get().risk == 0.25
+
+
+def test_it_is_read_by_the_index_of_entities():
+    (version,) = ready()
+    ship([said(version, 0.5, Customer(pk=number)) for number in range(500)], cursor=("worker", 1, 10))
+    connection.cursor().execute("ANALYZE")
+    assert "trivet_prediction_of_entity" in Customer.objects.annotate(risk=trivet.Latest("churn")).explain()
+
+
+def test_what_cannot_be_told_is_refused_with_what_can():
+    with pytest.raises(ValueError, match="one of score, decision, version"):
+        trivet.Latest("churn", "inputs")
+    with pytest.raises(FieldError, match=r"shop.Customer.orders is no relation to one row"):
+        Customer.objects.annotate(risk=trivet.Latest("churn", of="orders"))
+
+
+def test_a_template_shows_what_was_said_and_predicts_nothing(django_assert_num_queries: Any):
+    (version,) = ready()
+    actions.promote(model="churn", version=1, actor="cli:ana")
+    anna, bert = Customer.objects.create(), Customer.objects.create()
+    ship([said(version, 0.75, anna)], cursor=("worker", 1, 10))
+    page = Template('{% load trivet %}{{ who|prediction:"churn"|floatformat:2 }}')
+    with django_assert_num_queries(1):
+        assert page.render(Context({"who": anna})) == "0.75"
+    assert page.render(Context({"who": bert})) == ""
+    assert page.render(Context({"who": Customer()})) == ""
+    assert page.render(Context({})) == ""
