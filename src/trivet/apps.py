@@ -26,7 +26,8 @@ class TrivetConfig(AppConfig):
         from trivet.features.saves import watch_rows
 
         for check in checks.ALL_CHECKS:
-            register(check, *(("trivet", Tags.database) if check in checks.DATABASE_CHECKS else ("trivet",)))
+            tags = ("trivet", Tags.database) if check in checks.DATABASE_CHECKS else ("trivet",)
+            register(check, *tags, deploy=check in checks.DEPLOY_CHECKS)
         watch_owners()
         watch_rows()
         autodiscover_modules("ml")

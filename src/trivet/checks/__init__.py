@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  (Django's name)
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections, router
-from django.db.models import Model, Q
 
 from trivet import conf
-from trivet.control.predictions.durability import may_lose_commits
+from trivet.checks.deployment import check_endless_inputs, check_open_models, check_pepper, check_plain_address
+from trivet.checks.standing import check_bundles, check_keeper, check_libraries, check_log_durability
 from trivet.control.registry.trusted_keys import trusted_keys
 from trivet.control.webhooks.targets import parsed
 from trivet.core.errors import Refused, did_you_mean
 from trivet.features import findings
-from trivet.model.bundle.libraries import COMPILED_RUNTIME, has_requirements, libraries_of
 from trivet.serving.spool_bound import least_spool_mb
 
 
@@ -90,58 +87,6 @@ def check_spool_bound(*, processes: int | None = None, **_: Any) -> list[CheckMe
     ]
 
 
-def check_log_durability(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """W008: answers are to survive a loss of power, and commits of the log's database may not (`check --database`)."""
-    database = router.db_for_write(apps.get_model("trivet", "Prediction"))
-    try:
-        if database not in (databases or ()) or conf.DURABILITY() != "power":
-            return []
-    except ImproperlyConfigured:
-        return []  # E002 tells
-    cause = may_lose_commits(connections[database])
-    if not cause:
-        return []
-    return [
-        Warning(
-            f"TRIVET_DURABILITY is 'power', and with {cause} the database {database!r} may lose what it committed when the"
-            " power goes: predictions that the spool no longer has.",
-            hint='SQLite: "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" among its OPTIONS.'
-            " PostgreSQL: synchronous_commit and fsync are on unless somebody turned them off.",
-            id="trivet.W008",
-        )
-    ]
-
-
-def check_libraries(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """W023: a native version was trained with another version of its library than the one here (`check --database`)."""
-    versions = apps.get_model("trivet", "ModelVersion")
-    database = router.db_for_read(versions)
-    if database not in (databases or ()) or not _has_table(versions, database):
-        return []
-    in_use = Q(routes__isnull=False) | Q(shadows__isnull=False) | Q(aliases__isnull=False)
-    native = versions._default_manager.using(database).exclude(runtime=COMPILED_RUNTIME).filter(in_use).distinct()
-    rows = native.order_by("model__name", "number").values_list(
-        "model__name", "number", "manifest__source", "manifest__files"
-    )
-    return [
-        Warning(
-            f"{model} {number} was {library.in_words()}: it runs in that library, which may answer otherwise.",
-            hint=f"`trivet verify {model}@{number}` says whether it does; push it again, with --requirements where it has to"
-            f" stay as it is, or install {library.name} {library.trained} where model workers run.",
-            id="trivet.W023",
-        )
-        for model, number, source, files in rows
-        if not has_requirements(files)
-        for library in libraries_of(source or {})
-        if library.differs
-    ]
-
-
-def _has_table(model: type[Model], database: str) -> bool:
-    """True once the migrations have made it: `migrate` checks first."""
-    return model._meta.db_table in connections[database].introspection.table_names()
-
-
 def check_trusted_keys(**_: Any) -> list[CheckMessage]:
     """E005: a signature is required, and a key that may give it is missing, unreadable or no such key."""
     try:
@@ -196,7 +141,8 @@ def check_declared_names(**_: Any) -> list[CheckMessage]:
 
 
 Check = Callable[..., list[CheckMessage]]
-DATABASE_CHECKS: tuple[Check, ...] = (check_log_durability, check_libraries)
+DATABASE_CHECKS: tuple[Check, ...] = (check_log_durability, check_bundles, check_libraries, check_keeper)
+DEPLOY_CHECKS: tuple[Check, ...] = (check_open_models, check_plain_address, check_endless_inputs, check_pepper)
 ALL_CHECKS: tuple[Check, ...] = (
     check_setting_values,
     check_setting_names,
@@ -209,4 +155,5 @@ ALL_CHECKS: tuple[Check, ...] = (
     check_training_imports,
     check_declared_names,
     *DATABASE_CHECKS,
+    *DEPLOY_CHECKS,
 )

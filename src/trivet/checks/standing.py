@@ -1,0 +1,118 @@
+"""What `manage.py check --database` says of what the registry holds: bundles that are there, processes that live."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from django.apps import apps
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  (Django's name)
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, router
+from django.db.models import Model, Q
+
+from trivet import conf
+from trivet.control.predictions.durability import may_lose_commits
+from trivet.control.registry.storage import bundle_storage, stored_name
+from trivet.model.bundle.libraries import COMPILED_RUNTIME, has_requirements, libraries_of
+from trivet.model.bundle.manifest import MANIFEST_NAME
+
+KEEPER, ANSWERING = "keeper", frozenset({"web", "grpc"})  # kinds of workers
+STORAGE_HINT = (
+    'STORAGES["trivet"] says where bundles lie, by default a folder in TRIVET_HOME. Bring the files back, or push the model'
+    " again."
+)
+IN_USE = Q(routes__isnull=False) | Q(shadows__isnull=False) | Q(aliases__isnull=False)
+
+
+def check_log_durability(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """W008: answers are to survive a loss of power, and commits of the log's database may not (`check --database`)."""
+    database = router.db_for_write(apps.get_model("trivet", "Prediction"))
+    try:
+        if database not in (databases or ()) or conf.DURABILITY() != "power":
+            return []
+    except ImproperlyConfigured:
+        return []  # E002 tells
+    cause = may_lose_commits(connections[database])
+    if not cause:
+        return []
+    return [
+        Warning(
+            f"TRIVET_DURABILITY is 'power', and with {cause} the database {database!r} may lose what it committed when the"
+            " power goes: predictions that the spool no longer has.",
+            hint='SQLite: "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" among its OPTIONS.'
+            " PostgreSQL: synchronous_commit and fsync are on unless somebody turned them off.",
+            id="trivet.W008",
+        )
+    ]
+
+
+def check_bundles(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """E022: the bundle of a version that is routed, a shadow or has an alias is not in the storage (`check --database`)."""
+    versions = apps.get_model("trivet", "ModelVersion")
+    database = router.db_for_read(versions)
+    if database not in (databases or ()) or not _has_table(versions, database):
+        return []
+    rows = versions._default_manager.using(database).filter(IN_USE).distinct().order_by("model__name", "number")
+    storage = bundle_storage()
+    problems: list[CheckMessage] = []
+    for model, number, digest in rows.values_list("model__name", "number", "digest"):
+        try:
+            is_there = storage.exists(stored_name(digest, MANIFEST_NAME))
+        except OSError as error:
+            return [Error(f"the storage of bundles does not answer: {error}", hint=STORAGE_HINT, id="trivet.E022")]
+        if not is_there:
+            said = f"{model} {number} is in use, and its bundle {digest[:12]} is not there: no process that starts can load it."
+            problems.append(Error(said, hint=STORAGE_HINT, id="trivet.E022"))
+    return problems
+
+
+def check_libraries(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """W023: a native version was trained with another version of its library than the one here (`check --database`)."""
+    versions = apps.get_model("trivet", "ModelVersion")
+    database = router.db_for_read(versions)
+    if database not in (databases or ()) or not _has_table(versions, database):
+        return []
+    native = versions._default_manager.using(database).exclude(runtime=COMPILED_RUNTIME).filter(IN_USE).distinct()
+    rows = native.order_by("model__name", "number").values_list(
+        "model__name", "number", "manifest__source", "manifest__files"
+    )
+    return [
+        Warning(
+            f"{model} {number} was {library.in_words()}: it runs in that library, which may answer otherwise.",
+            hint=f"`trivet verify {model}@{number}` says whether it does; push it again, with --requirements where it has to"
+            f" stay as it is, or install {library.name} {library.trained} where model workers run.",
+            id="trivet.W023",
+        )
+        for model, number, source, files in rows
+        if not has_requirements(files)
+        for library in libraries_of(source or {})
+        if library.differs
+    ]
+
+
+def check_keeper(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """W025: processes answer, and no keeper lives that ships what they log (`check --database`)."""
+    workers = apps.get_model("trivet", "Worker")
+    database = router.db_for_read(workers)
+    if database not in (databases or ()) or not _has_table(workers, database):
+        return []
+    try:
+        live = workers._default_manager.using(database).live(conf.LEASE_SECONDS())
+    except ImproperlyConfigured:
+        return []  # E002 tells
+    kinds = set(live.values_list("kind", flat=True))
+    if KEEPER in kinds or not kinds & ANSWERING:
+        return []
+    return [
+        Warning(
+            "processes answer, and no keeper lives: predictions stay in the spool, and nothing is judged.",
+            hint="`trivet serve` runs one; where web workers are started by themselves, start `trivet keeper` beside them.",
+            id="trivet.W025",
+        )
+    ]
+
+
+def _has_table(model: type[Model], database: str) -> bool:
+    """True once the migrations have made it: `migrate` checks first."""
+    return model._meta.db_table in connections[database].introspection.table_names()
