@@ -20,6 +20,7 @@ from trivet.control.monitoring.alerts import raise_alert
 from trivet.control.monitoring.compacting import begin_of
 from trivet.control.monitoring.drift import DriftReport, FeatureDrift, drift_report, without_inputs
 from trivet.control.monitoring.models import Alert, AlertState, Cause, Grain, Severity
+from trivet.control.monitoring.sentences import whole_percent
 from trivet.control.monitoring.series import Baseline
 from trivet.control.registry import actions
 from trivet.control.registry.models import Event, ModelVersion
@@ -30,9 +31,9 @@ pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
 
 
-def live(**counted: float) -> ModelVersion:
+def live(*, importance: tuple[float, ...] = (), **counted: float) -> ModelVersion:
     """A champion with an hour of traffic, two hours ago."""
-    version = watched_version()
+    version = watched_version(importance=importance)
     actions.promote(model="churn", version=1, actor="cli:ana")
     if counted:
         count(version, begin_of(timezone.now(), Grain.HOUR) - 2 * HOUR, 500, **counted)
@@ -63,6 +64,44 @@ def test_the_farthest_feature_comes_first_with_its_numbers(capsys):
     assert "large" in rows[0] or "moderate" in rows[0]
     assert rows[2].startswith("unseen in plan: 'enterprise' (")
     assert version.number == 1
+
+
+def test_the_share_of_the_answers_that_hangs_on_a_feature_is_shown_beside_it(capsys):
+    live(importance=(0.876, 0.124), older=20.0)
+    assert trivet("drift", "churn") == 0
+    header, age, plan = capsys.readouterr().out.splitlines()[-3:]
+    assert header.split()[:3] == ["FEATURE", "IMPORTANCE", "DISTANCE"]
+    assert (age.split()[:3], plan.split()[:3]) == (["age", "88", "%"], ["plan", "12", "%"])
+    told = {feature["name"]: feature["importance"] for feature in verb(capsys, "drift", "churn")[1]["features"]}
+    assert told == {"age": 0.876, "plan": 0.124}
+
+
+def test_where_nobody_found_out_what_is_important_there_is_no_column(capsys):
+    live(older=20.0)
+    assert [feature["importance"] for feature in verb(capsys, "drift", "churn")[1]["features"]] == [None, None]
+    trivet("drift", "churn")
+    assert "IMPORTANCE" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("more", [(), ("--as=ina",)])
+def test_the_importance_of_a_sensitive_feature_is_told_to_nobody(capsys, more):
+    live(importance=(0.876, 0.124), older=20.0)
+    actions.set_sensitive(model="churn", add=["plan"], actor="cli:ana")
+    person("view_registeredmodel", "view_inputs", name="ina")
+    told = {feature["name"]: feature["importance"] for feature in verb(capsys, "drift", "churn", *more)[1]["features"]}
+    assert told == {"age": 0.876, "plan": None}
+    for word in ("drift", "report"):
+        trivet(word, "churn", *more)
+        shown = capsys.readouterr().out
+        assert "88 %" in shown
+        assert "12 %" not in shown
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"), [(0.0, "0 %"), (0.004, "< 1 %"), (0.006, "1 %"), (0.124, "12 %"), (1.0, "100 %")]
+)
+def test_a_share_that_rounds_to_nothing_is_not_shown_as_nothing(share, shown):
+    assert whole_percent(share) == shown
 
 
 def test_of_a_quiet_window_nothing_is_named(capsys):

@@ -32,7 +32,7 @@ def this_hour() -> datetime:
 
 
 def test_it_tells_of_alerts_drift_and_performance(capsys):
-    version = watched_version()
+    version = watched_version(importance=(0.876, 0.124))
     actions.promote(model="churn", version=1, actor="cli:ana")
     count(version, this_hour() - timedelta(hours=2), 500, older=20.0)
     raise_alert(version, Cause.DRIFT, Severity.WARNING, features=["age"], evidence={"mean": 3000.0, "budget": 2160.0})
@@ -44,7 +44,8 @@ def test_it_tells_of_alerts_drift_and_performance(capsys):
         "1 of this model are not over.",
         "What churn 1 is asked has changed: age.",
         "churn 1: 500 rows from ",
-        "| age | 0.",
+        "| FEATURE | IMPORTANCE | DISTANCE |",
+        "| age | 88 % | 0.",
         "0 of 500 predictions have a label.",
         "is not known yet: that takes 200 labels",
         "not yet: 0 of 200 labels",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trivet.control.monitoring.drift import DriftReport, FeatureDrift
-from trivet.control.monitoring.sentences import enumerated
+from trivet.control.monitoring.sentences import enumerated, whole_percent
 
 if TYPE_CHECKING:
     from trivet.model.domain_classifier import Separation
 
-HEADER = ("FEATURE", "DISTANCE", "", "PSI", "MISSING", "BEFORE", "UNSEEN", "OUT OF RANGE", "M")
+HEADER = ("FEATURE", "IMPORTANCE", "DISTANCE", "", "PSI", "MISSING", "BEFORE", "UNSEEN", "OUT OF RANGE", "M")
+IMPORTANCE = HEADER.index("IMPORTANCE")
 AGAINST = {
     "training": "its reference",
     "previous": "the window before",
@@ -70,13 +72,21 @@ def changed(report: DriftReport) -> str:
     )
 
 
-def row_of(feature: FeatureDrift) -> tuple[str, ...]:
-    """Return the cells of one feature, as the header names them."""
+def table_of(features: Sequence[FeatureDrift]) -> list[tuple[str, ...]]:
+    """Return the header and a row for each feature; no column of importance where none is known."""
+    table = [HEADER, *map(_row, features)]
+    if any(feature.importance is not None for feature in features):
+        return table
+    return [(*row[:IMPORTANCE], *row[IMPORTANCE + 1 :]) for row in table]
+
+
+def _row(feature: FeatureDrift) -> tuple[str, ...]:
     if feature.is_sensitive:
-        return (feature.name, "-", "hidden, not counted", *[""] * (len(HEADER) - 3))
+        return (feature.name, "-", "-", "hidden, not counted", *[""] * (len(HEADER) - 4))
     psi = feature.distances.psi_adjusted
     return (
         feature.name,
+        "-" if feature.importance is None else whole_percent(feature.importance),
         "-" if feature.distance is None else f"{feature.distance:.3f}",
         feature.word or feature.distances.reason or "",
         "-" if psi is None else f"{psi:.3f}",

@@ -13,7 +13,7 @@ from functools import partial
 
 from django.template.loader import render_to_string
 
-from trivet.cli.drift_table import HEADER, about, changed, percent, row_of, together
+from trivet.cli.drift_table import about, changed, percent, table_of, together
 from trivet.control.monitoring.classes import CLASS_MEASURES
 from trivet.control.monitoring.drift import DriftReport, FeatureDrift
 from trivet.control.monitoring.estimates import Band, Estimate
@@ -136,6 +136,7 @@ def _alerts(alerts: Sequence[Alert]) -> Section:
 def _drift(report: DriftReport) -> Section:
     if not report.rows:
         return Section("What it is asked", (report.verdict, about(report)))
+    header, *rows = table_of(report.features)
     return Section(
         "What it is asked",
         (
@@ -143,8 +144,8 @@ def _drift(report: DriftReport) -> Section:
             about(report),
             *filter(None, [together(report), changed(report) if report.reference_rows else ""]),
         ),
-        HEADER,
-        tuple(row_of(feature) for feature in report.features),
+        header,
+        tuple(rows),
         tuple(_picture(feature) for feature in report.features if any(feature.reference) and any(feature.current)),
     )
 

@@ -19,6 +19,7 @@ from trivet.console.past_part import PastPart, past_part
 from trivet.console.subject import Subject
 from trivet.console.words import Text
 from trivet.control.monitoring.drift import Against, DriftReport, FeatureDrift, drift_report, without_inputs
+from trivet.control.monitoring.sentences import whole_percent
 from trivet.core.errors import NotFound, TrivetError
 from trivet.core.profile.reference import ACCEPTED, LIVE, SAMPLE
 
@@ -63,6 +64,7 @@ class FeaturePart:
 
     id: str
     name: str
+    importance: str  # a share, in percent; empty where nobody found out
     change: str  # in words
     word: str  # as in `Scale.word`, for its colour
     distance: str
@@ -107,6 +109,7 @@ class DriftPage:
     past: PastPart | None = None
     features: tuple[FeaturePart, ...] = ()
     charts: tuple[FeaturePart, ...] = ()  # the first of them, or all
+    has_importance: bool = False  # of any feature
     charts_left_out: int = 0
     all_charts: str = ""  # the query that shows them all
 
@@ -161,6 +164,7 @@ def drift_page(shown: Subject, *, days: str, against: str, every: bool, now: dat
         past=past_part(shown.version, now),
         features=features,
         charts=features[:drawn],
+        has_importance=any(feature.importance for feature in features),
         charts_left_out=max(len(features) - drawn, 0),
         all_charts=f"?{urlencode(query)}",
     )
@@ -196,6 +200,7 @@ def _feature(place: int, found: FeatureDrift, budget: float, *, sees_inputs: boo
     return FeaturePart(
         id=f"feature-{place}",
         name=found.name,
+        importance="" if found.importance is None else whole_percent(found.importance),
         change=str(CHANGES.get(found.word, "")),
         word=found.word.replace(" ", "-"),
         distance="" if found.distance is None else _distance(found),
@@ -216,6 +221,7 @@ def _without_values(place: int, found: FeatureDrift) -> FeaturePart:
     return FeaturePart(
         id=f"feature-{place}",
         name=found.name,
+        importance="",
         change="",
         word="",
         distance="",

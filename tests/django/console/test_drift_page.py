@@ -131,6 +131,25 @@ def test_a_sensitive_feature_is_said_so_and_nothing_of_it_shown(signed_in):
     assert 'style="' not in response.content.decode()
 
 
+def test_the_importance_of_a_feature_stands_beside_it_unless_it_is_sensitive(signed_in):
+    asked(watched_version(importance=(0.876, 0.124)))
+    client = signed_in(SEE)
+    page = text(client.get(PAGE))
+    assert "Feature Importance Change" in page
+    assert "age 88 % Hardly any change" in page
+    assert "plan 12 % Hardly any change" in page
+    RegisteredModel.objects.update(sensitive=["plan"])
+    page = text(client.get(PAGE))
+    assert "age 88 % Hardly any change" in page
+    assert "plan sensitive: not compared" in page
+    assert "12 %" not in page
+
+
+def test_of_a_reference_without_importance_the_word_is_not_there(signed_in):
+    asked(watched_version())
+    assert "mportance" not in text(signed_in(SEE).get(PAGE))
+
+
 def test_before_the_first_rows_and_before_the_first_judgement_it_says_so(signed_in):
     version = watched_version()
     client = signed_in(SEE)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from django.utils import timezone
 
-from trivet.cli.drift_table import HEADER, about, apart, changed, row_of, together
+from trivet.cli.drift_table import about, apart, changed, table_of, together
 from trivet.cli.person import person_of
 from trivet.cli.values import duration_of
 from trivet.cli.verb import DONE, USAGE, WRONG, Out, split_version
@@ -66,7 +66,7 @@ def _told_apart(version: ModelVersion, report: DriftReport) -> Separation:
 
 
 def _table(features: Sequence[FeatureDrift]) -> list[str]:
-    rows = [HEADER, *(row_of(feature) for feature in features)]
+    rows = table_of(features)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 

@@ -67,6 +67,7 @@ class FeatureDrift:
     out_of_range: float | None
     values_unseen: tuple[tuple[str, int], ...]
     evidence: float | None  # M of its distance; None before the first window
+    importance: float | None = None  # its share of how much answers depend on all features; None where nobody found out
     changed: tuple[str, ...] = ()  # what of it changed beyond tolerance and chance: drift, missing, unseen, range
     is_sensitive: bool = False  # nothing of it is counted any more, nor told
 
@@ -262,7 +263,8 @@ def _features(
     baseline = Baseline(reference)
     changes = baseline.changes(current, before)
     named = _named(baseline, [change.name for change in changes if change.name not in sensitive], current, before)
-    told = [_feature(change, evidence, current, named) for change in changes]
+    importance = reference.importance_of if reference.importance else {}
+    told = [_feature(change, evidence, current, named, importance.get(change.name)) for change in changes]
     features = [_untold(feature) if feature.name in sensitive else feature for feature in told]
     return sorted(features, key=lambda feature: -(feature.distance or 0.0))
 
@@ -280,7 +282,11 @@ def _named(baseline: Baseline, features: Sequence[str], current: Profile, before
 
 
 def _feature(
-    change: Change, evidence: dict[str, float | None], current: Profile, named: Collection[str]
+    change: Change,
+    evidence: dict[str, float | None],
+    current: Profile,
+    named: Collection[str],
+    importance: float | None,
 ) -> FeatureDrift:
     distance, log_m = change.distance, evidence.get(series_name(DRIFT, change.name))
     is_number = isinstance(change.bins, NumericBins)
@@ -303,6 +309,7 @@ def _feature(
         out_of_range=_share(now.under + now.over, now) if is_number else None,
         values_unseen=tuple(sorted(current.unseen.get(change.name, {}).items(), key=lambda pair: -pair[1])),
         evidence=float(np.exp(min(log_m, 700.0))) if log_m is not None else None,
+        importance=importance,
         changed=tuple(kind for kind in KINDS if series_name(kind, change.name) in named),
     )
 
@@ -324,6 +331,7 @@ def _untold(feature: FeatureDrift) -> FeatureDrift:
         out_of_range=None,
         values_unseen=(),
         evidence=None,
+        importance=None,
         changed=(),
         is_sensitive=True,
     )

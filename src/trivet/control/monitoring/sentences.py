@@ -10,6 +10,7 @@ from trivet.control.monitoring.models import Alert, Cause
 
 SHOWN = 5  # features named; the others are a number
 PLENTY = 1_000_000  # of evidence
+LEAST_SHARE = 0.005  # below it a share rounds to nothing, which it is not
 
 
 def sentence_of(alert: Alert) -> str:
@@ -80,6 +81,11 @@ def _amount(evidence: float) -> str:
 
 def _hours(hours: int) -> str:
     return f"{hours // 24} days" if hours % 24 == 0 and hours > 24 else f"{hours} hours"
+
+
+def whole_percent(share: float) -> str:
+    """Return a share that is known to a few points alone, as importance is, in whole percent."""
+    return "< 1 %" if 0 < share < LEAST_SHARE else f"{100 * share:.0f} %"
 
 
 def enumerated(names: Sequence[str]) -> str:
