@@ -25,6 +25,7 @@ from trivet.control.monitoring.estimates import (
     estimate_of,
     expected_labels,
 )
+from trivet.control.monitoring.measures import mean_name
 from trivet.control.monitoring.performance import (
     DRAWS,
     ENOUGH_LABELS,
@@ -116,12 +117,7 @@ def class_values(counts: np.ndarray, scored: Mapping[str, Truths]) -> dict[str, 
     areas = np.array([float(MEASURES[AREA].of(table)) for table in scored.values()])
     right, decided = float(np.trace(counts[:-1, :-1])), float(counts[:-1].sum())
     macro = {name: float(_mean(of(counts))) for name, of in RATES.items()} | {AREA: float(_mean(areas))}
-    return {"accuracy": right / decided if decided else math.nan} | {macro_name(name): v for name, v in macro.items()}
-
-
-def macro_name(measure: str) -> str:
-    """Return the name of the mean of `measure` over classes."""
-    return f"macro_{measure}"
+    return {"accuracy": right / decided if decided else math.nan} | {mean_name(name): v for name, v in macro.items()}
 
 
 def _precision(counts: np.ndarray) -> np.ndarray:

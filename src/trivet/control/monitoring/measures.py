@@ -1,9 +1,10 @@
-"""Measures by their names: which a version of each kind has, and which of those that are declared have no effect on it."""
+"""Measures by their names: which a version of each kind has, between what each can lie, and which are declared in vain."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # the mathematics goes by these names too, and needs no Django
     from trivet.control.registry.declarations import Declaration
@@ -23,6 +24,39 @@ OF_TASK: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "classes": ("of several classes", OF_CLASSES),
     "regression": ("that gives a number", OF_A_NUMBER),
 }
+
+MEAN = "macro_"
+
+
+class Range(NamedTuple):
+    """Between what a measure lies whatever the rows are; infinite where it has no end."""
+
+    low: float
+    high: float
+
+    def clip(self, value: float) -> float:
+        """Return `value`, or the end of the range that it is beyond."""
+        return min(max(value, self.low), self.high)
+
+
+RANGES: Mapping[str, Range] = {
+    **dict.fromkeys(TO_BE_ASKED, Range(0.0, 1.0)),
+    "log_loss": Range(0.0, math.inf),
+    "mae": Range(0.0, math.inf),
+    "rmse": Range(0.0, math.inf),
+    "me": Range(-math.inf, math.inf),
+    "r2": Range(-math.inf, 1.0),
+}
+
+
+def range_of(measure: str) -> Range:
+    """Return between what `measure` lies; a mean over classes lies between what the measure of each does."""
+    return RANGES[measure.removeprefix(MEAN)]
+
+
+def mean_name(measure: str) -> str:
+    """Return the name of the mean of `measure` over classes."""
+    return MEAN + measure
 
 
 def without_effect(said: Declaration, task: str) -> Iterator[str]:

@@ -14,12 +14,11 @@ from trivet.control.monitoring.classes import (
     cells_of_classes,
     class_values,
     estimated_classes,
-    macro_name,
     realised_accuracy,
     realised_classes,
 )
 from trivet.control.monitoring.estimates import MEASURED, Estimate, Estimates, estimated
-from trivet.control.monitoring.measures import OF_A_NUMBER, OF_CLASSES, OF_TWO_CLASSES
+from trivet.control.monitoring.measures import OF_A_NUMBER, OF_CLASSES, OF_TWO_CLASSES, mean_name
 from trivet.control.monitoring.performance import MEASURES, Figures, NoFigure, realised
 from trivet.control.monitoring.regression import EXPECTED, RegressionSums, estimated_regression, realised_regression
 from trivet.control.monitoring.trust import cells
@@ -160,7 +159,7 @@ class Classes(Task):
         """Read what is counted by `reference`; of several classes a metric is its mean over them, but for accuracy."""
         super().__init__(reference, metric)
         if self.metric != Task.metric:
-            self.metric = macro_name(self.metric)
+            self.metric = mean_name(self.metric)
 
     def performance(self, counts: Profile, tables: Sequence[LabelTable]) -> Performance:
         """Return the accuracy, means over classes, and each class by itself."""
@@ -169,8 +168,8 @@ class Classes(Task):
         was = realised_classes(matrix, names, self._truths(counts, table))
         probably = estimated_classes(self._windows(counts), self._calibrations, is_complete=self._is_complete)
         return Performance(
-            {"accuracy": was.accuracy, **{macro_name(name): of for name, of in was.macro.items()}},
-            {"accuracy": probably.accuracy, **{macro_name(name): of for name, of in probably.macro.items()}},
+            {"accuracy": was.accuracy, **{mean_name(name): of for name, of in was.macro.items()}},
+            {"accuracy": probably.accuracy, **{mean_name(name): of for name, of in probably.macro.items()}},
             {name: OfClass(was.by_class.get(name, {}), probably.by_class.get(name, {})) for name in names},
         )
 

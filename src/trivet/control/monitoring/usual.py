@@ -12,6 +12,7 @@ from statistics import NormalDist, fmean
 from typing import NamedTuple
 
 from trivet.control.monitoring.estimates import BAND_DEVIATIONS, ENOUGH_CHUNKS, ENOUGH_ROWS, Band, Estimate, band
+from trivet.control.monitoring.measures import range_of
 from trivet.control.monitoring.performance import ENOUGH_LABELS, LEVEL, Figure, Figures, NoFigure
 from trivet.control.monitoring.tasks import Performance, Task
 from trivet.core.profile.labels import LabelTable, empty_labels
@@ -35,7 +36,7 @@ class Limit(NamedTuple):
 
     def is_far(self, value: float, before: float) -> bool:
         """Tell whether `value` is worse than what was `before` by more than chance."""
-        return (value - before if self.is_error else before - value) > self.band.mean - self.band.low
+        return (value - before if self.is_error else before - value) > BAND_DEVIATIONS * self.band.deviation
 
 
 class Usual:
@@ -53,6 +54,7 @@ class Usual:
         """Return where the metric and each of `measures` was in pieces of about `rows` rows; it needs the labels of them.
 
         Where pieces have more rows than that, what chance adds in fewer is added: by the interval of the whole reference.
+        No band goes beyond what its measure can be.
         """
         names = dict.fromkeys((self._task.metric, *measures))
         labels = self._reference.labels.labels if self._reference.labels is not None else 0
@@ -66,7 +68,8 @@ class Usual:
         of_piece = fmean(table.labels for _, table in pieces) if pieces else math.inf
         more = max(1 / max(rows, ENOUGH_ROWS) - 1 / of_piece, 0.0)
         return {
-            name: self._widened(name, band([value.get(name, math.nan) for value in values]), more) for name in names
+            name: _possible(name, self._widened(name, band([value.get(name, math.nan) for value in values]), more))
+            for name in names
         }
 
     def limit(self, rows: float) -> Limit | None:
@@ -128,3 +131,11 @@ class Usual:
             if seen > until - 1 and counts.rows >= ENOUGH_LABELS:
                 yield counts, table
                 counts, table, until = reference.empty, empty_labels(reference), until + wanted
+
+
+def _possible(measure: str, found: Band | NoFigure) -> Band | NoFigure:
+    """Return a band without what lies beyond all that `measure` can be; how far its pieces are apart stays."""
+    if isinstance(found, NoFigure):
+        return found
+    within = range_of(measure)
+    return found._replace(low=within.clip(found.low), high=within.clip(found.high))
