@@ -391,6 +391,15 @@ def test_what_a_row_may_say(free, outcome: Outcome, said: list[Any]):
     assert labels(answer) == said
 
 
+def test_an_empty_text_says_nothing_yet(free):
+    outcome_of("churn", Outcome(value="carrier", model=Flight, matures=DAY))
+    answer = asked(free, "shop.flight:1")
+    Flight.objects.create(pk=1, code="UA1", carrier="")
+    assert (night(), labels(answer)) == ({}, [])
+    Flight.objects.filter(pk=1).update(carrier="LH")
+    assert (night(), labels(answer)) == ({"applied": 1}, ["LH"])
+
+
 def test_numbers_of_any_column_are_labels(free):
     outcome_of("churn", Outcome(value="fee", model=Contract, key="customer", matures=DAY, absent_means=0))
     first, second = (asked(free, f"shop.customer:{pk}", 2 * DAY) for pk in (1, 2))
@@ -443,7 +452,8 @@ def test_a_column_that_says_no_class_is_told_of_and_what_was_said_rightly_stands
         Flight.objects.get(pk=1).save()
     assert (labels(first), labels(second)) == (["churned"], ["stays"])
     assert Label.objects.count() == 2
-    assert caplog.text.count("event=outcome_refused model=churn labels=1") == 2
+    remedy = "`trivet label --outcomes --model churn` says which and why"
+    assert caplog.text.count(f'event=outcome_refused model=churn labels=1 remedy="{remedy}"') == 2
     assert "chrned" not in caplog.text  # what somebody sent is in the database alone
 
 

@@ -457,3 +457,5 @@ def test_the_verb_looks_through_the_tables_now(capsys):
     asked(ready(model="late")[0], "shop.flight:1")
     predictor("Late", outcome=Outcome(value="code", model=Flight, matures=DAY))
     assert verb(capsys, "label", "--outcomes", "--model", "late") == (1, {**nothing, "refused": 1})
+    assert trivet("label", "--outcomes", "--model", "late") == 1
+    assert ":0: 'UA1' is none of the classes: " in capsys.readouterr().err.partition("the Outcome of late: ")[2]

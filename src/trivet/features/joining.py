@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 SOURCE = "outcome"  # of the labels that are said here
 NAME_THEM = "say in says= which class False means, and which True"
+ASK_WHICH = "`trivet label --outcomes --model %s` says which and why"  # a log has nobody's values
 PAGE_ROWS = 500  # predictions: SQLite's writers wait for one another, so no transaction may be long
 STEP_SECONDS = 0.05  # chosen: a fifth of the time that the keeper has between two looks at its work
 REVISITED = timedelta(days=90)  # after they have matured, in which the pass still sees that a row was corrected
@@ -43,12 +44,16 @@ NEEDED = ("pk", "prediction_id", "row", "kind", "made_at", "entity_key")
 
 
 class Joined(NamedTuple):
-    """A step of the pass: what became of some labels, and whether the model's table has now been looked through."""
+    """A step of the pass: what became of some labels, and whether the model's table has now been looked through.
+
+    `refusals` says of each label that was refused which one it is, and why.
+    """
 
     model: str
     counts: Counts
     is_over: bool = False
     has_failed: bool = False
+    refusals: tuple[str, ...] = ()
 
 
 class Join:
@@ -62,7 +67,7 @@ class Join:
         """Say what the row of one entity says of its newest predictions; without such it is one look into the log."""
         now = timezone.now()
         page = list(self._since(now).answers().about(entity_key).order_by("-made_at", "-pk")[:PAGE_ROWS])
-        return self._say(page, self.source.truths([entity_key], now, using), now) if page else Counter()
+        return self._say(page, self.source.truths([entity_key], now, using), now).counts if page else Counter()
 
     def all(self, now: datetime) -> Iterator[Joined]:
         """Say what all rows say, a page of predictions at a time, whomever these are about: no step takes long.
@@ -75,7 +80,7 @@ class Join:
             about = [one for one in page if one.kind != SHADOW and one.entity_key.startswith(self.source.prefix)]
             truths = self.source.truths({one.entity_key for one in about}, now) if about else {}
             if truths or monotonic() > until:
-                yield Joined(self.model, self._say(about, truths, now) if truths else Counter())
+                yield self._say(about, truths, now) if truths else Joined(self.model, Counter())
                 until = monotonic() + STEP_SECONDS
             after = rows.following(page[-1].made_at, page[-1].pk)
         yield Joined(self.model, Counter(), is_over=True)
@@ -84,21 +89,23 @@ class Join:
         since = now - (self._outcome.matures or timedelta()) - REVISITED
         return Prediction.objects.of_model(self.model).since(since).only(*NEEDED)
 
-    def _say(self, page: Sequence[Prediction], truths: dict[str, Truth], now: datetime) -> Counts:
+    def _say(self, page: Sequence[Prediction], truths: dict[str, Truth], now: datetime) -> Joined:
         if not self._labels(page, truths, now):
-            return Counter()
+            return Joined(self.model, Counter())
         database = router.db_for_write(Label)
         with transaction.atomic(using=database):
             LogHead.objects.using(database).lock()  # what somebody says meanwhile waits, and is not overruled
             labels = self._labels(page, truths, now)
             actor = f"process:{system_user()}"
             answers = say(labels, actor=actor, model=self.model, beside=LabelFolding()) if labels else []
-        refused = sum(isinstance(one, Refused) for one in answers)
-        if refused:
-            remedy = "" if self._outcome.when is None or self._outcome.says else f' remedy="{NAME_THEM}"'
-            logger.warning("event=outcome_refused model=%s labels=%d%s", self.model, refused, remedy)
+        refusals = tuple(one.message for one in answers if isinstance(one, Refused))
+        if refusals:
+            lacks_words = self._outcome.when is not None and not self._outcome.says
+            remedy = NAME_THEM if lacks_words else ASK_WHICH % self.model
+            logger.warning('event=outcome_refused model=%s labels=%d remedy="%s"', self.model, len(refusals), remedy)
         counts = Counter((self.model, one.result) for one in answers if isinstance(one, Labelled))
-        return counts + Counter({(self.model, REFUSED): refused})
+        counts += Counter({(self.model, REFUSED): len(refusals)})
+        return Joined(self.model, counts, refusals=refusals)
 
     def _labels(self, page: Sequence[Prediction], truths: dict[str, Truth], now: datetime) -> list[SaidLabel]:
         """Return what the table says that was not said yet, of predictions of which nobody else said anything."""

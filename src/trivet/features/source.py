@@ -95,9 +95,11 @@ class Source:
 
 
 def _plain(value: Any) -> Any:
-    """Return a column's value as a label; None for what is none."""
+    """Return a column's value as a label; None for what is none, as the empty text of a CharField that is blank."""
     if isinstance(value, Decimal):
         value = float(value)
+    if value == "":
+        return None
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

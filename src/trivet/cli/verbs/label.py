@@ -84,20 +84,21 @@ def _outcomes(options: argparse.Namespace, out: Out) -> int:
     """Look through the tables that Outcomes name, as a keeper does each night."""
     counts: Counter[str] = Counter(applied=0, revised=0, repeated=0)
     failed: list[str] = []
-    refused: set[str] = set()
+    refused: list[str] = []
     for step in join_all(timezone.now(), model=options.model, actor=actor_of(options)):
-        for (model, result), labels in step.counts.items():
+        for (_, result), labels in step.counts.items():
             counts[result] += labels
-            if result == REFUSED:
-                refused.add(model)
+        refused += [f"the Outcome of {step.model}: {refusal}" for refusal in step.refusals[: MOST_SHOWN - len(refused)]]
         if step.has_failed:
             failed.append(step.model)
         elif step.is_over and (problem := _not_registered(step.model)):
             out.problem(problem)
     for name in failed:
         out.problem(f"the table of the Outcome of {name} could not be looked through: the log says why.")
-    for name in sorted(refused):
-        out.problem(f"what the Outcome of {name} says means nothing to its versions: the log says why.")
+    for refusal in refused:
+        out.problem(refusal)
+    if counts[REFUSED] > len(refused):
+        out.problem(f"… and {counts[REFUSED] - len(refused)} labels more")
     told = ", ".join(f"{count} {result}" for result, count in counts.items())
     out.document({**counts, "failed": failed}, told)
     return WRONG if failed or refused else DONE
