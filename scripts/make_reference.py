@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import dataclasses
 import importlib
 import inspect
 import itertools
@@ -12,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import trivet
@@ -25,6 +27,8 @@ from trivet.core.errors import TrivetError
 from trivet.dataplane.frontends.doors import DOORS
 from trivet.dataplane.metrics.families import BOUNDS_NS, FAMILIES, UNKNOWN
 from trivet.dataplane.protocol.catalogue import HTTP_STATUS
+from trivet.features.aggregates import Related
+from trivet.features.feature import Feature
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCE = REPOSITORY / "src" / "trivet"
@@ -333,12 +337,30 @@ def _tree(kind: type[TrivetError]) -> Iterator[type[TrivetError]]:
 
 def _described(name: str, value: Any) -> Iterator[str]:
     yield f"### `{name}`"
+    if inspect.ismodule(value):
+        yield _unwrapped(value.__doc__)
+        yield from _words(name, value)
+        return
     if not inspect.isclass(value):
         prefix = "await " if inspect.iscoroutinefunction(value) else ""
         yield f"```text\n{prefix}{name}{_short(value)}\n```"
     yield _unwrapped(inspect.getdoc(value))
     if inspect.isclass(value) and not issubclass(value, Exception):
         yield from _members(name, value)
+
+
+def _words(name: str, module: ModuleType) -> Iterator[str]:
+    """Yield what each name of a module is, and once what several classes may say."""
+    shared = {*Feature.__dataclass_fields__, *Related.__dataclass_fields__}
+    for word in module.__all__:
+        value = getattr(module, word)
+        fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
+        arguments = [field.name for field in fields if field.name == "path" or field.name not in shared]
+        said = f"({', '.join(arguments)})" if inspect.isclass(value) else ""
+        text = inspect.getdoc(value if inspect.isclass(value) else type(value))
+        yield f"* `{name}.{word}{said}`: " + _unwrapped(text).replace("\n\n", " ")
+    yield "All of them: " + _unwrapped(Feature.__doc__).partition("\n\n")[2]
+    yield "Those of many rows: " + _unwrapped(Related.__doc__)
 
 
 def _members(name: str, kind: type) -> Iterator[str]:
@@ -348,6 +370,7 @@ def _members(name: str, kind: type) -> Iterator[str]:
     else:
         yield f"* `{name}{_short(kind)}`"
     for key, member in vars(kind).items():
+        member = member.__func__ if isinstance(member, classmethod) else member  # noqa: PLW2901
         if inspect.isfunction(member) and not key.startswith("_"):
             text = _unwrapped(inspect.getdoc(member)).replace("\n\n", " ")
             yield f"* `.{key}{_short(member)}`: {text}"
@@ -355,7 +378,7 @@ def _members(name: str, kind: type) -> Iterator[str]:
 
 def _short(value: Callable[..., Any]) -> str:
     """Return a signature without `self` and without the modules of its types."""
-    text = re.sub(r"\(self(?:, )?", "(", str(inspect.signature(value)))
+    text = re.sub(r"\((?:self|cls)(?:, )?", "(", str(inspect.signature(value)))
     return re.sub(r"\b(?:[a-z_]+\.)+([A-Z])", r"\1", text).replace("'", "")
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trivet.cli.notebook import push as push
     from trivet.core.errors import TrivetError as TrivetError
+    from trivet.features import f as f
+    from trivet.features.feature_set import FeatureSet as FeatureSet
     from trivet.features.latest import Latest as Latest
     from trivet.features.outcome import Outcome as Outcome
     from trivet.features.predictor import Predictor as Predictor
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "FeatureSet": "trivet.features.feature_set",
     "Latest": "trivet.features.latest",
     "Outcome": "trivet.features.outcome",
     "Prediction": "trivet.serving.prediction",
@@ -34,6 +37,7 @@ _HOMES = {
     "TrivetError": "trivet.core.errors",
     "apredict": "trivet.serving.predict",
     "apredict_many": "trivet.serving.predict",
+    "f": "trivet.features",
     "label": "trivet.serving.labels",
     "predict": "trivet.serving.predict",
     "predict_many": "trivet.serving.predict",
@@ -41,6 +45,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "FeatureSet",
     "Latest",
     "Outcome",
     "Prediction",
@@ -48,6 +53,7 @@ __all__ = [
     "TrivetError",
     "apredict",
     "apredict_many",
+    "f",
     "label",
     "predict",
     "predict_many",
@@ -57,7 +63,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        home = import_module(_HOMES[name])
+        return getattr(home, name) if hasattr(home, name) else import_module(f"{_HOMES[name]}.{name}")
     raise AttributeError(f"module 'trivet' has no attribute {name!r}")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from trivet.control.registry import declarations
 from trivet.control.registry.declarations import Declaration, declare
 from trivet.features import saves
+from trivet.features.feature_set import FeatureSet, feature_sets
 from trivet.features.outcome import Outcome
 from trivet.features.predictor import Predictor, predictors
 
@@ -16,7 +17,7 @@ from trivet.features.predictor import Predictor, predictors
 @contextmanager
 def declaring(model: str = "", declaration: Declaration | None = None) -> Iterator[None]:
     """Let `declaration` hold of `model` inside the block, after which nothing holds that was declared inside."""
-    before, known = dict(declarations._declared), list(predictors)
+    before, known, sets = dict(declarations._declared), list(predictors), list(feature_sets)
     if declaration is not None:
         declare(model, declaration)
     try:
@@ -25,6 +26,7 @@ def declaring(model: str = "", declaration: Declaration | None = None) -> Iterat
         declarations._declared.clear()
         declarations._declared.update(before)
         predictors[:] = known
+        feature_sets[:] = sets
         saves._joins_of.cache_clear()
 
 
@@ -36,3 +38,9 @@ def predictor(name: str = "Late", **said: Any) -> type[Predictor]:
 def outcome_of(model: str, outcome: Outcome, **said: Any) -> type[Predictor]:
     """Declare the Outcome of a model."""
     return predictor("Declared", outcome=outcome, Meta=type("Meta", (), {"name": model}), **said)
+
+
+def feature_set(model: Any = None, *fields: str, name: str = "ChurnFeatures", **said: Any) -> type[FeatureSet]:
+    """Declare a FeatureSet over `model`, with `fields` as they stand, as an `ml.py` would."""
+    meta = type("Meta", (), {"model": model, "fields": list(fields)} if model is not None else {"fields": list(fields)})
+    return type(name, (FeatureSet,), {"__module__": "shop.ml", "Meta": meta, **said})

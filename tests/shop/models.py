@@ -32,10 +32,28 @@ class Shuttle(Flight):
         proxy = True
 
 
+class Plan(models.Model):
+    """What a customer pays for."""
+
+    slug = models.SlugField()
+
+    def __str__(self) -> str:
+        return self.slug
+
+
 class Customer(models.Model):
     """Somebody who may leave."""
 
     left_at = models.DateTimeField(null=True)
+    joined_at = models.DateTimeField(null=True)
+    born_on = models.DateField(null=True)
+    email = models.EmailField(blank=True)
+    country = models.CharField(max_length=2, default="DE")
+    seats = models.IntegerField(default=1)
+    discount = models.IntegerField(null=True)
+    is_invoiced = models.BooleanField(default=False)
+    plan = models.ForeignKey(Plan, models.CASCADE, null=True)
+    friends = models.ManyToManyField("self", symmetrical=False, related_name="friend_of")
 
     def __str__(self) -> str:
         return str(self.pk)
@@ -47,9 +65,23 @@ class Order(models.Model):
     customer = models.ForeignKey(Customer, models.CASCADE, related_name="orders")
     is_refunded = models.BooleanField(default=False)
     total = models.DecimalField(max_digits=9, decimal_places=2)
+    items = models.IntegerField(default=1)
+    placed_at = models.DateTimeField(null=True)
 
     def __str__(self) -> str:
         return str(self.pk)
+
+
+class Ticket(models.Model):
+    """Of which a customer has many, too."""
+
+    customer = models.ForeignKey(Customer, models.CASCADE, related_name="tickets")
+    subject = models.CharField(max_length=40)
+    opened_on = models.DateField()
+    hours = models.FloatField(null=True)
+
+    def __str__(self) -> str:
+        return self.subject
 
 
 class Contract(models.Model):

@@ -122,6 +122,19 @@ def check_predictor_names(**_: Any) -> list[CheckMessage]:
     return [Error(problem, hint=hint, id="trivet.E010") for problem in findings.twice()]
 
 
+def check_feature_paths(**_: Any) -> list[CheckMessage]:
+    """E012: a feature takes its values from what is not on its model, or that no feature is made of."""
+    hint = "What each feature may be made of: docs/how-to/features-from-the-orm.md."
+    found = [problem for id_, problem in findings.feature_problems() if id_ == "E012"]
+    return [Error(problem, hint=hint, id="trivet.E012") for problem in found]
+
+
+def check_feature_times(**_: Any) -> list[CheckMessage]:
+    """W016: a feature counts rows of which nothing says when they came to be, so it has no past."""
+    hint = 'Name the column: at="placed_at"; or say that there is none: at=None.'
+    return [Warning(problem, hint=hint, id="trivet.W016") for problem in findings.untimed()]
+
+
 def check_outcomes(**_: Any) -> list[CheckMessage]:
     """E013: an Outcome names a model or a field that is not there, lacks `matures`, or says what makes no label."""
     hint = "What each of its arguments may be: docs/how-to/labels-from-your-tables.md."
@@ -135,9 +148,10 @@ def check_training_imports(**_: Any) -> list[CheckMessage]:
 
 
 def check_declared_names(**_: Any) -> list[CheckMessage]:
-    """E018: a Predictor, its `Meta` or its `Monitoring` says a name, or a value of one, that is not known."""
+    """E018: a Predictor or a FeatureSet says a name, or a value of one, that is not known, or its `Meta` or `Monitoring` does."""
     hint = "Correct or remove it; what is your own begins with an underscore. docs/reference/python.md has all names."
-    return [Error(problem, hint=hint, id="trivet.E018") for problem in findings.unknown()]
+    found = [*findings.unknown(), *(problem for id_, problem in findings.feature_problems() if id_ == "E018")]
+    return [Error(problem, hint=hint, id="trivet.E018") for problem in found]
 
 
 Check = Callable[..., list[CheckMessage]]
@@ -151,6 +165,8 @@ ALL_CHECKS: tuple[Check, ...] = (
     check_webhooks,
     check_spool_bound,
     check_predictor_names,
+    check_feature_paths,
+    check_feature_times,
     check_outcomes,
     check_training_imports,
     check_declared_names,

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.apps import apps
 from django.core.exceptions import FieldDoesNotExist, FieldError, ValidationError
@@ -33,20 +33,15 @@ from trivet.control.monitoring.estimates import MEASURED
 from trivet.control.registry.declarations import Declaration
 from trivet.core.errors import did_you_mean, quoted
 from trivet.core.names import MODEL_NAME, RESERVED_MODEL_NAMES
+from trivet.features import shape
+from trivet.features.feature_set import feature_sets
 from trivet.features.outcome import Outcome
+from trivet.features.paths import leaves, no_field, resolved
 from trivet.features.predictor import META, MONITORING, Predictor, declaration_of, inner, name_of, predictors, public
 
 KNOWN = ("Meta", "Monitoring", "outcome", "segments")
 LABELS = (BooleanField, CharField, DecimalField, FloatField, IntegerField, TextField)
 TRAINING = frozenset({"catboost", "joblib", "keras", "lightgbm", "pandas", "sklearn", "tensorflow", "torch", "xgboost"})
-
-
-class _Path(NamedTuple):
-    """Where a path ends: at a field, after which lookups may follow."""
-
-    field: Any  # of whatever type, also the other end of a relation
-    rest: tuple[str, ...]
-    is_to_many: bool
 
 
 def twice() -> Iterator[str]:
@@ -82,6 +77,20 @@ def outcomes() -> Iterator[str]:
         if predictor.outcome is not None:
             place = f"{_place(predictor)}.outcome"
             yield from (f"{place} {problem}" for problem in _of_outcome(predictor.outcome))
+
+
+def feature_problems() -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with each FeatureSet: the id of a check, and a sentence."""
+    for feature_set in feature_sets:
+        if not shape.is_abstract(feature_set):
+            yield from shape.problems(feature_set)
+
+
+def untimed() -> Iterator[str]:
+    """Yield which features count rows that may have come later than the moment they are of."""
+    for feature_set in feature_sets:
+        if not shape.is_abstract(feature_set) and not list(shape.problems(feature_set)):
+            yield from shape.untimed(feature_set)
 
 
 def training() -> Iterator[str]:
@@ -193,7 +202,7 @@ def _of_key(table: type[Model], key: str) -> Iterator[str]:
     try:
         found: Any = table._meta.pk if key == "pk" else table._meta.get_field(key)
     except FieldDoesNotExist:
-        yield f"key: {_no_field(table, key)}"
+        yield f"key: {no_field(table, key)}"
         return
     if not getattr(found, "column", None):
         yield f"key: {quoted(key)} of {table.__name__} is no single column."
@@ -204,7 +213,7 @@ def _of_key(table: type[Model], key: str) -> Iterator[str]:
 
 
 def _of_condition(table: type[Model], condition: Q) -> Iterator[str]:
-    problems = [problem for path in _leaves(condition) if isinstance(problem := _resolved(table, path), str)]
+    problems = [problem for path in leaves(condition) if isinstance(problem := resolved(table, path), str)]
     yield from problems
     if not problems:
         try:
@@ -213,17 +222,8 @@ def _of_condition(table: type[Model], condition: Q) -> Iterator[str]:
             yield f"{table.__name__} cannot be asked for that: {error}."
 
 
-def _leaves(condition: Q) -> Iterator[str]:
-    """Yield the paths that a condition is about; expressions have none."""
-    for child in condition.children:
-        if isinstance(child, Q):
-            yield from _leaves(child)
-        elif isinstance(child, tuple):
-            yield child[0]
-
-
 def _of_path(table: type[Model], path: str, types: tuple[type[Field], ...]) -> Iterator[str]:
-    found = _resolved(table, path)
+    found = resolved(table, path)
     if isinstance(found, str):
         yield found
     elif found.rest:
@@ -233,25 +233,3 @@ def _of_path(table: type[Model], path: str, types: tuple[type[Field], ...]) -> I
         yield f"{quoted(path)} of {table.__name__} is a {type(found.field).__name__}, not {expected}."
     elif found.is_to_many:
         yield f"{quoted(path)} of {table.__name__} goes to many rows, which may say different things."
-
-
-def _resolved(table: type[Model], path: str) -> _Path | str:
-    """Return where `path` ends, or what is wrong with it."""
-    parts, model, is_to_many = path.split("__"), table, False
-    field: Any = None
-    for place, part in enumerate(parts):
-        try:
-            following: Any = model._meta.pk if part == "pk" else model._meta.get_field(part)
-        except FieldDoesNotExist:
-            is_lookup = field is not None and (field.get_lookup(part) or field.get_transform(part))
-            return _Path(field, tuple(parts[place:]), is_to_many) if is_lookup else _no_field(model, part)
-        field, is_to_many = following, is_to_many or bool(following.one_to_many or following.many_to_many)
-        if not isinstance(following.related_model, type):
-            return _Path(field, tuple(parts[place + 1 :]), is_to_many)
-        model = following.related_model
-    return _Path(field, (), is_to_many)
-
-
-def _no_field(model: type[Model], name: str) -> str:
-    known = [field.name for field in model._meta.get_fields()]
-    return f"{model.__name__} has no field {quoted(name)}.{did_you_mean(name, known)}"

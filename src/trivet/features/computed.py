@@ -1,0 +1,109 @@
+"""Computed: features that an expression of Django or a method of the FeatureSet makes of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from django.core.exceptions import FieldError, ValidationError
+from django.db.models import Expression as DjangoExpression, F, Model, QuerySet
+from django.utils import timezone
+
+from trivet.core.errors import quoted
+from trivet.features.aggregates import links
+from trivet.features.as_of import Moment, placed
+from trivet.features.feature import PLAIN, Feature, Kind, datatype_of
+from trivet.features.paths import Path, is_to_many, resolved
+
+DATATYPES = {plain: datatype for datatype, plain in PLAIN.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Expression(Feature):
+    """What an expression of Django gives for the row; it may mention `f.as_of`. It may be missing, unless `missing` is said."""
+
+    expr: Any
+
+    def source_problems(self, table: type[Model]) -> Iterator[str]:
+        """Yield why it cannot be asked for, or gives nothing for a model."""
+        if not isinstance(self.expr, DjangoExpression | F):
+            yield f"is made of {quoted(str(self.expr))}: an expression of Django."
+            return
+        try:
+            made = self._resolved(table)
+            field = made.output_field
+        except (FieldError, ValidationError, TypeError, ValueError, AttributeError) as error:
+            yield f"{table.__name__} cannot be asked for that: {error}."
+            return
+        if made.contains_aggregate or made.contains_over_clause:
+            yield "joins many rows, which multiplies those of others: f.Count, f.Sum, f.Avg, f.Min, f.Max or Subquery(...)."
+        if datatype_of(field) is None:
+            yield f"gives a {type(field).__name__}, not a number, a truth or a text."
+
+    def raw_kind(self, table: type[Model]) -> Kind:
+        """Return the datatype of what it gives."""
+        return Kind(datatype_of(self._resolved(table).output_field) or "BYTES", is_nullable=True)
+
+    def expression(self, table: type[Model], moment: Moment) -> Any:  # noqa: ARG002
+        """Return it, with the moment in its place."""
+        return placed(self.expr, moment.here)
+
+    def _resolved(self, table: type[Model]) -> Any:
+        named = QuerySet(table).annotate(trivet=placed(self.expr, Moment(timezone.now()).here))
+        return named.query.annotations["trivet"]
+
+
+@dataclass(frozen=True, eq=False)
+class Method(Feature):
+    """What the method `get_NAME(self, row)` of the FeatureSet returns for a row, None for nothing; `self.as_of` is the moment.
+
+    `needs` are the columns and relations that it reads, which are fetched for all rows together; reading another one is an
+    error, since it would ask the database once for each row. `gives` is the type of that: bool, int, float or str; by
+    default what the method says it returns (`-> bool`), and a number where it says nothing.
+    """
+
+    _: KW_ONLY
+    needs: Sequence[str] = ()
+    gives: type | None = None
+
+    def source_problems(self, table: type[Model]) -> Iterator[str]:
+        """Yield which of `needs` is not there, and a type that no feature has."""
+        if not isinstance(self.needs, list | tuple) or not all(isinstance(path, str) for path in self.needs):
+            yield f"needs is {quoted(str(self.needs))}: a list of paths."
+            return
+        for path in self.needs:
+            found = resolved(table, path)
+            if isinstance(found, str):
+                yield f"needs: {found}"
+            elif found.rest:
+                yield f"needs: {quoted(path)} of {table.__name__} is no field."
+        if self.gives is not None and self.gives not in DATATYPES:
+            yield f"gives is {quoted(str(self.gives))}: bool, int, float or str."
+
+    def raw_kind(self, table: type[Model]) -> Kind:  # noqa: ARG002
+        """Return the datatype of its type; it may return None."""
+        return Kind(DATATYPES[self.gives or float], is_nullable=True)
+
+    def expression(self, table: type[Model], moment: Moment) -> None:
+        """Return None: the database is asked for what it needs."""
+
+
+def fetching(table: type[Model], rows: Any, methods: Sequence[Method]) -> Any:  # QuerySets
+    """Return `rows` as instances that have what some methods need, and nothing else."""
+    columns, joined, others = ["pk"], [], []
+    for path in (path for method in methods for path in method.needs):
+        found, parts = resolved(table, path), path.split("__")
+        fields = found.fields if isinstance(found, Path) else ()
+        many = next((place for place, field in enumerate(fields) if is_to_many(field)), None)
+        ones = fields[:many]
+        columns += ["__".join(parts[: place + 1]) for place in range(len(ones))]
+        if depth := len([field for field in ones if field.is_relation]):
+            joined.append("__".join(parts[:depth]))
+        if many is not None:
+            others.append(path)
+            columns.append("__".join([*parts[:many], (links(fields[many]) or ("", "pk"))[1]]))
+    rows = rows.only(*columns)
+    if joined:
+        rows = rows.select_related(*joined)
+    return rows.prefetch_related(*others)

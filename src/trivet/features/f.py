@@ -1,0 +1,40 @@
+"""The words of a FeatureSet: `f.Count("orders")`, `f.Category("plan__slug", choices=[...])`, and `f.as_of`, their moment."""
+
+from trivet.features.aggregates import (
+    Avg,
+    Count,
+    Exists,
+    Max,
+    Min,
+    Newest,
+    Sum,
+)
+from trivet.features.as_of import as_of
+from trivet.features.columns import (
+    Boolean,
+    Category,
+    Column,
+    DaysSince,
+    HoursSince,
+    Part,
+)
+from trivet.features.computed import Expression, Method
+
+__all__ = [
+    "Avg",
+    "Boolean",
+    "Category",
+    "Column",
+    "Count",
+    "DaysSince",
+    "Exists",
+    "Expression",
+    "HoursSince",
+    "Max",
+    "Method",
+    "Min",
+    "Newest",
+    "Part",
+    "Sum",
+    "as_of",
+]

@@ -1,0 +1,185 @@
+"""A feature: one value of a row, from the database's word to the one a model is trained on and asked with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, get_args
+
+from django.db.models import (
+    BooleanField,
+    CharField,
+    DecimalField,
+    Field,
+    FloatField,
+    GenericIPAddressField,
+    IntegerField,
+    Model,
+    TextField,
+    UUIDField,
+)
+
+from trivet.core.datatypes import MISSABLE
+from trivet.core.errors import InvalidRequest, quoted
+from trivet.core.signature import Input, Outside
+from trivet.features.as_of import Moment
+
+PLAIN: dict[str, type] = {"BOOL": bool, "INT64": int, "FP64": float, "BYTES": str}  # datatype → a value in Python
+NUMBERS = frozenset({"INT64", "FP64"})
+DATATYPES_OF_FIELDS: tuple[tuple[tuple[type[Field], ...], str], ...] = (
+    ((BooleanField,), "BOOL"),
+    ((IntegerField,), "INT64"),
+    ((FloatField, DecimalField), "FP64"),
+    ((CharField, TextField, UUIDField, GenericIPAddressField), "BYTES"),
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a feature's values are: a datatype, and whether one may be missing."""
+
+    datatype: str
+    is_nullable: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Feature:
+    """What every feature may say beside what it is.
+
+    `missing` is what a missing value becomes: "pass" leaves it, "reject" refuses the row, anything else stands in its place.
+    `low` and `high` bound a number; one outside is left ("flag"), refused ("reject") or moved to the bound ("clip").
+    `unit`, `title` and `reason` are for people. `sensitive` values are not shown; `mutable` ones may be varied in a what-if.
+    """
+
+    missing: Any = "pass"
+    low: float | None = None
+    high: float | None = None
+    outside: Outside = "flag"
+    unit: str = ""
+    title: str = ""
+    reason: str = ""
+    sensitive: bool = False
+    mutable: bool = False
+
+    def problems(self, table: type[Model]) -> Iterator[str]:
+        """Yield what is wrong with what is said, of rows of `table`."""
+        yield from self.source_problems(table)
+        if self.outside not in get_args(Outside):
+            yield f"outside is {quoted(str(self.outside))}: 'flag', 'clip' or 'reject'."
+        for name, bound in (("low", self.low), ("high", self.high)):
+            if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | float)):
+                yield f"{name} is {quoted(str(bound))}: a number."
+
+    def fitting_problems(self, table: type[Model]) -> Iterator[str]:
+        """Yield what does not fit the values there are, once `problems` has found nothing."""
+        datatype = self.raw_kind(table).datatype
+        if (self.low is not None or self.high is not None) and datatype not in NUMBERS:
+            yield f"low and high are of numbers, and this is {in_words(datatype)}."
+        if self.low is not None and self.high is not None and self.low > self.high:
+            yield f"low is {self.low:g}, above high, {self.high:g}."
+        if self.fills and not _is_plain(self.missing, datatype):
+            yield f"{quoted(str(self.missing))} would stand for a missing value, and is not {in_words(datatype)}."
+
+    def source_problems(self, table: type[Model]) -> Iterator[str]:
+        """Yield what is wrong with where it takes its values from."""
+        raise NotImplementedError
+
+    def raw_kind(self, table: type[Model]) -> Kind:
+        """Return what is read, before `missing` has its say."""
+        raise NotImplementedError
+
+    def expression(self, table: type[Model], moment: Moment) -> Any:
+        """Return what is asked of the database for each row; None where nothing is."""
+        raise NotImplementedError
+
+    def read(self, raw: Any, moment: datetime) -> Any:  # noqa: ARG002  (what is relative to it needs it)
+        """Return the value of what the database said of a row, whose moment is `moment`; None for a missing one."""
+        return raw
+
+    @property
+    def fills(self) -> bool:
+        """True where `missing` is a value that stands in the place of missing ones."""
+        return not isinstance(self.missing, str) or self.missing not in ("pass", "reject")
+
+    def kind(self, table: type[Model]) -> Kind:
+        """Return what its values are. One that may be missing is FP64 where its own datatype has no form of that."""
+        raw = self.raw_kind(table)
+        if not raw.is_nullable or self.missing != "pass":
+            return Kind(raw.datatype)
+        return Kind(raw.datatype if raw.datatype in MISSABLE else "FP64", is_nullable=True)
+
+    def input(self, name: str, kind: Kind) -> Input:
+        """Return the feature as an input of a signature."""
+        return Input(
+            name=name,
+            datatype=kind.datatype,
+            shape=(-1, 1),
+            nullable=kind.is_nullable,
+            low=self.low,
+            high=self.high,
+            outside=self.outside,
+            unit=self.unit,
+            title=self.title,
+        )
+
+    def settled(self, name: str, value: Any, kind: Kind) -> Any:
+        """Return a value, or None, as it is trained on and asked with. Raises `InvalidRequest` for one that is refused."""
+        plain = _plain(name, value, kind)
+        if plain is not None:
+            return self.bounded(name, plain)
+        if self.fills:
+            return _plain(name, self.missing, kind)
+        if not kind.is_nullable:
+            raise InvalidRequest(f"{quoted(name)} is missing.", code="NULL_NOT_ALLOWED", field=name)
+        return None
+
+    def bounded(self, name: str, value: Any) -> Any:
+        """Return a value that is there, within its bounds where these move it."""
+        is_outside = (self.low is not None and value < self.low) or (self.high is not None and value > self.high)
+        if not is_outside or self.outside == "flag":
+            return value
+        if self.outside == "reject":
+            raise InvalidRequest(
+                f"{quoted(name)} is {quoted(str(value))}, outside {_span(self.low, self.high)}.",
+                code="OUT_OF_RANGE",
+                field=name,
+            )
+        bound = self.low if self.low is not None and value < self.low else self.high
+        return type(value)(bound)
+
+
+def datatype_of(field: Any) -> str | None:
+    """Return the datatype of what stands in a column; None for what a model takes nothing of."""
+    if field.is_relation:
+        return None
+    return next((datatype for types, datatype in DATATYPES_OF_FIELDS if isinstance(field, types)), None)
+
+
+def _plain(name: str, value: Any, kind: Kind) -> Any:
+    """Return `value` as a plain one of the kind's datatype; None for a missing one, of which NaN is one."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    try:
+        return PLAIN[kind.datatype](value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidRequest(
+            f"{quoted(name)} is {quoted(str(value))}, not {in_words(kind.datatype)}.", field=name
+        ) from error
+
+
+def _is_plain(value: Any, datatype: str) -> bool:
+    if datatype == "FP64":
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is PLAIN[datatype]
+
+
+def in_words(datatype: str) -> str:
+    return {"BOOL": "a truth", "INT64": "a whole number", "FP64": "a number", "BYTES": "a text"}[datatype]
+
+
+def _span(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return f"at most {high:g}" if low is None and high is not None else f"at least {low:g}"
+    return f"{low:g} to {high:g}"

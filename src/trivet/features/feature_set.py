@@ -1,0 +1,128 @@
+"""FeatureSets: what a model is asked with, declared once over a model of Django for training, serving and validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+
+import numpy as np
+from django.db.models import Model, QuerySet
+
+from trivet.core.datatypes import NUMPY_DTYPES
+from trivet.core.errors import InvalidRequest, NotFound, quoted
+from trivet.features.feature import Feature
+from trivet.features.reading import CHUNK_ROWS, Reading, Row
+from trivet.features.shape import Shape, shape_of
+
+feature_sets: list[type[FeatureSet]] = []  # that this process has imported
+
+
+class FeatureSet:
+    """What a model is asked with: a class with a feature a line, over a model of Django, in an app's `ml.py`.
+
+    `Meta.model` is that model, `Meta.fields` names columns that are features as they stand, `Meta.sensitive` names features
+    that are not shown. A method `get_NAME(self, row)` makes the feature `NAME = f.Method(...)`; its `self.as_of` is the
+    moment. A class with `Meta.abstract = True` is only inherited from.
+
+    Whatever reads features reads them by the same queries: `for_instance` of one row, `for_queryset` of some, in their order,
+    `rows` and `frame` of as many as there are. `as_of` is the moment they are of: None for now, a datetime, a date for its
+    beginning, or the path of the column where each row says its own. Rows of relations that came later do not count.
+
+    What is wrong with one is said by `manage.py check` (E012, E018), and raised as `ImproperlyConfigured` when it is used.
+    """
+
+    declared: ClassVar[Mapping[str, Feature]] = {}  # by this class and those it inherits from
+
+    def __init__(self, as_of: datetime) -> None:
+        self.as_of = as_of
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Note it in this process, in place of an earlier one from the same place in the code."""
+        super().__init_subclass__(**options)
+        own = {name: value for name, value in vars(cls).items() if isinstance(value, Feature)}
+        cls.declared = {
+            name: one for name, one in {**cls.declared, **own}.items() if name in own or name not in vars(cls)
+        }
+        place = (cls.__module__, cls.__qualname__)
+        feature_sets[:] = [one for one in feature_sets if (one.__module__, one.__qualname__) != place]
+        feature_sets.append(cls)
+
+    @classmethod
+    def for_instance(cls, obj: Model, as_of: Any = None) -> dict[str, Any]:
+        """Return the features of a saved row, as the database has it, by name. One query, and one for each `needs` to many.
+
+        Values are numbers, truths and texts, and None for what is missing. Raises `InvalidRequest` for a row that is not
+        saved, of another model, or refused by a feature; `NotFound` for one that is gone.
+        """
+        return cls.for_queryset([obj], as_of)[0]
+
+    @classmethod
+    def for_queryset(cls, queryset: Iterable[Model], as_of: Any = None) -> list[dict[str, Any]]:
+        """Return the features of each row of a QuerySet, or a list, in its order: as many queries for ten as for 2,000."""
+        shape = shape_of(cls)
+        reading = Reading(shape, as_of, cls)
+        keys, using = _keys_of(shape, queryset)
+        found: dict[Any, Row] = {}
+        for start in range(0, len(keys), CHUNK_ROWS):
+            found |= {row.key: row for row in reading.of_keys(keys[start : start + CHUNK_ROWS], using)}
+        for key in keys:
+            if key not in found:
+                raise NotFound(
+                    f"{shape.name}: there is no {shape.table.__name__} {quoted(str(key))}{reading.condition}."
+                )
+        return [dict(found[key].values) for key in keys]
+
+    @classmethod
+    def rows(
+        cls, queryset: Any = None, as_of: Any = None, *, also: Sequence[str] = (), chunk_rows: int = CHUNK_ROWS
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the features of all rows of a QuerySet, in the order of the primary key, in the memory of a chunk.
+
+        Without one: of all rows of the model. `also` are paths of columns that come along as they are, under their names: the
+        key, a label. Where `as_of` is a path, rows whose column is empty are passed over.
+        """
+        reading = Reading(shape_of(cls), as_of, cls, also)
+        for row in reading.of_queryset(queryset, chunk_rows):
+            yield {**row.values, **row.also}
+
+    @classmethod
+    def frame(
+        cls, queryset: Any = None, as_of: Any = None, *, also: Sequence[str] = (), chunk_rows: int = CHUNK_ROWS
+    ) -> dict[str, np.ndarray]:
+        """Return what `rows` yields as one array a column, each of shape `(rows,)`, which `pandas.DataFrame` takes as it is.
+
+        Numbers and truths have their datatype, a missing number is NaN; texts are objects, a missing one is None, and so is
+        what came along with `also`.
+        """
+        shape = shape_of(cls)
+        columns: dict[str, list[Any]] = {name: [] for name in (*shape.features, *also)}
+        for row in cls.rows(queryset, as_of, also=also, chunk_rows=chunk_rows):
+            for name, values in columns.items():
+                values.append(row[name])
+        return {name: _array(shape, name, values) for name, values in columns.items()}
+
+
+def _keys_of(shape: Shape, rows: Any) -> tuple[list[Any], str | None]:
+    """Return the primary keys of the rows of a QuerySet or a list, and the database they are in, as far as that is known."""
+    if isinstance(rows, QuerySet) and rows._result_cache is None:  # an evaluated one has its keys
+        shape.check_model(rows.model)
+        return list(rows.values_list("pk", flat=True)), rows.db
+    rows = list(rows)
+    for row in rows:
+        if not isinstance(row, Model):
+            raise InvalidRequest(f"{shape.name}: a row is a {shape.table.__name__}, not {quoted(type(row).__name__)}.")
+        shape.check_model(type(row))
+        if row.pk is None:
+            raise InvalidRequest(f"{shape.name}: {quoted(str(row))} is not saved, so the database knows nothing of it.")
+    return [row.pk for row in rows], next((row._state.db for row in rows), None)
+
+
+def _array(shape: Shape, name: str, values: list[Any]) -> np.ndarray:
+    datatype = shape.kinds[name].datatype if name in shape.kinds else "BYTES"
+    dtype = NUMPY_DTYPES[datatype]
+    if datatype == "BYTES":
+        array = np.empty(len(values), dtype)  # of the values themselves, also where they are all lists
+        array[:] = values
+        return array
+    return np.array([np.nan if value is None else value for value in values], dtype)

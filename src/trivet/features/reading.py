@@ -1,0 +1,115 @@
+"""Reading: the features of rows, whoever asks for them, by the same queries and through the same steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NoReturn
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.db.models import F, QuerySet
+
+from trivet.core.errors import InvalidRequest, quoted
+from trivet.features.as_of import Moment, moment_of
+from trivet.features.computed import Method, fetching
+from trivet.features.paths import resolved
+from trivet.features.shape import METHOD, Shape
+
+CHUNK_ROWS = 2000  # read by one query: their keys stand in it
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its primary key, its features by name, and what came along."""
+
+    key: Any
+    values: dict[str, Any]
+    also: dict[str, Any]
+
+
+class Reading:
+    """One way to read features: of which shape, as of which moment, and what comes along.
+
+    Raises `InvalidRequest` for a moment that is none, and for what comes along and is no column.
+    """
+
+    def __init__(self, shape: Shape, as_of: Any, maker: Callable[[datetime], Any], also: Sequence[str] = ()) -> None:
+        self._shape, self._maker, self._also = shape, maker, tuple(also)
+        self._moment: Moment = moment_of(as_of, shape.table)
+        for path in self._also:
+            found = resolved(shape.table, path)
+            if isinstance(found, str) or found.rest or found.is_to_many:
+                raise InvalidRequest(
+                    f"also: {found if isinstance(found, str) else f'{quoted(path)} is no column of a row.'}"
+                )
+        self._methods = {name: one for name, one in shape.features.items() if isinstance(one, Method)}
+        self._asked = {
+            f"trivet_{place}": (name, feature.expression(shape.table, self._moment))
+            for place, (name, feature) in enumerate(shape.features.items())
+            if name not in self._methods
+        }
+
+    @property
+    def condition(self) -> str:
+        """What a row has to have beside being there, in words."""
+        return f" whose {self._moment.path} is there" if self._moment.path else ""
+
+    def of_queryset(self, queryset: Any, chunk_rows: int) -> Iterator[Row]:
+        """Yield the rows of a QuerySet in the order of their keys, a page after another, each by two queries."""
+        rows = QuerySet(self._shape.table) if queryset is None else queryset
+        self._shape.check_model(rows.model)
+        if self._moment.path:
+            rows = rows.filter(**{f"{self._moment.path}__isnull": False})
+        keys_of = rows.order_by("pk").values_list("pk", flat=True).distinct()
+        keys = list(keys_of[:chunk_rows])
+        while keys:
+            yield from self.of_keys(keys, rows.db)
+            keys = list(keys_of.filter(pk__gt=keys[-1])[:chunk_rows])
+
+    def of_keys(self, keys: Sequence[Any], using: str | None) -> Iterator[Row]:
+        """Yield the rows with some keys, in the order of these, by one query; those that are gone are left out."""
+        rows: Any = QuerySet(self._shape.table, using=using).filter(pk__in=keys)
+        if self._moment.path:
+            rows = rows.filter(**{f"{self._moment.path}__isnull": False})
+        asked = {alias: expression for alias, (_, expression) in self._asked.items()}
+        asked |= {f"trivet_also_{place}": F(path) for place, path in enumerate(self._also)}
+        if self._moment.path:
+            asked["trivet_as_of"] = self._moment.here
+        rows = rows.order_by("pk").annotate(**asked)
+        if self._methods:
+            rows = fetching(self._shape.table, rows, list(self._methods.values()))
+            found = [(row, {alias: getattr(row, alias) for alias in asked}) for row in rows]
+        else:
+            found = [(None, line) for line in rows.values("pk", *asked)]
+        for instance, line in found:
+            yield self._row(instance, line, rows.db)
+
+    def _row(self, instance: Any, line: dict[str, Any], using: str) -> Row:
+        key = line["pk"] if instance is None else instance.pk
+        moment = line["trivet_as_of"] if self._moment.fixed is None else self._moment.fixed
+        raw = {name: self._shape.features[name].read(line[alias], moment) for alias, (name, _) in self._asked.items()}
+        raw |= {name: self._made(name, instance, moment, using) for name in self._methods}
+        also = {path: line[f"trivet_also_{place}"] for place, path in enumerate(self._also)}
+        return Row(key, self._settled(key, raw), also)
+
+    def _settled(self, key: Any, raw: dict[str, Any]) -> dict[str, Any]:
+        shape = self._shape
+        try:
+            return {name: one.settled(name, raw[name], shape.kinds[name]) for name, one in shape.features.items()}
+        except InvalidRequest as error:
+            where = f"{shape.name}, {shape.table.__name__} {key}"
+            raise InvalidRequest(f"{where}: {error.message}", code=error.code, field=error.field) from error
+
+    def _made(self, name: str, instance: Any, moment: datetime, using: str) -> Any:
+        """Return what the method of a feature returns for a row, which may not ask the database."""
+
+        def refuse(*_: Any) -> NoReturn:
+            raise ImproperlyConfigured(
+                f"{self._shape.name}.{METHOD}{name} asks the database, which it would once for each row. Name the"
+                f" columns and relations that it reads: {name} = f.Method(needs=[...])."
+            )
+
+        with connections[using].execute_wrapper(refuse):
+            return getattr(self._maker(moment), METHOD + name)(instance)
