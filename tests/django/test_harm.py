@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from django.core import mail
 
+from tests.django import test_class_performance as several_classes
 from tests.django.command_line import trivet
 from tests.django.test_performance_report import START as FIRST_NOON, champion, day
 from tests.django.watched import count, keep, keep_labels, watched_version
@@ -343,3 +344,62 @@ def test_errors_of_several_classes_are_held_against_the_reference_as_well():
     alert = harm()
     assert alert is not None
     assert alert.evidence["realised"]["labels"] == 300
+
+
+def asked_several(version: ModelVersion, hours: range, *, confused: bool = False) -> None:
+    """Have a version of several classes asked 100 times an hour; `confused`, about what might be any of them."""
+    found = watched("flowers", version.digest)
+    assert found is not None
+    place_of = {name: place for place, name in enumerate(several_classes.NAMES.tolist())}
+    for hour in hours:
+        scores, _ = several_classes.flowers(100, 1000 + hour)
+        if confused:
+            scores = (scores + 1) / (scores + 1).sum(1, keepdims=True)
+        numbers = [scores[:, place_of[bins.name]] for bins in found.reference.scores]
+        answers = Answers(numbers, several_classes.NAMES[scores.argmax(1)].tolist())
+        keep(version, START + hour * HOUR, found.reference.fold({"width": scores[:, 0]}, answers))
+
+
+@pytest.mark.parametrize(
+    ("said", "metric", "words"),
+    [
+        (Declaration(), "accuracy", "its accuracy is estimated at 0."),
+        (Declaration(metric="f1"), "macro_f1", "its F1, as a mean over classes, is estimated at 0."),
+    ],
+)
+def test_two_days_in_a_row_in_which_several_classes_are_confused_are_a_warning(monkeypatch, said, metric, words):
+    monkeypatch.setitem(declarations._declared, "flowers", said)
+    version = several_classes.champion()
+    asked_several(version, range(72))
+    asked_several(version, range(72, 96), confused=True)
+    watched_until(96)
+    assert harm() is None, "one day is chance"
+
+    asked_several(version, range(96, 120), confused=True)
+    watched_until(120)
+    alert = harm()
+    assert alert is not None
+    assert (alert.severity, set(alert.evidence)) == (Severity.WARNING, {"below_band"})
+    facts = alert.evidence["below_band"]
+    assert (facts["metric"], facts["hours"], facts["rows"]) == (metric, 48, 2400)
+    assert facts["value"] < facts["low"] < facts["high"] <= 1
+    assert words in sentence_of(alert)
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_a_trusted_estimate_of_several_classes_below_the_floor_is_critical(monkeypatch, is_trusted):
+    monkeypatch.setitem(declarations._declared, "flowers", Declaration(metric="f1", floor=0.6))
+    version = several_classes.champion()
+    if is_trusted:
+        trusted(version, 400)
+    asked_several(version, range(24))
+    watched_until(24)
+    assert harm() is None
+
+    asked_several(version, range(24, 48), confused=True)
+    watched_until(48)
+    alert = harm()
+    assert (alert is not None) == is_trusted
+    if alert is not None:
+        assert (alert.severity, alert.evidence["below_floor"]["floor"]) == (Severity.CRITICAL, 0.6)
+        assert "Its F1, as a mean over classes, is estimated at" in sentence_of(alert)

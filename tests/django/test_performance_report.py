@@ -172,7 +172,7 @@ def test_measures_have_one_list():
             "regression",
             "is no measure of a version that gives a number: use one of mae, rmse, me, r2.",
         ),
-        ({"floor": 0.65}, "classes", "Monitoring.floor 0.65 raises no alert of a version of several classes"),
+        ({"floor": 0.65}, "regression", "Monitoring.floor 0.65 raises no alert of a version that gives a number"),
         (
             {"metric": "mae", "floor": 3.0},
             "regression",
@@ -188,7 +188,8 @@ def test_what_is_declared_and_has_no_effect_is_told(said, task, told):
 def test_what_has_an_effect_or_nothing_that_turns_out_right_is_told_of_by_nobody():
     for metric, task in (("specificity", "binary"), ("auc", "classes"), ("r2", "regression"), ("mae", "none")):
         assert list(without_effect(Declaration(metric=metric), task)) == []
-    assert list(without_effect(Declaration(floor=0.6), "binary")) == []
+    for task in ("binary", "classes"):
+        assert list(without_effect(Declaration(floor=0.6), task)) == []
 
 
 def test_the_metric_that_was_declared_is_drawn_and_segments_keep_the_task_s_own(monkeypatch):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from trivet.control.monitoring.alerts import RANK, raise_alert, resolve_alerts
 from trivet.control.monitoring.estimates import Estimate
+from trivet.control.monitoring.measures import is_of
 from trivet.control.monitoring.models import Alert, AlertState, Cause, Monitor, Severity
 from trivet.control.monitoring.references import Watched, labelled_reference
 from trivet.control.monitoring.shortfall import FLOOR_ERRORS, Shortfall
@@ -46,12 +47,12 @@ class EstimateWatch:
     """Holds what is estimated of a version's windows against what is usual, and against its floor."""
 
     def __init__(self, found: Watched) -> None:
-        """Watch a version with two classes, or a regression; of others no alarm by an estimate was simulated."""
+        """Watch a version whose task has an estimate of its metric, of which false alarms were simulated."""
         self._version = found.version
         said = declared(found.version.model.name)
         self._task = task_of(found.reference, said.metric)
         self._metric = self._task.metric
-        is_floor_of_it = said.metric in (None, self._metric) and not self._task.is_error
+        is_floor_of_it = (said.metric is None or is_of(self._metric, said.metric)) and not self._task.is_error
         self._floor = said.floor if is_floor_of_it else None  # a floor of one measure is none of another
         self._out_of_band = ABOVE_BAND if self._task.is_error else BELOW_BAND
         self._usual = Usual(task_of(labelled_reference(found), said.metric)) if self._task.is_watched else None

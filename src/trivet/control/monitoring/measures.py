@@ -59,6 +59,11 @@ def mean_name(measure: str) -> str:
     return MEAN + measure
 
 
+def is_of(measure: str, said: str) -> bool:
+    """Tell whether `measure` of a version is what was declared as `said`: of several classes that is a mean over them."""
+    return measure.removeprefix(MEAN) == said
+
+
 def without_effect(said: Declaration, task: str) -> Iterator[str]:
     """Yield what was declared of a model and has no effect on a version of this task, each with what would have one."""
     if task not in OF_TASK:
@@ -68,8 +73,8 @@ def without_effect(said: Declaration, task: str) -> Iterator[str]:
         yield f"Monitoring.metric {said.metric!r} is no measure of a version {kind}: use one of {', '.join(measures)}."
     if said.floor is not None and said.metric is not None and said.metric not in measures:
         yield f"Monitoring.floor {said.floor:g} is of {said.metric!r}, so it raises no alert of a version {kind} either."
-    elif said.floor is not None and task != "binary":
+    elif said.floor is not None and task == "regression":
         yield (
             f"Monitoring.floor {said.floor:g} raises no alert of a version {kind}: a floor is held against what is estimated "
-            "of two classes. Leave it out."
+            "of classes. Leave it out."
         )

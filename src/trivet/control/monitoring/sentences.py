@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from trivet.control.monitoring.measures import MEAN
 from trivet.control.monitoring.models import Alert, Cause
 
 SHOWN = 5  # features named; the others are a number
 PLENTY = 1_000_000  # of evidence
+SHORT = ("auc", "f1", "mae", "rmse")  # measures that are written in capitals
 LEAST_SHARE = 0.005  # below it a share rounds to nothing, which it is not
 
 
@@ -67,11 +69,10 @@ HARMS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def _measure(facts: Mapping[str, Any]) -> str:
-    return (
-        str(facts["metric"]).upper()
-        if facts["metric"] in ("auc", "mae", "rmse")
-        else str(facts["metric"]).replace("_", " ")
-    )
+    name = str(facts["metric"])
+    measure = name.removeprefix(MEAN)
+    words = measure.upper() if measure in SHORT else measure.replace("_", " ")
+    return words if measure == name else f"{words}, as a mean over classes,"
 
 
 def _amount(evidence: float) -> str:

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from trivet.control.monitoring.classes import (
+    CLASS_MEASURES,
     Window,
     cells_of_classes,
     class_values,
@@ -182,6 +183,19 @@ class Classes(Task):
             self._windows(counts), self._calibrations, is_complete=self._is_complete, measures=()
         )
         return Performance({"accuracy": realised_accuracy(matrix)}, {"accuracy": probably.accuracy})
+
+    @property
+    def is_watched(self) -> bool:
+        """Always: each metric that it may have is estimated."""
+        return True
+
+    def watched(self, counts: Profile) -> Estimate | NoFigure:
+        """Return the estimate of its metric alone."""
+        of_classes = [measure for measure in CLASS_MEASURES if mean_name(measure) == self.metric]
+        found = estimated_classes(
+            self._windows(counts), self._calibrations, is_complete=self._is_complete, measures=of_classes
+        )
+        return found.macro[of_classes[0]] if of_classes else found.accuracy
 
     def values(self, counts: Profile, table: LabelTable) -> dict[str, float]:
         """Return the accuracy and means over classes."""
