@@ -89,6 +89,7 @@ def test_labels_that_are_known_go_along(made, model, people):
     met = confusion(reference, reference.labels)
     assert np.trace(met[:2, :2]) == (model.predict(frame)[2::3] == truth[2::3]).sum()
     assert met[:, -2].sum() == 500  # what is no class is counted as none
+    assert reference.line().endswith("labels of 1,500 rows, but 500 of them are none of its classes")
     assert sum(table.labels for table in reference.chunk_labels) == 1_500
     assert made(frame, [None] * ROWS).labels is None
 
@@ -99,6 +100,22 @@ def test_labels_that_are_not_one_a_row_or_no_classes_at_all_are_a_mistake(made, 
         made(frame, truth[1:])
     with pytest.raises(CompileError, match="the label 18 is no class of the model; it knows no, yes"):
         made(frame.sort_values("age"), np.sort(frame["age"]))
+
+
+def test_a_bare_yes_or_no_is_no_label_where_neither_class_is_called_so(people):
+    frame, truth = people
+    words = np.where(truth == "yes", "gone", "stayed")
+    numbers = frame.to_numpy(np.float32)
+    tree = DecisionTreeClassifier(max_depth=4).fit(numbers, words)
+    graph = to_onnx(tree, numbers[:1], options={"zipmap": False}, target_opset=21).SerializeToString()
+    for labels in (words == "gone", (words == "gone").astype(int)):
+        with pytest.raises(
+            CompileError,
+            match=r"the label '(true|false|1|0)' of the sample may be either of two classes: write gone or stayed",
+        ):
+            compile_model(tree, sample=numbers, labels=labels)
+        with pytest.raises(CompileError, match="may be either of two classes"):
+            bundle_given_graph(graph, sample=frame, labels=labels)
 
 
 def test_the_order_of_rows_is_of_the_digest_and_nothing_else_is(compiled, model, people):
@@ -161,6 +178,10 @@ def test_a_regression_and_several_targets_have_one(people):
     wage = frame["income"] * 2
     one = reference_of(compile_model(LinearRegression().fit(frame, wage), sample=frame, labels=wage))
     assert one.labels.errors[0][0] == ROWS
+    assert "labels yes," in one.line()
+    dear = [*wage[:-9], *["dear"] * 9]
+    told = reference_of(compile_model(LinearRegression().fit(frame, wage), sample=frame, labels=dear)).line()
+    assert "labels yes, but 9 of them are no number" in told
     both = np.column_stack([truth, truth])
     several = reference_of(compile_model(DecisionTreeClassifier().fit(frame, both), sample=frame, labels=both))
     assert np.trace(confusion(several, several.labels)[:2, :2]) == ROWS

@@ -12,11 +12,10 @@ from django.db.models import Q
 from trivet.control.registry.models import ModelVersion
 from trivet.core.decisions import in_words
 from trivet.core.errors import quoted
-from trivet.core.profile.labels import class_of, place_of_yes
+from trivet.core.profile.labels import class_of, is_guess
 from trivet.core.signature import Signature
 
 CLASSES_NAMED = 6
-BARE = frozenset(("true", "1", "false", "0"))  # yes and no, as languages write them
 
 
 class Meanings:
@@ -47,20 +46,12 @@ def problem_of(signature: Signature, value: Any) -> str:
         return "" if is_number or (is_of_several and isinstance(value, list)) else f"{quoted(value)} is no number."
     classes = label_classes(signature)
     meant = class_of(value, classes)
-    if not classes or (meant in classes and not _is_guess(value, classes)):
+    if not classes or (meant in classes and not is_guess(value, classes)):
         return ""
     if meant in classes:
         return f"{quoted(in_words(value))} may be either of two classes: say {' or '.join(classes)}."
     named = ", ".join(classes[:CLASSES_NAMED]) + (", …" if len(classes) > CLASSES_NAMED else "")
     return f"{quoted(value)} is none of the classes: {named}."
-
-
-def _is_guess(value: Any, classes: tuple[str, ...]) -> bool:
-    """Tell whether a bare yes or no means one of two classes by their order alone: no name bears it out."""
-    words = in_words(value).casefold()
-    if len(classes) != 2 or words not in BARE or words in map(str.casefold, classes):
-        return False
-    return place_of_yes(classes) is None
 
 
 def label_classes(signature: Signature) -> tuple[str, ...]:

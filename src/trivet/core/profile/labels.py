@@ -20,6 +20,7 @@ from trivet.core.profile.scores import MOST, ScoreBins
 
 LABEL_TABLE_FORMAT = 1
 ERROR_SUMS = 6  # labels, Σe, Σ|e|, Σe², Σy, Σy² of a regression, e = prediction - truth
+BARE = frozenset(("true", "1", "false", "0"))  # yes and no, as languages write them
 _SAME = {"true": "1", "false": "0"}
 YES, NO = frozenset(("true", "yes", "on", "positive")), frozenset(("false", "no", "off", "negative", "0"))
 PAIRS = frozenset((("1", "-1"), ("y", "n"), ("t", "f")))  # of which one says little without the other
@@ -144,6 +145,21 @@ def confusion(reference: Answered, table: LabelTable) -> np.ndarray | None:
     return matrix
 
 
+def count_meaningless(reference: Answered, table: LabelTable) -> int:
+    """Return how many labels of `table` are none of the classes or, of one regression, no number.
+
+    Of more classes than have a place of their own nobody can tell, and of several regressions; then it is 0.
+    """
+    met = confusion(reference, table)
+    if (
+        met is not None
+        and reference.decisions is not None
+        and set(reference.classes) <= set(reference.decisions.common)
+    ):
+        return int(met[:, len(reference.decisions.common) :].sum()) if reference.classes else 0
+    return table.labels - table.errors[0][0] if len(table.errors) == 1 else 0
+
+
 def class_of(truth: Any, classes: Sequence[str]) -> str:
     """Return the one of `classes` that `truth` means, or its words where it means none.
 
@@ -161,6 +177,14 @@ def class_of(truth: Any, classes: Sequence[str]) -> str:
         place = place_of_yes(classes)
         return classes[(1 if place is None else place) if plain == "1" else (0 if place is None else 1 - place)]
     return words
+
+
+def is_guess(truth: Any, classes: Sequence[str]) -> bool:
+    """True where a bare yes or no means one of two `classes` by their order alone: no name bears it out."""
+    words = in_words(truth).casefold()
+    if len(classes) != 2 or words not in BARE or words in map(str.casefold, classes):
+        return False
+    return place_of_yes(classes) is None
 
 
 def place_of_yes(classes: Sequence[str]) -> int | None:

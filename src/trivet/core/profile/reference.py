@@ -10,7 +10,7 @@ import numpy as np
 from trivet.core.calibration import Calibration
 from trivet.core.errors import BundleError
 from trivet.core.profile.bins import Bins, CategoryBins
-from trivet.core.profile.labels import LabelTable, decode_labels
+from trivet.core.profile.labels import LabelTable, count_meaningless, decode_labels
 from trivet.core.profile.layout import Answers, Columns, Counters, Layout
 from trivet.core.profile.losses import WHY_NONE, Loss
 from trivet.core.profile.profile import Profile, decode_profile
@@ -110,6 +110,8 @@ class Reference(msgspec.Struct, frozen=True, dict=True):
         """Return its extent in words."""
         rows, features, labels = self.extent.values()
         told = "yes" if labels == rows else f"of {labels:,} rows" if labels else "no"
+        if self.labels is not None and (none := count_meaningless(self, self.labels)):
+            told += f", but {none:,} of them are {'no number' if self.task == REGRESSION else 'none of its classes'}"
         line = f"{rows:,} rows, {features:,} features, labels {told}"
         if self.loss is not None:
             return f"{line}, {self.loss.line()}"

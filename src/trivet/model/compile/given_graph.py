@@ -22,7 +22,7 @@ from trivet.model.compile.checks import MOST_BYTES, check_graph
 from trivet.model.compile.graph import ELEMENT_TYPES
 from trivet.model.compile.parcel import Parcel, arrays_of
 from trivet.model.compile.parity import check_tolerance
-from trivet.model.compile.preparing import Compiled, environment, truths_of
+from trivet.model.compile.preparing import Compiled, check_truths, environment, truths_of
 from trivet.model.compile.proving import OLDEST_RUNTIME
 from trivet.model.compile.reference import reference_of_answers
 from trivet.model.compile.report import DEFAULT_TOLERANCE, ParityReport, Speed
@@ -74,6 +74,8 @@ def bundle_given_graph(
     runtime = OnnxRuntime.load(_draft(signature, shipped))
     names = [output.name for output in signature.outputs]
     count = len(next(iter(rows.values())))
+    truths = truths_of(labels, None if is_made_up else count)
+    check_truths(_chosen_from(signature), truths)
     answers = _answers(runtime, rows, names)
     _check_answers(answers, count, signature, is_made_up=is_made_up)
     if signature.has_rows:
@@ -98,8 +100,14 @@ def bundle_given_graph(
     )
     files = {MODEL_FILE: shipped, SAMPLE_NAME: encode_sample(signature, _first(rows, kept), _first(answers, kept))}
     if not is_made_up:
-        files |= reference_of_answers(signature, rows, answers, truths_of(labels, count), uncounted=uncounted)
+        files |= reference_of_answers(signature, rows, answers, truths, uncounted=uncounted)
     return Compiled(make_bundle(manifest, files), parity, Speed(cost, cost))
+
+
+def _chosen_from(signature: Signature) -> tuple[str, ...]:
+    """Return the classes of which the graph chooses one; none where it chooses nothing."""
+    found = (output.classes for output in signature.outputs if output.classes)
+    return next(found, ()) if signature.task == "classification" else ()
 
 
 def _inputs_and_rows(

@@ -14,7 +14,7 @@ import pandas as pd
 import trivet
 from trivet.core.decisions import in_words
 from trivet.core.errors import CompileError
-from trivet.core.profile.labels import class_of
+from trivet.core.profile.labels import class_of, is_guess
 from trivet.core.signature import Signature
 from trivet.model.bundle.bundle import Bundle
 from trivet.model.bundle.sample import SAMPLE_ROWS
@@ -77,7 +77,7 @@ def prepare(
     original = Original(model, takes_matrix=layout.is_matrix, takes_texts=layout.is_text)
     is_synthetic = is_synthetic or sample is None
     truths = truths_of(labels, None if is_synthetic else len(frame))
-    _check_truths(original, truths)
+    check_truths(original.class_names if original.classes is not None else (), truths)
     return Prepared(original, layout, frame, is_synthetic, first_answers(original, frame), truths)
 
 
@@ -135,14 +135,21 @@ def _plain(value: Any) -> Any:
     return None if pd.api.types.is_scalar(value) and pd.isna(value) else value
 
 
-def _check_truths(original: Original, truths: Sequence[Any] | None) -> None:
-    """Raise where none of the labels is a class: it is another column. Some that are none are counted as what they are."""
+def check_truths(classes: Sequence[str], truths: Sequence[Any] | None) -> None:
+    """Raise `CompileError` where none of the labels is one of `classes`: it is another column; or where one may be either.
+
+    Some that are none are counted as what they are.
+    """
     known = [truth for truth in truths or () if truth is not None]
-    names = original.class_names if original.classes is not None else ()
-    if names and known and not any(class_of(truth, names) in names for truth in known):
+    if classes and known and not any(class_of(truth, classes) in classes for truth in known):
+        named = ", ".join(classes[:30])
         raise CompileError(
-            f"the label {known[0]!r} is no class of the model; it knows {', '.join(names[:30])}. Is it the right column?"
+            f"the label {known[0]!r} is no class of the model; it knows {named}. Is it the right column?"
         )
+    guess = next((truth for truth in known if is_guess(truth, classes)), None)
+    if guess is not None:
+        words = " or ".join(classes)
+        raise CompileError(f"the label {in_words(guess)!r} of the sample may be either of two classes: write {words}.")
 
 
 def _versions(*names: str) -> dict[str, str]:
