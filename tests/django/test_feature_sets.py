@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -19,7 +20,7 @@ from django.utils import timezone
 from tests.django.declared import declaring, feature_set
 from tests.shop.models import Contract, Customer, Flight, Order, Plan, Ticket
 from trivet import FeatureSet, checks, f
-from trivet.core.errors import InvalidRequest, NotFound
+from trivet.core.errors import InvalidRequest, InvalidRows, NotFound
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
@@ -576,3 +577,115 @@ def test_a_class_is_inherited_from_and_a_feature_left_out_by_none():
 
     assert told(checks.check_declared_names) == told(checks.check_feature_paths) == []
     assert Churn.for_instance(Customer.objects.create(email="a@b.de")) == {"seats": 1, "mail": "a@b.de"}
+
+
+# --- from somebody else -----------------------------------------------------------------------------------------------------
+
+
+def whatif() -> type[FeatureSet]:
+    return feature_set(
+        Customer,
+        seats=f.Column("seats", low=1, high=500, outside="reject", title="Seats paid for"),
+        invoiced=f.Boolean("is_invoiced"),
+        discount=f.Column("discount", unit="percent", low=0, outside="clip"),
+        spent=f.Sum("orders__total", default=0, at=None),
+        plan=f.Category("plan__slug", choices=["free", "pro"], missing="free"),
+        country=f.Column("country"),
+    )
+
+
+WHOLE = {"seats": 3, "invoiced": True, "discount": 5, "spent": 9.5, "plan": "pro", "country": "DE"}
+
+
+def test_data_is_taken_as_a_form_takes_it():
+    features = whatif()
+    assert features.from_data(WHOLE) == {**WHOLE, "discount": 5.0}
+    written = {"seats": " 3", "invoiced": "on", "discount": "-1", "spent": "9.5", "plan": "", "country": "DE "}
+    found = features.from_data(written)
+    assert found == {"seats": 3, "invoiced": True, "discount": 0.0, "spent": 9.5, "plan": "free", "country": "DE"}
+    assert [type(value) for value in found.values()] == [int, bool, float, float, str, str]
+    assert features.from_data({"seats": 3.0, "invoiced": False, "country": "DE"}) == {
+        "seats": 3,
+        "invoiced": False,
+        "discount": None,
+        "spent": 0.0,
+        "plan": "free",
+        "country": "DE",
+    }
+    customer = Customer.objects.create(country="DE", seats=3)
+    served = features.for_instance(customer)
+    assert features.from_data(served) == served  # what is read is what is taken
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({"seats": "many"}, "'seats' is 'many', not a whole number."),
+        ({"seats": 2.5}, "'seats' is '2.5', not a whole number."),
+        ({"seats": True}, "'seats' is 'True', not a whole number."),
+        ({"seats": 2**63}, "'seats' is '9223372036854775808', not a whole number."),
+        ({"seats": 501}, "'seats' is '501', outside 1 to 500."),
+        ({"seats": None}, "'seats' is missing."),
+        ({"seats": float("nan")}, "'seats' is missing."),
+        ({"invoiced": 1}, "'invoiced' is '1', not a truth."),
+        ({"spent": float("inf")}, "'spent' is 'inf', not a number."),
+        ({"spent": "nan"}, "'spent' is 'nan', not a number."),
+        ({"spent": [1]}, "'spent' is '[1]', not a number."),
+        ({"plan": "gold"}, "'plan' is 'gold'. Known: free, pro. To accept unseen values declare unknown=\"missing\"."),
+        ({"country": 49}, "'country' is '49', not a text."),
+        (
+            {"cuntry": "DE"},
+            "unknown input 'cuntry'. Did you mean 'country'? Expected: seats, invoiced, discount, spent",
+        ),
+    ],
+)
+def test_data_that_does_not_fit_is_refused_by_name(said: dict[str, Any], problem: str):
+    with pytest.raises(InvalidRows) as raised:
+        whatif().from_data({**WHOLE, **said})
+    (found,) = raised.value.problems
+    assert (found.message.startswith(problem), found.field) == (True, next(iter(said))), found.message
+    assert raised.value.message == f"ChurnFeatures: {found.message}"
+
+
+def test_all_that_does_not_fit_is_told():
+    with pytest.raises(InvalidRows, match=r"^ChurnFeatures: 3 features do not fit: ") as raised:
+        whatif().from_data({"x": 1, "country": "DE"})
+    assert [problem.field for problem in raised.value.problems] == ["x", "seats", "invoiced"]
+
+
+def test_the_form_is_one_of_django_and_takes_the_same():
+    form = whatif().form_class()
+    filled = form({"seats": "3", "invoiced": "on", "discount": "5", "spent": "", "plan": "pro", "country": "DE"})
+    assert filled.is_valid(), filled.errors
+    assert filled.cleaned_data == {**WHOLE, "spent": 0.0}
+    wrong = form({"seats": "600", "plan": "gold"})
+    assert not wrong.is_valid()
+    assert {name: list(errors) for name, errors in wrong.errors.items()} == {
+        "seats": ["'seats' is '600', outside 1 to 500."],
+        "plan": ["'plan' is 'gold'. Known: free, pro. To accept unseen values declare unknown=\"missing\"."],
+        "country": ["'country' is missing."],
+    }
+    shown = form().as_p()
+    for piece in ("Seats paid for:", 'min="1"', 'max="500"', 'type="checkbox"', '<option value="pro">', "percent"):
+        assert piece in shown
+    assert [field.required for field in form().fields.values()] == [True, False, False, False, False, True]
+
+
+def test_the_schema_takes_what_data_is_taken_of():
+    features = whatif()
+    schema = features.json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["required"] == ["seats", "invoiced", "country"]
+    takes = jsonschema.Draft202012Validator(schema).is_valid
+    for data in (
+        WHOLE,
+        {"seats": 3, "invoiced": False, "country": "DE"},
+        {**WHOLE, "discount": None, "plan": None, "spent": None},
+        {**WHOLE, "discount": -4},
+    ):
+        assert takes(data), data
+        features.from_data(data)
+    for wrong in ({"seats": 501}, {"seats": None}, {"plan": "gold"}, {"x": 1}, {"country": 3}, {"invoiced": None}):
+        assert not takes({**WHOLE, **wrong}), wrong
+        with pytest.raises(InvalidRequest):
+            features.from_data({**WHOLE, **wrong})

@@ -21,12 +21,13 @@ from django.db.models import (
     UUIDField,
 )
 
-from trivet.core.datatypes import MISSABLE
+from trivet.core.datatypes import INTEGER_BOUNDS, MISSABLE
 from trivet.core.errors import InvalidRequest, quoted
 from trivet.core.signature import Input, Outside
 from trivet.features.as_of import Moment
 
 PLAIN: dict[str, type] = {"BOOL": bool, "INT64": int, "FP64": float, "BYTES": str}  # datatype → a value in Python
+LEAST_INTEGER, LARGEST_INTEGER = INTEGER_BOUNDS["INT64"]
 NUMBERS = frozenset({"INT64", "FP64"})
 DATATYPES_OF_FIELDS: tuple[tuple[tuple[type[Field], ...], str], ...] = (
     ((BooleanField,), "BOOL"),
@@ -135,6 +136,12 @@ class Feature:
             raise InvalidRequest(f"{quoted(name)} is missing.", code="NULL_NOT_ALLOWED", field=name)
         return None
 
+    def given(self, name: str, value: Any, kind: Kind) -> Any:
+        """Return what somebody gave for it, as JSON or a form has that, as `settled` does. Raises `InvalidRequest`."""
+        if isinstance(value, str):
+            value = value.strip() or None
+        return self.settled(name, value if value is None else _taken(name, value, kind.datatype), kind)
+
     def bounded(self, name: str, value: Any) -> Any:
         """Return a value that is there, within its bounds where these move it."""
         is_outside = (self.low is not None and value < self.low) or (self.high is not None and value > self.high)
@@ -167,6 +174,38 @@ def _plain(name: str, value: Any, kind: Kind) -> Any:
         raise InvalidRequest(
             f"{quoted(name)} is {quoted(str(value))}, not {in_words(kind.datatype)}.", field=name
         ) from error
+
+
+def _taken(name: str, value: Any, datatype: str) -> Any:
+    """Return a value from outside as one of `datatype`: texts are read where they are written as such, nothing is rounded."""
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    words = {"true": True, "false": False, "on": True, "1": True, "0": False}
+    taken: Any = None
+    if datatype == "BYTES":
+        taken = value if isinstance(value, str) else None
+    elif datatype == "BOOL":
+        taken = words.get(value.lower()) if isinstance(value, str) else value if isinstance(value, bool) else None
+    elif not isinstance(value, bool) and isinstance(value, int | float | str):
+        taken = _number(value, whole=datatype == "INT64")
+    if taken is None:
+        raise InvalidRequest(f"{quoted(name)} is {quoted(str(value))}, not {in_words(datatype)}.", field=name)
+    return taken
+
+
+def _number(value: float | str, *, whole: bool) -> float | None:
+    """Return the number that is given or written; None where there is none that is finite, or whole where it has to be."""
+    try:
+        number = (
+            int(value) if isinstance(value, str) and whole else float(value) if not isinstance(value, int) else value
+        )
+    except ValueError:
+        return None
+    if not math.isfinite(number) or (
+        whole and (number != int(number) or not LEAST_INTEGER <= number <= LARGEST_INTEGER)
+    ):
+        return None
+    return int(number) if whole else float(number)
 
 
 def _is_plain(value: Any, datatype: str) -> bool:

@@ -6,12 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
+import msgspec
 import numpy as np
 from django.db.models import Model, QuerySet
+from django.forms import Form
 
 from trivet.core.datatypes import NUMPY_DTYPES
-from trivet.core.errors import InvalidRequest, NotFound, quoted
+from trivet.core.errors import InvalidRequest, InvalidRows, NotFound, quoted
+from trivet.core.field_schema import field_schema
+from trivet.core.signature import unknown_input
 from trivet.features.feature import Feature
+from trivet.features.form import form_class
 from trivet.features.reading import CHUNK_ROWS, Reading, Row
 from trivet.features.shape import Shape, shape_of
 
@@ -28,6 +33,8 @@ class FeatureSet:
     Whatever reads features reads them by the same queries: `for_instance` of one row, `for_queryset` of some, in their order,
     `rows` and `frame` of as many as there are. `as_of` is the moment they are of: None for now, a datetime, a date for its
     beginning, or the path of the column where each row says its own. Rows of relations that came later do not count.
+
+    `from_data` takes the same features from somebody else, `form_class` from a person, `json_schema` says what they may be.
 
     What is wrong with one is said by `manage.py check` (E012, E018), and raised as `ImproperlyConfigured` when it is used.
     """
@@ -101,6 +108,54 @@ class FeatureSet:
             for name, values in columns.items():
                 values.append(row[name])
         return {name: _array(shape, name, values) for name, values in columns.items()}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the features of a mapping of names to values, as a form takes them: what is written as a number is one.
+
+        What is left out is missing. Raises `InvalidRows`, an `InvalidRequest`, whose `problems` are one for each feature that
+        does not fit and each name that is none.
+        """
+        shape = shape_of(cls)
+        problems = [
+            InvalidRequest(unknown_input(str(name), list(shape.features)), code="UNKNOWN_INPUT", field=str(name))
+            for name in data
+            if name not in shape.features
+        ]
+        values = {}
+        for name, feature in shape.features.items():
+            try:
+                values[name] = feature.given(name, data.get(name), shape.kinds[name])
+            except InvalidRequest as error:
+                problems.append(error)
+        if problems:
+            count = f"{len(problems)} features do not fit: " if len(problems) > 1 else ""
+            raise InvalidRows(f"{shape.name}: {count}{problems[0].message}", problems)
+        return values
+
+    @classmethod
+    def form_class(cls) -> type[Form]:
+        """Return a Django form with one field a feature, with its bounds, choices, title and unit.
+
+        Its `cleaned_data` are what `from_data` returns. A box that is not ticked is False.
+        """
+        return form_class(shape_of(cls))
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Return what `from_data` takes, as JSON Schema: an object with these names, of which some may be left out."""
+        shape = shape_of(cls)
+        specs = [
+            msgspec.structs.replace(spec, nullable=spec.nullable or shape.features[spec.name].fills)
+            for spec in shape.inputs
+        ]
+        return {
+            "title": shape.name,
+            "type": "object",
+            "properties": {spec.name: field_schema(spec) for spec in specs},
+            "required": [spec.name for spec in specs if not spec.nullable],
+            "additionalProperties": False,
+        }
 
 
 def _keys_of(shape: Shape, rows: Any) -> tuple[list[Any], str | None]:

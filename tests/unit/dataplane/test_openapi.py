@@ -15,9 +15,10 @@ from openapi_spec_validator import validate
 from tests.scale import scaled
 from tests.unit.dataplane.world import GOOD_ROW, SIGNATURE, World, infer_body
 from trivet.core.examples import made_up_row
+from trivet.core.field_schema import field_schema
 from trivet.core.signature import Input, Output, Signature
 from trivet.dataplane.protocol.catalogue import HTTP_STATUS
-from trivet.dataplane.protocol.openapi import document, field_schema
+from trivet.dataplane.protocol.openapi import document
 
 STRICT = msgspec.structs.replace(
     SIGNATURE,

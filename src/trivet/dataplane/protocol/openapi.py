@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trivet.core.datatypes import ACCEPTED, FP32_MAX, INTEGER_BOUNDS, MAX_ELEMENT_BYTES, NO_JSON
+from trivet.core.datatypes import ACCEPTED, NO_JSON
 from trivet.core.examples import infer_body
+from trivet.core.field_schema import field_schema, json_type, words_about
 from trivet.core.signature import Input, Output, Signature
 from trivet.dataplane.protocol.catalogue import HTTP_STATUS
 from trivet.dataplane.protocol.labels import MAX_ELEMENTS, MAX_LABELS, MAX_SOURCE
@@ -115,53 +116,6 @@ def document(
             "responses": {f"Error{status}": _error(status) for status in MEANINGS},
         },
     }
-
-
-def field_schema(spec: Input) -> Schema:
-    """Return what one value of an input may be. Bounds and known values bind only where the signature rejects others."""
-    schema: Schema = {"type": _json_type(spec.datatype)}
-    if spec.title:
-        schema["title"] = spec.title
-    low, high = INTEGER_BOUNDS.get(spec.datatype, (-FP32_MAX, FP32_MAX) if spec.datatype == "FP32" else (None, None))
-    if spec.outside == "reject":
-        low = spec.low if spec.low is not None else low
-        high = spec.high if spec.high is not None else high
-    if low is not None:
-        schema["minimum"] = low
-    if high is not None:
-        schema["maximum"] = high
-    if spec.datatype == "BYTES":
-        if spec.categories is not None and spec.unknown == "reject":
-            schema["enum"] = [*spec.categories, *([None] if spec.nullable else [])]
-        else:
-            schema |= {"maxLength": MAX_ELEMENT_BYTES // 4, "not": {"const": spec.missing}}
-    if spec.nullable:
-        schema["type"] = [schema["type"], "null"]
-    if words := _words(spec):
-        schema["description"] = words
-    return schema
-
-
-def _words(spec: Input) -> str:
-    """Return what the schema's keywords do not say of an input: its datatype, its unit, what was seen in training."""
-    words = [f"{spec.datatype}{f', in {spec.unit}' if spec.unit else ''}."]
-    if spec.outside != "reject" and (spec.low is not None or spec.high is not None):
-        then = "is clipped" if spec.outside == "clip" else "is answered and flagged"
-        seen = f"{'…' if spec.low is None else f'{spec.low:g}'} to {'…' if spec.high is None else f'{spec.high:g}'}"
-        words.append(f"Seen in training: {seen}; a value outside {then}.")
-    if spec.categories is not None and spec.unknown != "reject":
-        shown = ", ".join(spec.categories[:20]) + (", …" if len(spec.categories) > 20 else "")
-        then = "counts as missing" if spec.unknown == "missing" else "is answered and flagged"
-        words.append(f"Seen in training: {shown}; another value {then}.")
-    return " ".join(words)
-
-
-def _json_type(datatype: str) -> str:
-    if datatype == "BYTES":
-        return "string"
-    if datatype == "BOOL":
-        return "boolean"
-    return "integer" if datatype in INTEGER_BOUNDS else "number"
 
 
 def _schemas(signature: Signature, max_rows: int) -> dict[str, Schema]:
@@ -435,7 +389,7 @@ def _input(spec: Input) -> Schema:
             "name": {"const": spec.name},
             "datatype": {"enum": accepted or [spec.datatype]},
             "shape": _shape(spec.shape),
-            "data": {"type": "array", "description": "Row-major, flat or nested as the shape. " + _words(spec)},
+            "data": {"type": "array", "description": "Row-major, flat or nested as the shape. " + words_about(spec)},
             "parameters": _ref("Parameters"),
         },
         "required": ["name", "shape", "datatype", "data"],
@@ -450,7 +404,7 @@ def _output(output: Output) -> Schema:
             "name": {"const": output.name},
             "datatype": {"const": output.datatype},
             "shape": _shape(output.shape),
-            "data": {"type": "array", "items": {"type": [_json_type(output.datatype), "null"]}},
+            "data": {"type": "array", "items": {"type": [json_type(output.datatype), "null"]}},
             "parameters": {"type": "object"},
         },
         "required": ["name", "shape", "datatype", "data"],
