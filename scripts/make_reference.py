@@ -87,7 +87,7 @@ def settings() -> str:
         " `ALLOWED_HOSTS`, `CSRF_TRUSTED_ORIGINS` and `LOG_LEVEL` from there."
         " What the environment has comes before `.env`, and of two lines there the later one holds."
         " Every verb of `trivet` says which name is none of these, also in the environment where it is nearly one, and does"
-        " nothing with a value that is not accepted.",
+        " nothing with a value that is not accepted (`trivet init` has made its folder by then, and goes on from there).",
         "## Checks",
         "What `manage.py check` says about them, and about what `ml.py` declares:",
         *(f"* `trivet.{_sentence(check.__doc__).replace(':', '`:', 1)}" for check in checks.ALL_CHECKS),
