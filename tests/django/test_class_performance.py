@@ -18,7 +18,8 @@ from trivet.control.monitoring.models import Alert, Cause
 from trivet.control.monitoring.performance import Figure, NoFigure
 from trivet.control.monitoring.performance_report import PerformanceReport, performance_report
 from trivet.control.monitoring.references import watched
-from trivet.control.monitoring.trust import Verdict
+from trivet.control.monitoring.sentences import sentence_of
+from trivet.control.monitoring.trust import Side, Verdict
 from trivet.control.predictions.labelling import say
 from trivet.control.predictions.models import Prediction
 from trivet.control.predictions.shipping import ship
@@ -69,12 +70,21 @@ def champion() -> ModelVersion:
 
 
 def day(
-    version: ModelVersion, number: int, *, labelled: int = ROWS, wrong: float = 0.0, start: datetime = START
+    version: ModelVersion,
+    number: int,
+    *,
+    labelled: int = ROWS,
+    wrong: float = 0.0,
+    settled: bool = False,
+    start: datetime = START,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Have a day's rows answered, and of `labelled` of them said what turned out true; return scores and truths of these."""
+    """Have a day's rows answered, and of `labelled` of them said what turned out true; return scores and truths of these.
+
+    Where all is `settled`, every row is what was decided.
+    """
     scores, truths = flowers(ROWS, 100 + number)
     random = np.random.default_rng(number)
-    truths = np.where(random.random(ROWS) < wrong, (truths + 1) % 3, truths)
+    truths = np.where(random.random(ROWS) < wrong, (truths + 1) % 3, scores.argmax(1) if settled else truths)
     said, made = outputs_of(scores), int((start + number * DAY).timestamp() * 1e9)
     answer = record(
         version,
@@ -165,6 +175,21 @@ def test_an_estimate_that_fits_is_trusted_and_one_that_does_not_is_told_of():
         day(version, number, wrong=0.25)
     assert list(judge(START + 25 * DAY))[-1] == Verdict.NOT_TRUSTED
     assert Alert.objects.get(cause=Cause.TRUST).version == version
+
+
+@pytest.mark.parametrize("side", Side)
+def test_in_which_direction_an_estimate_is_wrong_is_told_of_several_classes_too(side):
+    version = champion()
+    for number in range(6):
+        scores, truths = day(version, number, wrong=0.25 if side == Side.MORE else 0.0, settled=side == Side.FEWER)
+    assert list(judge(START + 14 * DAY))[-1] == Verdict.NOT_TRUSTED
+    misfit = report(14).misfit
+    assert misfit is not None
+    assert (misfit.side, misfit.labels, misfit.positive) == (side, ROWS, "")
+    assert misfit.wrong == (scores.argmax(1) != truths).sum()
+    estimate = value(report(14).estimated["accuracy"])
+    assert misfit.expected / ROWS == pytest.approx(1 - estimate, abs=0.05)
+    assert f"{side} answers turn out wrong than estimated" in sentence_of(Alert.objects.get(cause=Cause.TRUST)).lower()
 
 
 def test_a_class_that_was_never_decided_has_a_place_and_what_turned_out_so_was_wrong():

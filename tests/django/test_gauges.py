@@ -88,6 +88,14 @@ def test_coverage_performance_and_trust_come_from_labels():
     assert 0.5 < estimated <= 1
 
 
+def test_an_estimate_that_is_too_low_is_not_trusted_either():
+    version = champion()
+    for number in range(5):
+        day(version, number, settled=0.8)
+    list(judge(LABELLED_START + 12 * DAY))
+    assert told(performances(LABELLED_START + 12 * DAY))["trivet_estimate_trusted", "churn", "1"] == 0
+
+
 def test_of_several_classes_accuracy_and_means_are_told():
     version = several_classes.champion()
     several_classes.day(version, 0)

@@ -15,7 +15,16 @@ from tests.django.watched import count, keep, keep_labels, watched_version
 from trivet.control.monitoring import watching
 from trivet.control.monitoring.alerts import acknowledge_alert
 from trivet.control.monitoring.judging import judge
-from trivet.control.monitoring.models import Alert, AlertState, Cause, HeldAgainst, LossEvidence, Monitor, Severity
+from trivet.control.monitoring.models import (
+    OF_ESTIMATE,
+    Alert,
+    AlertState,
+    Cause,
+    HeldAgainst,
+    LossEvidence,
+    Monitor,
+    Severity,
+)
 from trivet.control.monitoring.references import watched
 from trivet.control.monitoring.sentences import sentence_of
 from trivet.control.monitoring.telling import Telling
@@ -160,13 +169,21 @@ def test_a_trusted_estimate_below_its_floor_is_critical_at_once(monkeypatch, set
 
 
 @pytest.mark.parametrize(
-    ("labels", "floor", "why"),
-    [(150, 0.62, "too few labels have agreed"), (400, 0.56, "chance may do that"), (400, None, "none was declared")],
+    ("labels", "below", "floor", "why"),
+    [
+        (150, None, 0.62, "too few labels have agreed"),
+        (400, None, 0.56, "chance may do that"),
+        (400, None, None, "none was declared"),
+        (400, 9.0, 0.62, "labels say that it is better than estimated"),
+    ],
 )
-def test_below_a_floor_is_nothing_where_nobody_can_know(monkeypatch, labels, floor, why):
+def test_below_a_floor_is_nothing_where_nobody_can_know(monkeypatch, labels, below, floor, why):
     declared(monkeypatch, Declaration(metric="accuracy", floor=floor))
     version = champion()
     trusted(version, labels)
+    LossEvidence.objects.create(
+        version=version, loss=HeldAgainst.ESTIMATE_FROM_BELOW, tolerance=0.01, log_cusum=below, labels=labels
+    )
     asked(version, range(1), hard=True)
     watched_until(1)
     assert harm() is None, why
@@ -274,23 +291,25 @@ def test_an_alert_of_trust_is_one_through_days_that_come_and_go():
         day(version, number, flipped=0.6)
     judged_until(3)
     alert = Alert.objects.get(cause=Cause.TRUST)
-    evidence = LossEvidence.objects.filter(loss=HeldAgainst.ESTIMATE)
+    more, fewer = (LossEvidence.objects.filter(loss=against) for against in OF_ESTIMATE)
 
-    def after(number: int, quiet_days: int) -> tuple[int, str]:
-        """Return how many days were quiet, and the alert's state, after a day that follows so many quiet ones."""
-        evidence.update(log_cusum=None, sum_x=0.0, quiet_days=quiet_days)
+    def after(number: int, *quiet_days: int) -> tuple[int, int, str]:
+        """Return how many days were quiet on each side, and the alert's state, after a day that follows so many quiet ones."""
+        for evidence, days in zip((more, fewer), quiet_days, strict=True):
+            evidence.update(log_cusum=None, sum_x=0.0, quiet_days=days)
         day(version, number)
         judged_until(number)
         alert.refresh_from_db()
-        return evidence.get().quiet_days, alert.state
+        return more.get().quiet_days, fewer.get().quiet_days, alert.state
 
-    assert after(4, 0) == (1, AlertState.OPEN)
-    assert after(5, 22) == (23, AlertState.OPEN)
-    evidence.update(log_cusum=3.0, quiet_days=23)
+    assert after(4, 0, 23) == (1, 24, AlertState.OPEN)
+    assert after(5, 22, 23) == (23, 24, AlertState.OPEN)
+    more.update(log_cusum=3.0, quiet_days=23)
     day(version, 6)
     judged_until(6)
-    assert evidence.get().quiet_days == 0, "M is not below 2 yet"
-    assert after(7, 23) == (24, AlertState.RESOLVED)
+    assert more.get().quiet_days == 0, "M is not below 2 yet"
+    assert after(7, 23, 22) == (24, 23, AlertState.OPEN), "of both sides"
+    assert after(8, 23, 23) == (24, 24, AlertState.RESOLVED)
     assert Alert.objects.filter(cause=Cause.TRUST).count() == 1
 
 

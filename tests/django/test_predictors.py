@@ -369,7 +369,7 @@ def test_a_day_is_judged_once_its_labels_matured_as_declared_and_its_tables_were
     assert list(judge(FIRST + 4 * DAY, joined={"churn": FIRST + 2 * DAY})) == []
     assert len(list(judge(FIRST + 4 * DAY, joined={"churn": FIRST + 3 * DAY}))) == 1
     kept = {row.loss: row.tolerance for row in LossEvidence.objects.all()}
-    assert kept == {HeldAgainst.ESTIMATE: 0.2, HeldAgainst.REFERENCE: 0.01}
+    assert kept == {HeldAgainst.ESTIMATE: 0.2, HeldAgainst.ESTIMATE_FROM_BELOW: 0.2, HeldAgainst.REFERENCE: 0.01}
 
 
 @pytest.mark.django_db

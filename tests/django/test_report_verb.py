@@ -20,6 +20,7 @@ from trivet.cli import report_page
 from trivet.cli.report_page import Bar, Page, Picture, Section, html, markdown
 from trivet.control.monitoring.alerts import raise_alert
 from trivet.control.monitoring.compacting import begin_of
+from trivet.control.monitoring.judging import judge
 from trivet.control.monitoring.models import Cause, Grain, Severity
 from trivet.control.registry import actions
 
@@ -65,6 +66,20 @@ def test_who_may_not_see_inputs_reads_no_value_of_the_reference(capsys):
     assert code == 0
     assert "| plan" in markdown(msgspec.convert(page, Page))
     assert not any(value in str(page) for value in ("'pro'", "free", "enterprise"))
+
+
+def test_why_an_estimate_is_not_trusted_is_told_in_words(capsys, monkeypatch):
+    version = champion()
+    for number in range(5):
+        day(version, number, settled=0.8)
+    list(judge(datetime.fromisoformat("2026-03-15T00:00:00+00:00")))
+    monkeypatch.setattr(timezone, "now", lambda: datetime.fromisoformat("2026-03-15T12:00:00+00:00"))
+    assert trivet("report", "churn") == 0
+    told = capsys.readouterr().out
+    assert "The labels that came do not fit the estimate: do not go by it until it is calibrated anew." in told
+    assert told.count("Fewer answers turn out wrong than estimated: ") == 2, "of the alert, and beside the estimate"
+    assert trivet("alerts", "churn", "--json") == 1
+    assert "Fewer answers turn out wrong than estimated: " in capsys.readouterr().out
 
 
 def test_realised_and_estimated_stand_beside_each_other(capsys, monkeypatch):

@@ -23,7 +23,16 @@ from trivet.control.monitoring.alerts import (
     snooze_alert,
     wake_alerts,
 )
-from trivet.control.monitoring.models import Alert, AlertState, Cause, LossEvidence, Monitor, Profile, Severity
+from trivet.control.monitoring.models import (
+    Alert,
+    AlertState,
+    Cause,
+    HeldAgainst,
+    LossEvidence,
+    Monitor,
+    Profile,
+    Severity,
+)
 from trivet.control.monitoring.references import watched
 from trivet.control.monitoring.sentences import sentence_of
 from trivet.control.monitoring.telling import Telling
@@ -433,11 +442,13 @@ def test_each_evidence_is_forgotten_with_its_own_alert():
     version = watched_version()
     hours(version, 0, 3, older=12.0)
     judged(3)
-    LossEvidence.objects.create(version=version, loss="error", tolerance=0.01, log_e=9.0, labels=400)
+    for loss in HeldAgainst:
+        LossEvidence.objects.create(version=version, loss=loss, tolerance=0.01, log_e=9.0, labels=400)
     trust = raise_alert(version, Cause.TRUST, Severity.WARNING, features=[], evidence={})
     acknowledge_alert(alert=trust.pk, actor="cli:ana")
 
-    assert LossEvidence.objects.get().log_e == 0.0
+    kept = {row.loss: row.log_e for row in LossEvidence.objects.all()}
+    assert kept == {HeldAgainst.ESTIMATE: 0.0, HeldAgainst.ESTIMATE_FROM_BELOW: 0.0, HeldAgainst.REFERENCE: 9.0}
     assert Monitor.objects.get().mean_evidence > 2
 
 

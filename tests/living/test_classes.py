@@ -17,7 +17,7 @@ from trivet.control.monitoring.classes import (
 )
 from trivet.control.monitoring.estimates import Estimate
 from trivet.control.monitoring.performance import NoFigure
-from trivet.control.monitoring.trust import ALPHA, Trust, Verdict
+from trivet.control.monitoring.trust import ALPHA, BothSides, Side, Trust, Verdict
 from trivet.core.calibration import Calibration, fit_isotonic
 
 NAMES = "abc"
@@ -221,3 +221,12 @@ def test_where_scores_mean_something_else_the_estimate_is_not_trusted():
         tables = tables_of(*several(500, seed, sharpness=3.0))
         now = now.update(*cells_of_classes(tables, windows_of(tables), {}, is_complete=True))
     assert now.standing(1 / ALPHA) is Verdict.NOT_TRUSTED
+
+
+@pytest.mark.parametrize(("sharpness", "side"), [(3.0, Side.MORE), (0.3, Side.FEWER)])
+def test_where_scores_are_surer_than_they_should_be_more_are_wrong_and_where_they_are_less_sure_fewer(sharpness, side):
+    both = BothSides(Trust(), Trust())
+    for seed in range(30, 38):
+        tables = tables_of(*several(500, seed, sharpness=sharpness))
+        both = both.faded(0.7).update(*cells_of_classes(tables, windows_of(tables), {}, is_complete=True))
+    assert both.side(90) is side

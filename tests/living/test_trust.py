@@ -12,6 +12,8 @@ from tests.living.chance import most_of_poisson
 from tests.living.tables import table_of_rows
 from trivet.control.monitoring.trust import (
     ALPHA,
+    BothSides,
+    Side,
     Trust,
     Verdict,
     cells,
@@ -283,3 +285,108 @@ def test_what_was_won_in_a_good_year_does_not_hide_a_bad_week() -> None:
     for _ in range(14):
         trust = trust.faded(0.7).update((rng.random(300) < 0.15) - 0.22)
     assert trust.standing(90) == Verdict.TRUSTED
+
+
+# Both sides
+
+
+BUDGET = 90  # days
+FRESH = BothSides(Trust(), Trust())
+
+
+def lived(random, days, *, surplus=0.0, labels=300, both=FRESH):
+    """Yield the evidence of both sides after each of `days` on which the share of wrong rows is `surplus` over the estimate."""
+    for _ in range(days):
+        chances = random.beta(2, 7, labels)  # that a row is wrong, as estimated: 22 % on average
+        wrong = random.random(labels) < np.clip(chances + surplus, 0, 1)
+        both = both.faded(0.7).update(wrong - chances)
+        yield both
+
+
+def days_until(random, surplus):
+    """Return after how many days an estimate that was right for two months is not trusted, and on which side."""
+    *_, both = lived(random, 60)
+    for day, now in enumerate(lived(random, 60, surplus=surplus, both=both), 1):
+        if now.side(BUDGET) is not None:
+            return day, now.side(BUDGET)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("surplus", "days"), [(0.10, 4), (0.05, 14), (-0.10, 4), (-0.05, 14)], ids=lambda value: f"{value}"
+)
+def test_an_estimate_that_becomes_wrong_is_found_out_on_its_side(surplus, days):
+    found = [days_until(np.random.default_rng(seed), surplus) for seed in range(40)]
+    assert {side for _, side in found} == {Side.MORE if surplus > 0 else Side.FEWER}
+    assert np.median([day for day, _ in found]) <= days, found
+
+
+@pytest.mark.parametrize(("surplus", "tolerance"), [(0.0, 0.0), (0.0, 0.01), (0.01, 0.01), (-0.01, 0.01)])
+def test_both_sides_together_blame_a_right_estimate_no_more_often_than_the_budget_allows(surplus, tolerance):
+    """In the middle of the null, on its edges, and where it is nothing but its edges; from nothing again after each alarm."""
+    random, days, alarms = np.random.default_rng(23), 6_000, 0
+    fresh = both = BothSides(Trust(tolerance=tolerance), Trust(tolerance=tolerance))
+    for _ in range(days):
+        (both,) = lived(random, 1, surplus=surplus, both=both, labels=100)
+        if both.standing(BUDGET) is Verdict.NOT_TRUSTED:
+            both, alarms = fresh, alarms + 1
+    assert alarms <= most_of_poisson(days / BUDGET)
+
+
+def test_each_side_has_to_win_twice_the_budget():
+    """So that both together, which may be found wrong by chance on either, keep it."""
+    enough = math.log(2 * BUDGET)
+    for side in Side:
+        for log_cusum, found in ((enough - 1e-6, None), (enough, side)):
+            won = Trust(log_cusum=log_cusum, labels=500)
+            both = FRESH._replace(**{side.value: won})
+            assert both.side(BUDGET) == found
+            assert (both.standing(BUDGET) is Verdict.NOT_TRUSTED) == (found is not None)
+
+
+@given(GAPS, st.floats(0, 1))
+@settings(deadline=None)
+def test_what_is_more_for_one_side_is_fewer_for_the_other(gaps, tolerance):
+    gaps = np.array(gaps)
+    both = BothSides(Trust(tolerance=tolerance), Trust(tolerance=tolerance))
+    there, back = both.update(gaps).faded(0.7).update(gaps), both.update(-gaps).faded(0.7).update(-gaps)
+    assert (there.more, there.fewer) == (back.fewer, back.more)
+    counted = both.update(*np.unique(gaps, return_counts=True))
+    assert msgspec.structs.astuple(counted.fewer) == pytest.approx(
+        msgspec.structs.astuple(both.update(gaps).fewer), abs=1e-9
+    )
+
+
+def test_of_two_sides_that_have_won_the_one_that_bets_now_is_told_and_then_the_one_with_more_money():
+    loud, quiet, betting = Trust(log_cusum=90.0), Trust(log_cusum=8.0), Trust(log_cusum=6.0, sum_x=0.1)
+    assert BothSides(loud, quiet).side(BUDGET) is Side.MORE
+    assert BothSides(quiet, loud).side(BUDGET) is Side.FEWER
+    assert BothSides(loud, betting).side(BUDGET) is Side.FEWER
+    assert BothSides(loud, Trust(log_cusum=1.0, sum_x=0.1)).side(BUDGET) is Side.MORE, "it has not won"
+    assert FRESH.side(BUDGET) is None
+
+
+def test_a_side_that_began_later_leaves_the_verdict_until_it_says_something():
+    *_, both = lived(np.random.default_rng(24), 5)
+    later = both._replace(fewer=Trust())
+    assert later.standing(BUDGET) is Verdict.TRUSTED
+    *_, found = lived(np.random.default_rng(25), 5, surplus=-0.15, both=later)
+    assert found.standing(BUDGET) is Verdict.NOT_TRUSTED
+    assert FRESH.standing(BUDGET) is Verdict.UNKNOWN
+
+
+def test_L12_true_labels_of_days_speak_against_neither_side():
+    gaps, both = car_loan_differences(car_loan.analysis_targets()["repaid"]), FRESH
+    for rows in np.split(gaps, 100):  # of 500 labels
+        both = both.faded(0.7).update(rows)
+        assert both.side(BUDGET) is None
+    assert both.standing(BUDGET) is Verdict.TRUSTED
+
+
+def test_scores_that_are_not_sure_enough_are_found_out_where_no_error_is_more_than_expected():
+    random, both = np.random.default_rng(26), FRESH
+    for _ in range(6):
+        scores = np.round(random.uniform(0.3, 0.7, 500), 3)
+        labels = random.random(500) < np.clip(0.5 + 2 * (scores - 0.5), 0, 1)  # twice as far from a half as they say
+        both = both.faded(0.7).update(*cells(table_of_rows(np.arange(1, 64) / 64, scores, scores >= 0.5, labels), None))
+    assert both.side(BUDGET) is Side.FEWER

@@ -23,7 +23,7 @@ from trivet.control.monitoring.models import Alert
 from trivet.control.monitoring.performance import Figure, NoFigure
 from trivet.control.monitoring.performance_report import Cohort, PerformanceReport
 from trivet.control.monitoring.segment_report import GAPS, Segment, Segmentation, Standing
-from trivet.control.monitoring.sentences import sentence_of
+from trivet.control.monitoring.sentences import misfit_sentence, sentence_of
 from trivet.control.monitoring.tasks import OfClass
 from trivet.control.monitoring.trust import Verdict
 from trivet.control.monitoring.windows import HOUR
@@ -164,7 +164,7 @@ def _performance(report: PerformanceReport) -> Iterator[Section]:
         yield Section(title, ("It has no score and no classes that labels could be held against.",))
         return
     covered = f"{report.labels:,} of {report.rows:,} predictions have a label."
-    trust = (TRUST[report.trust],) if report.is_estimated else ()
+    trust = tuple(_trust(report)) if report.is_estimated else ()
     header = ("MEASURE", "REALISED", "INTERVAL", "ESTIMATED", "BAND")
     inert = without_effect(declared(report.model), report.task)
     yield Section(title, (covered, *trust, *inert), header, tuple(_measures(report)))
@@ -183,6 +183,12 @@ def _performance(report: PerformanceReport) -> Iterator[Section]:
         tuple(_cohort(cohort, metric) for cohort in report.cohorts),
     )
     yield from (_segments(found, report.segment_metric) for found in report.segmentations)
+
+
+def _trust(report: PerformanceReport) -> Iterator[str]:
+    yield TRUST[report.trust]
+    if report.misfit is not None:
+        yield misfit_sentence(report.misfit)
 
 
 def _segments(found: Segmentation, metric: str) -> Section:

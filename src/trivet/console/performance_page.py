@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -21,10 +21,11 @@ from trivet.console.words import Text, classes_of
 from trivet.control.monitoring.classes import CLASS_MEASURES
 from trivet.control.monitoring.estimates import Band, Estimate
 from trivet.control.monitoring.measures import OF_ONE_CLASS, without_effect
+from trivet.control.monitoring.misfit import Misfit
 from trivet.control.monitoring.performance import ENOUGH_LABELS, Figure, NoFigure, reliability, wilson
 from trivet.control.monitoring.performance_report import Cohort, PerformanceReport, performance_report
 from trivet.control.monitoring.tasks import OfClass
-from trivet.control.monitoring.trust import Verdict
+from trivet.control.monitoring.trust import Side, Verdict
 from trivet.control.monitoring.truths import confusion_at
 from trivet.control.registry.declarations import declared
 from trivet.core.errors import NotFound, TrivetError
@@ -62,6 +63,15 @@ TRUST: Mapping[Verdict, Text] = {
         "Not trusted: the labels that came do not fit the estimate. Go by what is realised."
     ),
     Verdict.UNKNOWN: gettext_lazy("Not known yet: too few labels have been held against the estimate."),
+}
+MISFITS: Mapping[Side, Text] = {
+    Side.MORE: gettext_lazy(
+        "More answers turn out wrong than estimated: %(wrong)s of %(labels)s of %(day)s, where %(expected)s were to be expected."
+    ),
+    Side.FEWER: gettext_lazy(
+        "Fewer answers turn out wrong than estimated: %(wrong)s of %(labels)s of %(day)s, where %(expected)s were to be"
+        " expected."
+    ),
 }
 
 
@@ -203,7 +213,7 @@ def _filled(frame: PerformancePage, report: PerformanceReport) -> PerformancePag
         frame,
         covered=covered % {**values, "share": share},
         not_yet=_first_reason(report),
-        trust=str(TRUST[report.trust]) if report.is_estimated else "",
+        trust=_trust(report) if report.is_estimated else "",
         is_distrusted=report.trust == Verdict.NOT_TRUSTED,
         without_effect=tuple(without_effect(declared(report.model), report.task)),
         metric=_titled(report.metric, report.positive),
@@ -217,6 +227,26 @@ def _filled(frame: PerformancePage, report: PerformanceReport) -> PerformancePag
         class_measures=tuple(str(MEASURES[name]) for name in CLASS_MEASURES),
         classes=_classes(report),
     )
+
+
+def _trust(report: PerformanceReport) -> str:
+    """Return whether to believe the estimate, and why not."""
+    return " ".join([str(TRUST[report.trust]), *(_misfit(report.misfit) if report.misfit is not None else ())])
+
+
+def _misfit(misfit: Misfit) -> Iterator[str]:
+    """Yield in which direction labels differ from the estimate, and by how much."""
+    labels = misfit.labels
+    yield str(MISFITS[misfit.side]) % {
+        "wrong": percent(misfit.wrong / labels),
+        "labels": count(labels),
+        "day": date_format(misfit.until - timedelta(days=1), "DATE_FORMAT"),
+        "expected": percent(misfit.expected / labels),
+    }
+    if misfit.positive:
+        shares = {"were": percent(misfit.positives / labels), "likely": percent(misfit.likely / labels)}
+        said = _("%(class)s: %(were)s, where its scores let %(likely)s be expected.")
+        yield said % {"class": misfit.positive, **shares}
 
 
 def _titled(name: str, positive: str) -> str:

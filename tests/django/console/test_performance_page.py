@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from html import unescape
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from tests.django.segmented import ask as asked, customers, declared_segments, s
 from tests.django.watched import rows_of_churn, watched_version
 from tests.django.worlds import ready, record, turned_out
 from trivet.console.figures import measure
+from trivet.control.monitoring.alerts import raise_alert
 from trivet.control.monitoring.folding import Folding
 from trivet.control.monitoring.label_folding import LabelFolding
-from trivet.control.monitoring.models import LossEvidence
+from trivet.control.monitoring.models import Cause, LossEvidence
 from trivet.control.monitoring.performance_report import performance_report
 from trivet.control.predictions.labelling import say
 from trivet.control.predictions.shipping import ship
@@ -127,9 +129,22 @@ def test_a_distrusted_estimate_is_said_so(signed_in):
         sum_sq=1,
         labels=500,
     )
-    response = signed_in(SEE).get(PAGE)
+    client = signed_in(SEE)
+    response = client.get(PAGE)
     assert "Not trusted: the labels that came do not fit the estimate." in text(response)
+    assert "turn out wrong" not in text(response), "an alert of an earlier release did not say in which direction"
     assert "card distrusted" in response.content.decode()
+
+    for side, words in (("more", "More answers"), ("fewer", "Fewer answers")):
+        facts = {"wrong": 52, "expected": 88.0, "labels": 400, "evidence": 312.0, "limit": 180.0}
+        shares = {"positive": "<b>churned</b>", "positives": 53, "likely": 89.2}
+        evidence = {"side": side, **facts, **shares, "until": "2026-03-10T00:00:00Z"}
+        raise_alert(version, Cause.TRUST, "warning", features=[], evidence=evidence)
+        said = text(client.get(PAGE))
+        assert (
+            f"{words} turn out wrong than estimated: 13.0 % of 400 of March 9, 2026, where 22.0 % were to be" in said
+        ), said
+        assert "<b>churned</b>: 13.2 %, where its scores let 22.3 % be expected." in unescape(said)
 
 
 def test_of_several_classes_each_is_told_beside_what_was_expected_of_it(signed_in):

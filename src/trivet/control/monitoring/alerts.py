@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from trivet import signals
 from trivet.control.monitoring.models import (
+    OF_ESTIMATE,
     Alert,
     AlertState,
     Cause,
@@ -114,9 +115,15 @@ def forget_loss_evidence(version: ModelVersion, loss: str) -> None:
     )
 
 
+def forget_trust(version: ModelVersion) -> None:
+    """Begin both bets against a version's estimate anew."""
+    for loss in OF_ESTIMATE:  # one by one: who judges locks them in the same order
+        forget_loss_evidence(version, loss)
+
+
 FORGET: Mapping[Cause, Callable[[ModelVersion], None]] = {
     Cause.DRIFT: forget_evidence,
-    Cause.TRUST: partial(forget_loss_evidence, loss=HeldAgainst.ESTIMATE),
+    Cause.TRUST: forget_trust,
     Cause.PERFORMANCE: partial(forget_loss_evidence, loss=HeldAgainst.REFERENCE),
 }
 

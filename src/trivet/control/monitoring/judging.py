@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db import router, transaction
 from django.db.models import Min
@@ -18,11 +19,21 @@ from trivet.control.monitoring.alerts import raise_alert, resolve_alerts
 from trivet.control.monitoring.compacting import begin_of
 from trivet.control.monitoring.detector import QUIET_BELOW, QUIET_WINDOWS
 from trivet.control.monitoring.harm import REALISED, conclude
-from trivet.control.monitoring.models import Arm, Cause, Grain, HeldAgainst, LabelProfile, LossEvidence, Severity
+from trivet.control.monitoring.misfit import misfit_on
+from trivet.control.monitoring.models import (
+    OF_ESTIMATE,
+    Arm,
+    Cause,
+    Grain,
+    HeldAgainst,
+    LabelProfile,
+    LossEvidence,
+    Severity,
+)
 from trivet.control.monitoring.references import Watched, current_reference, labelled_reference, watched
 from trivet.control.monitoring.standing import trust_of
 from trivet.control.monitoring.tasks import summed, task_of
-from trivet.control.monitoring.trust import ALPHA, Trust, Verdict, errors_against, usual_error
+from trivet.control.monitoring.trust import ALPHA, BothSides, Trust, Verdict, errors_against, usual_error
 from trivet.control.monitoring.truths import wrong_of
 from trivet.control.monitoring.windows import DAY, counts_between, label_tables
 from trivet.control.predictions.joining import HORIZON
@@ -30,12 +41,21 @@ from trivet.control.registry.declarations import declared, false_alarm_days, lab
 from trivet.control.registry.models import ModelVersion
 from trivet.core.errors import TrivetError
 from trivet.core.profile.labels import LabelTable
+from trivet.core.profile.profile import Profile as Counts
 from trivet.core.profile.reference import BINARY, CLASSES, Reference
 
 logger = logging.getLogger(__name__)
 
 MOST_SHOWN = math.log(1e12)  # of evidence, which grows beyond what a float holds
 REMEMBERED = 0.7  # of what was seen, a day later: bets go by about the last three days; chosen
+
+
+class _Kept(NamedTuple):
+    """The rows that keep the evidence of a version; of two that hold the same day, `more` says whether it was judged."""
+
+    more: LossEvidence
+    fewer: LossEvidence
+    of_reference: LossEvidence
 
 
 def judge(now: datetime, *, joined: Mapping[str, datetime] | None = None) -> Iterator[Verdict]:
@@ -81,10 +101,10 @@ def _next_day(version: ModelVersion) -> datetime | None:
 
 
 def _judge(found: Watched, start: datetime, now: datetime, until: datetime) -> Iterator[Verdict]:
-    evidence, of_reference = (_evidence(found.version, against, start) for against in HeldAgainst)
+    kept = _Kept(*(_evidence(found.version, against, start) for against in (*OF_ESTIMATE, HeldAgainst.REFERENCE)))
     usual = _usual_of(labelled_reference(found))
     while start + DAY <= until:
-        verdict = _judge_day(found, usual, evidence, of_reference, start, may_wait=now - start < HORIZON)
+        verdict = _judge_day(found, usual, kept, start, may_wait=now - start < HORIZON)
         if verdict is None:
             return
         yield verdict
@@ -93,7 +113,7 @@ def _judge(found: Watched, start: datetime, now: datetime, until: datetime) -> I
 
 def _evidence(version: ModelVersion, against: HeldAgainst, start: datetime) -> LossEvidence:
     """Return the row of what is held against something; one that is new begins with the day that is judged next."""
-    said = declared(version.model.name).trust_tolerance if against == HeldAgainst.ESTIMATE else None
+    said = declared(version.model.name).trust_tolerance if against in OF_ESTIMATE else None
     tolerance = Trust().tolerance if said is None else said
     defaults = {"tolerance": tolerance, "until": start}
     evidence, _ = LossEvidence.objects.get_or_create(version=version, loss=against, defaults=defaults)
@@ -108,15 +128,7 @@ def _usual_of(reference: Reference) -> float | None:
     return usual_error(*wrong_of(reference, reference.labels)) if reference.labels is not None else None
 
 
-def _judge_day(
-    found: Watched,
-    usual: float | None,
-    evidence: LossEvidence,
-    of_reference: LossEvidence,
-    start: datetime,
-    *,
-    may_wait: bool,
-) -> Verdict | None:
+def _judge_day(found: Watched, usual: float | None, kept: _Kept, start: datetime, *, may_wait: bool) -> Verdict | None:
     """Take a day; None where its labels are waited for, or it was judged elsewhere meanwhile."""
     reference = found.reference
     counts = counts_between(found.version.pk, start, start + DAY, reference.empty)
@@ -125,32 +137,37 @@ def _judge_day(
     if counts.rows and not table.labels and may_wait:
         return None
     with transaction.atomic(using=router.db_for_write(LossEvidence)):
-        unchanged = LossEvidence.objects.filter(pk=evidence.pk, until=evidence.until)
+        unchanged = LossEvidence.objects.filter(pk=kept.more.pk, until=kept.more.until)
         if not unchanged.update(until=start + DAY):
             return None
         if (current := current_reference(found.version)) is None or current.sha256 != found.sha256:
             transaction.set_rollback(True, using=router.db_for_write(LossEvidence))  # another was accepted meanwhile
             return None
-        evidence.refresh_from_db()
-        of_reference.refresh_from_db()
-        trust = trust_of(evidence)
-        bets = task_of(reference).bets(counts, table) if table.labels > 0 else None
-        if bets is not None:
-            trust = trust.faded(REMEMBERED).update(*bets)
-        _keep(evidence, trust, start + DAY, has_labels=table.labels > 0)
-        verdict = trust.standing(false_alarm_days(found.version.model.name))  # a day is a block
-        if verdict == Verdict.NOT_TRUSTED:
-            raise_alert(
-                found.version,
-                Cause.TRUST,
-                Severity.WARNING,
-                features=[],
-                evidence={"log_e": round(trust.log_e, 3), "labels": trust.labels, "until": (start + DAY).isoformat()},
-            )
-        elif evidence.quiet_days >= QUIET_WINDOWS:
-            resolve_alerts(found.version, [Cause.TRUST])
-        _judge_errors(found, usual, of_reference, table, start + DAY)
+        for row in kept:
+            row.refresh_from_db()
+        verdict = _judge_estimate(found, kept, counts, table, start + DAY)
+        _judge_errors(found, usual, kept.of_reference, table, start + DAY)
     return verdict
+
+
+def _judge_estimate(found: Watched, kept: _Kept, counts: Counts, table: LabelTable, until: datetime) -> Verdict:
+    """Bet on a day's labels on both sides; an alert tells the last day that was on the side which is found."""
+    both = BothSides(trust_of(kept.more), trust_of(kept.fewer))
+    bets = task_of(found.reference).bets(counts, table) if table.labels > 0 else None
+    if bets is not None:
+        both = both.faded(REMEMBERED).update(bets.differences, bets.counts)
+    for row, trust in zip((kept.more, kept.fewer), both, strict=True):
+        _keep(row, trust, until, has_labels=table.labels > 0)
+    budget = false_alarm_days(found.version.model.name)  # a day is a block
+    side = both.side(budget)
+    if side is None:
+        if min(kept.more.quiet_days, kept.fewer.quiet_days) >= QUIET_WINDOWS:
+            resolve_alerts(found.version, [Cause.TRUST])
+    elif bets is not None:
+        misfit = misfit_on(side, bets, evidence=_shown(both.of(side)), limit=both.limit(budget), until=until)
+        if misfit.is_seen:
+            raise_alert(found.version, Cause.TRUST, Severity.WARNING, features=[], evidence=misfit.facts)
+    return both.standing(budget)
 
 
 def _judge_errors(
@@ -172,13 +189,17 @@ def _judge_errors(
             "wrong": wrong,
             "labels": labels,
             "usual": round(usual, 6),
-            "evidence": round(math.exp(min(worse.log_cusum, MOST_SHOWN)), 1),
+            "evidence": _shown(worse),
             "limit": limit,
             "until": until.isoformat(),
         }
         conclude(found.version, {REALISED: facts})
     elif evidence.quiet_days >= QUIET_WINDOWS:
         conclude(found.version, {REALISED: None})
+
+
+def _shown(trust: Trust) -> float:
+    return round(math.exp(min(trust.log_cusum, MOST_SHOWN)), 1)
 
 
 def _keep(evidence: LossEvidence, trust: Trust, until: datetime, *, has_labels: bool) -> None:

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from trivet.control.monitoring.compacting import begin_of
 from trivet.control.monitoring.estimates import Band, Estimates
+from trivet.control.monitoring.misfit import Misfit
 from trivet.control.monitoring.models import Grain
 from trivet.control.monitoring.performance import Figures, NoFigure
 from trivet.control.monitoring.references import labelled_reference, watched
 from trivet.control.monitoring.segment_report import Segmentation, segmentations
-from trivet.control.monitoring.standing import standing_of
+from trivet.control.monitoring.standing import misfit_of, standing_of
 from trivet.control.monitoring.tasks import OF_TASK, OfClass, Task, summed, task_of
 from trivet.control.monitoring.trust import Verdict
 from trivet.control.monitoring.truths import Truths, truths_of
@@ -73,6 +74,7 @@ class PerformanceReport:
     bands: Mapping[str, Band | NoFigure]
     is_estimated: bool  # so that the labels may agree with the estimate or not
     trust: Verdict
+    misfit: Misfit | None  # in which direction labels differ from an estimate that is not trusted, where that is known
     truths: Truths | None
     by_class: Mapping[str, OfClass]
     segmentations: tuple[Segmentation, ...] = ()  # of each column that is declared
@@ -126,6 +128,7 @@ def performance_report(
     whole = task.performance(counted, tables)
     usual = Usual(task_of(labelled_reference(found), metric))
     bins = found.reference.scores[0] if task.name == BINARY else None
+    trust = standing_of(version)
     return PerformanceReport(
         model=model,
         version=version.number,
@@ -140,7 +143,8 @@ def performance_report(
         estimated=whole.estimated,
         bands=usual.bands(whole.realised, median(cohort.rows for cohort in cohorts) if cohorts else 0.0),
         is_estimated=task.is_estimated,
-        trust=standing_of(version),
+        trust=trust,
+        misfit=misfit_of(version) if trust == Verdict.NOT_TRUSTED else None,
         truths=truths_of(found.reference, labelled, counted) if bins is not None else None,
         by_class=whole.by_class,
         segmentations=segmentations(found, start, end) if with_segments else (),

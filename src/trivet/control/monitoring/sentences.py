@@ -7,12 +7,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from trivet.control.monitoring.measures import MEAN
+from trivet.control.monitoring.misfit import Misfit
 from trivet.control.monitoring.models import Alert, Cause
+from trivet.control.monitoring.trust import Side
 
 SHOWN = 5  # features named; the others are a number
 PLENTY = 1_000_000  # of evidence
 SHORT = ("auc", "f1", "mae", "rmse")  # measures that are written in capitals
 LEAST_SHARE = 0.005  # below it a share rounds to nothing, which it is not
+MISFITS = {Side.MORE: "More answers turn out wrong", Side.FEWER: "Fewer answers turn out wrong"}
 
 
 def sentence_of(alert: Alert) -> str:
@@ -25,9 +28,24 @@ def sentence_of(alert: Alert) -> str:
             f" of a budget of {evidence.get('budget', 0):,.0f} windows in which one false alarm is expected."
         )
     if alert.cause == Cause.TRUST:
-        return f"The estimated quality of {who} does not fit the labels that came: do not go by it until it is calibrated anew."
+        misfit = Misfit.told(alert.evidence)
+        told = [misfit_sentence(misfit), _enough(alert.evidence)] if misfit is not None else []
+        what = f"The estimated quality of {who} does not fit the labels that came: do not go by it until it is calibrated anew."
+        return " ".join([what, *told])
     told = [HARMS[reason](alert.evidence[reason]) for reason in HARMS if reason in alert.evidence]
     return " ".join([f"{who} answers worse than it should.", *told])
+
+
+def misfit_sentence(misfit: Misfit) -> str:
+    """Return in which direction labels differ from the estimate, and by how much."""
+    labels, positive = misfit.labels, misfit.positive
+    said = (
+        f"{MISFITS[misfit.side]} than estimated: {misfit.wrong / labels:.1%} of {labels:,} answers of {_day(misfit.until)},"
+        f" where {misfit.expected / labels:.1%} were to be expected."
+    )
+    if not positive:
+        return said
+    return f"{said} {positive}: {misfit.positives / labels:.1%}, where its scores let {misfit.likely / labels:.1%} be expected."
 
 
 def _below_band(facts: Mapping[str, Any]) -> str:
@@ -52,12 +70,19 @@ def _below_floor(facts: Mapping[str, Any]) -> str:
 
 
 def _realised(facts: Mapping[str, Any]) -> str:
-    wrong, labels = facts["wrong"], facts["labels"]
-    day = datetime.fromisoformat(facts["until"]) - timedelta(days=1)
+    wrong, labels, day = facts["wrong"], facts["labels"], _day(datetime.fromisoformat(facts["until"]))
     return (
-        f"By its labels, {wrong / labels:.1%} of {labels:,} answers of {day:%Y-%m-%d} were wrong, where at most"
-        f" {facts['usual']:.1%} are usual. The evidence is {_amount(facts['evidence'])}, and {facts['limit']:,.0f} is enough."
+        f"By its labels, {wrong / labels:.1%} of {labels:,} answers of {day} were wrong, where at most"
+        f" {facts['usual']:.1%} are usual. {_enough(facts)}"
     )
+
+
+def _day(until: datetime) -> str:
+    return f"{until - timedelta(days=1):%Y-%m-%d}"
+
+
+def _enough(facts: Mapping[str, Any]) -> str:
+    return f"The evidence is {_amount(facts['evidence'])}, and {facts['limit']:,.0f} is enough."
 
 
 HARMS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {

@@ -18,7 +18,7 @@ from trivet.control.monitoring.classes import (
     realised_accuracy,
     realised_classes,
 )
-from trivet.control.monitoring.estimates import MEASURED, Estimate, Estimates, estimated
+from trivet.control.monitoring.estimates import MEASURED, Estimate, Estimates, calibrated, estimated
 from trivet.control.monitoring.measures import OF_A_NUMBER, OF_CLASSES, OF_TWO_CLASSES, mean_name
 from trivet.control.monitoring.performance import MEASURES, Figures, NoFigure, realised
 from trivet.control.monitoring.regression import EXPECTED, RegressionSums, estimated_regression, realised_regression
@@ -31,6 +31,33 @@ from trivet.core.profile.profile import Profile
 from trivet.core.profile.reference import Reference
 
 DRAWN = ("auc", "accuracy")  # of each cohort, besides its metric: the others draw samples, which takes a while
+
+
+class Positives(NamedTuple):
+    """How many labelled rows were of a class, and how many were likely to be."""
+
+    name: str
+    were: int
+    likely: float
+
+
+class Bets(NamedTuple):
+    """The labels of a cohort: what they differ by from what was expected, and how many by how much; how many rows were wrong."""
+
+    differences: np.ndarray
+    counts: np.ndarray
+    wrong: int
+    positives: Positives | None = None  # of two classes
+
+    @property
+    def labels(self) -> int:
+        """How many there are."""
+        return round(float(self.counts.sum()))
+
+    @property
+    def expected(self) -> float:
+        """How many rows were expected to be wrong."""
+        return self.wrong - float((self.counts * self.differences).sum())
 
 
 class OfClass(NamedTuple):
@@ -90,7 +117,7 @@ class Task:
         """Return what was realised in a piece of the reference, without intervals."""
         return {}
 
-    def bets(self, counts: Profile, table: LabelTable) -> tuple[np.ndarray, np.ndarray] | None:  # noqa: ARG002
+    def bets(self, counts: Profile, table: LabelTable) -> Bets | None:  # noqa: ARG002
         """Return what labels differ by from what was expected, and how many by how much; None where nothing was expected."""
         return None
 
@@ -129,11 +156,15 @@ class Binary(Task):
         truths = truths_of(self.reference, table, counts)
         return {name: float(MEASURES[name].of(truths)) for name in self._measures}
 
-    def bets(self, counts: Profile, table: LabelTable) -> tuple[np.ndarray, np.ndarray] | None:
+    def bets(self, counts: Profile, table: LabelTable) -> Bets | None:
         """Return the cells of the only score."""
         if not is_probability(self.reference, 0):
             return None
-        return cells(truths_of(self.reference, table, counts), self.reference.calibration)
+        truths, calibration = truths_of(self.reference, table, counts), self.reference.calibration
+        wrong = truths.positives[..., 0].sum() + truths.negatives[..., 1].sum()
+        likely = float((calibrated(truths.mean_scores, calibration) * truths.counts).sum())
+        positives = Positives(self.reference.scores[0].name, int(truths.positives.sum()), likely)
+        return Bets(*cells(truths, calibration), int(wrong), positives)
 
     @property
     def _measures(self) -> Collection[str]:
@@ -201,13 +232,13 @@ class Classes(Task):
         """Return the accuracy and means over classes."""
         return class_values(classes_of(self.reference, table)[0], self._truths(counts, table))
 
-    def bets(self, counts: Profile, table: LabelTable) -> tuple[np.ndarray, np.ndarray] | None:
+    def bets(self, counts: Profile, table: LabelTable) -> Bets | None:
         """Return the cells of every score, each where its class was decided."""
         if not all(is_probability(self.reference, number) for number in range(len(self.reference.scores))):
             return None
-        return cells_of_classes(
-            self._truths(counts, table), self._windows(counts), self._calibrations, is_complete=self._is_complete
-        )
+        truths = self._truths(counts, table)
+        gaps = cells_of_classes(truths, self._windows(counts), self._calibrations, is_complete=self._is_complete)
+        return Bets(*gaps, sum(int(of.negatives[:, 1].sum()) for of in truths.values()))
 
     def _truths(self, counts: Profile, table: LabelTable) -> dict[str, Truths]:
         scores = self.reference.scores

@@ -2,8 +2,8 @@
 
 Each matured label has a loss, and the estimate said which loss was to be expected. The null hypothesis: on average the
 loss is at most `tolerance` worse than that, given all that came before. Whoever bets against a true one multiplies
-their money by 1/α with probability at most α, ever (Ville); so much money is evidence. It is one-sided: a version that
-is better than estimated is not found out.
+their money by 1/α with probability at most α, ever (Ville); so much money is evidence. One such bet is one-sided; an
+estimate has two against it (`BothSides`), for one that is too low is as wrong as one that is too high.
 
 A label that is corrected after it was bet on is not taken back: evidence is of what was known when it was weighed.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -34,6 +35,13 @@ class Verdict(StrEnum):
     TRUSTED = "trusted"
     NOT_TRUSTED = "not trusted"
     UNKNOWN = "unknown"
+
+
+class Side(StrEnum):
+    """In which direction reality differs from the estimate."""
+
+    MORE = "more"  # rows are wrong than was estimated
+    FEWER = "fewer"
 
 
 class Trust(msgspec.Struct, frozen=True):
@@ -120,6 +128,55 @@ class Trust(msgspec.Struct, frozen=True):
         if self.is_changed(budget):
             return Verdict.NOT_TRUSTED
         return Verdict.TRUSTED if self.labels >= need else Verdict.UNKNOWN
+
+
+class BothSides(NamedTuple):
+    """Two bets against one estimate: that `more` rows are wrong than it says, and that `fewer` are, by over the tolerance.
+
+    Each side is found when its M reaches **twice** the budget; then a right estimate is called not trusted once in so many
+    blocks as the budget says, or more seldom, by both sides together. For let R ← e·(1 + R), beginning at 0, be the form of
+    Shiryaev and Roberts of a side. M ≤ R always, and R less the number of blocks is a supermartingale where the side's null is
+    true. Where both are, so is the mean of both R less the number of blocks, however the sides depend on each other; and at the
+    block T at which either M reaches twice the budget, that mean is at least the budget, as no R is below 0. So budget ≤ E[T]
+    (optional stopping, as in Shin, Ramdas and Rinaldo, arXiv 2203.03532, 3.1). Where one null is false, the alarm is none.
+    """
+
+    more: Trust
+    fewer: Trust
+
+    def update(self, differences: np.ndarray, counts: np.ndarray | None = None) -> BothSides:
+        """Return the evidence after a block of labels, as `Trust.update` takes it: both sides bet on the same one."""
+        return BothSides(self.more.update(differences, counts), self.fewer.update(-np.asarray(differences), counts))
+
+    def faded(self, share: float) -> BothSides:
+        """Return both as they are a block later."""
+        return BothSides(self.more.faded(share), self.fewer.faded(share))
+
+    def limit(self, budget: float) -> float:
+        """Return what the money of one side has to reach, so that both together keep `budget`, in blocks."""
+        return len(self) * budget
+
+    def side(self, budget: float) -> Side | None:
+        """Return where reality differs from the estimate; None where nothing says so.
+
+        Of two that have won, one a while ago, it is the one that bets now, and then the one with more money.
+        """
+        won = [side for side in Side if self.of(side).is_changed(self.limit(budget))]
+        return max(won, key=lambda side: (self.of(side).bet > 0, self.of(side).log_cusum), default=None)
+
+    def of(self, side: Side) -> Trust:
+        """Return the bet of a side."""
+        return self.more if side == Side.MORE else self.fewer
+
+    def standing(self, budget: float, *, need: int = ENOUGH_LABELS) -> Verdict:
+        """Return the verdict of both: not trusted where one says so, and unknown until `more` has seen `need` labels.
+
+        The sides see the same labels; where one began later, as in a database of an earlier release, the verdict stays what it
+        was until that one has something to say.
+        """
+        if self.side(budget) is not None:
+            return Verdict.NOT_TRUSTED
+        return self.more.standing(self.limit(budget), need=need)
 
 
 def differences(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trivet.control.monitoring.models.alerts import (
+    OF_ESTIMATE as OF_ESTIMATE,
     Alert as Alert,
     AlertState as AlertState,
     Cause as Cause,

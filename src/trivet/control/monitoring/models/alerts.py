@@ -107,11 +107,15 @@ class HeldAgainst(models.TextChoices):
     """What realised loss is held against: whether a row was wrong, beside what was estimated, or was usual on the reference."""
 
     ESTIMATE = "error", _("the estimate")
+    ESTIMATE_FROM_BELOW = "error:fewer", _("the estimate, from below")
     REFERENCE = "error:reference", _("the reference")
 
 
+OF_ESTIMATE = (HeldAgainst.ESTIMATE, HeldAgainst.ESTIMATE_FROM_BELOW)  # in the order in which their rows are locked
+
+
 class LossEvidence(models.Model):
-    """One row is the evidence that a version's realised loss is more than what it is held against."""
+    """One row is the evidence that a version's realised loss is more than what it is held against, or from below, less."""
 
     version = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="loss_evidence")
     loss = models.CharField(max_length=16, choices=HeldAgainst)
