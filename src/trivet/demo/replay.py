@@ -26,7 +26,8 @@ from trivet.control.monitoring.models import Alert, HeldAgainst, LossEvidence, M
 from trivet.control.monitoring.performance import Figure, NoFigure
 from trivet.control.monitoring.performance_report import performance_report
 from trivet.control.monitoring.references import Watched, watched
-from trivet.control.monitoring.trust import Verdict
+from trivet.control.monitoring.standing import side_of
+from trivet.control.monitoring.trust import Side, Verdict
 from trivet.control.monitoring.watching import LAG, watch
 from trivet.control.monitoring.windows import DAY, counts_between
 from trivet.control.predictions.labelling import apply_labels
@@ -64,6 +65,15 @@ class Opened:
     severity: str
     features: tuple[str, ...]
     on: datetime  # as moved
+
+
+@dataclass(frozen=True)
+class Distrusted:
+    """From which day to which labels did not fit the estimate, days of predictions as moved, both included; and on which side."""
+
+    first: datetime
+    last: datetime
+    side: Side
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,9 @@ class Replay:
     _waiting: list[tuple[datetime, SaidLabel]] = field(default_factory=list)  # flights in the air, and when they land
     _opened: list[Opened] = field(default_factory=list)
     _drifted: dict[datetime, list[str]] = field(default_factory=dict)  # by day, what an alarm named
-    _trust: list[tuple[datetime, Verdict]] = field(default_factory=list)  # by the day of the predictions judged
+    _trust: list[tuple[datetime, Verdict, Side | None]] = field(
+        default_factory=list
+    )  # by the day of the predictions judged
 
     def check(self) -> Watched:
         """Return the version that will answer. Raises `NotFound` without one to watch, `Conflict` after another replay."""
@@ -168,11 +180,11 @@ class Replay:
                 yield self._month(found, *month)
 
     @property
-    def distrusted(self) -> list[tuple[datetime, datetime]]:
-        """From which day to which the estimate was not trusted: days of predictions, as moved, both included."""
-        runs = groupby(self._trust, key=lambda judged: judged[1])
+    def distrusted(self) -> list[Distrusted]:
+        """When the estimate was not trusted, and on which side."""
+        runs = groupby(self._trust, key=lambda judged: judged[2])
         return [
-            (days[0][0], days[-1][0]) for verdict, run in runs if verdict == Verdict.NOT_TRUSTED for days in [list(run)]
+            Distrusted(days[0][0], days[-1][0], side) for side, run in runs if side is not None for days in [list(run)]
         ]
 
     def _begin(self, found: Watched) -> None:
@@ -236,9 +248,9 @@ class Replay:
     def _judge(self, now: datetime, end: datetime) -> None:
         for verdict in judge(now):
             rows = LossEvidence.objects.filter(version__model__name=self.model, loss=HeldAgainst.ESTIMATE)
-            until = rows.values_list("until", flat=True).get()
-            if until is not None:
-                self._trust.append((until - DAY, verdict))
+            row = rows.select_related("version__model").get()
+            if row.until is not None:
+                self._trust.append((row.until - DAY, verdict, side_of(row.version)))
         self._note_alerts(end)
 
     def _note_alerts(self, end: datetime) -> None:
@@ -276,8 +288,8 @@ class Replay:
             interval=_interval(realised),
             estimated=None if estimate is None or isinstance(estimate, NoFigure) else estimate.value,
             band=None if isinstance(report.band, NoFigure) else (report.band.low, report.band.high),
-            trust=next((verdict for day, verdict in reversed(self._trust) if day < end), Verdict.UNKNOWN),
-            distrusted=sum(start <= day < end and verdict == Verdict.NOT_TRUSTED for day, verdict in self._trust),
+            trust=next((verdict for day, verdict, _ in reversed(self._trust) if day < end), Verdict.UNKNOWN),
+            distrusted=sum(start <= day < end and verdict == Verdict.NOT_TRUSTED for day, verdict, _ in self._trust),
             alerts=tuple(one for one in self._opened if start <= one.on < end),
             drifted=dict(sorted(drifted.items(), key=lambda pair: -pair[1])),
             unseen=dict(counts.unseen.get(DESTINATION, {})),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,14 @@ from trivet.cli.verb import DONE, OUT_OF_REACH, WRONG, Out
 from trivet.cli.verbs.initialise import ADMIN, migrate_and_admit
 from trivet.cli.verbs.processes import listen, serving_children
 from trivet.client import Client
+from trivet.control.monitoring.trust import Side
 from trivet.control.registry import actions
 from trivet.control.registry.models import ApiKey, ModelVersion
 from trivet.control.registry.pushing import push_file
 from trivet.control.registry.storage import fetch_bundle
 from trivet.core.errors import Refused, TrivetError, Unavailable
 from trivet.core.examples import curl, fields_of, infer_body
-from trivet.demo.replay import Month, Replay, read_flights
+from trivet.demo.replay import Distrusted, Month, Replay, read_flights
 from trivet.model.bundle.sample import SAMPLE_NAME
 from trivet.serving.process import this_process
 from trivet.serving.supervisor import Supervisor
@@ -183,8 +185,7 @@ def _replay(folder: Path, options: argparse.Namespace, out: Out) -> int:
     finally:
         this_process().stop()
     seconds = time.monotonic() - started
-    spans = ", ".join(f"{_day(first - by)} to {_day(last - by)}" for first, last in replay.distrusted)
-    out.say(f"\nestimate  not trusted from {spans}" if spans else "\nestimate  trusted throughout")
+    _tell_distrusted(replay.distrusted, by, out)
     out.say(
         f"sent      {sum(month.rows for month in months):,} flights in {seconds:.0f} s\n"
         f"look at   {demo['url']}/models/{MODEL}/drift/ and …/performance/   {demo['admin_user']} / {demo['admin_password']}\n"
@@ -196,7 +197,9 @@ def _replay(folder: Path, options: argparse.Namespace, out: Out) -> int:
             "seconds": round(seconds, 1),
             "moved_days": by.days,
             "months": months,
-            "distrusted": [{"from": first - by, "to": last - by} for first, last in replay.distrusted],
+            "distrusted": [
+                {"from": span.first - by, "to": span.last - by, "errors": span.side} for span in replay.distrusted
+            ],
         }
     )
     return DONE
@@ -224,6 +227,19 @@ def _tell_month(month: Month, by: timedelta, out: Out) -> None:
         out.say(f"          drifted: {', '.join(f'{name} ({days} d)' for name, days in month.drifted.items())}")
     if month.unseen:
         out.say(f"          unseen destinations: {', '.join(f'{k} ({n})' for k, n in sorted(month.unseen.items()))}")
+
+
+def _tell_distrusted(spans: Sequence[Distrusted], by: timedelta, out: Out) -> None:
+    """Say when the estimate was not trusted, because more or fewer answers were wrong than it said."""
+    out.say("\nestimate  not trusted" if spans else "\nestimate  trusted throughout")
+    for side in Side:
+        days = ", ".join(_days(span.first - by, span.last - by) for span in spans if span.side == side)
+        if days:
+            out.say(f"          {side} wrong than estimated: {days}")
+
+
+def _days(first: datetime, last: datetime) -> str:
+    return _day(first) if first == last else f"{_day(first)} to {_day(last)}"
 
 
 def _line(*cells: str) -> str:
