@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from trivet.control.monitoring.drift import DriftReport, FeatureDrift
+from trivet.control.monitoring.drift import Against, DriftReport, FeatureDrift
+from trivet.control.monitoring.segment_drift import SegmentDrift
 from trivet.control.monitoring.sentences import enumerated, whole_percent
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ AGAINST = {
     "previous": "the window before",
     "same-hour": "the same hours of four weeks",
 }
+RECORDED = "the sample that its bundle recorded"
 KINDS = {
     "drift": "the values of {}",
     "missing": "how often {} is missing",
@@ -35,6 +37,18 @@ def about(report: DriftReport) -> str:
         return f"{report.rows:,} rows from {window}; {AGAINST[report.against]} had none, so there are no distances."
     rows = f"{report.rows:,} rows from {window}, beside {report.reference_rows:,} of {AGAINST[report.against]}"
     return f"{report.model} {report.version}: {rows}"
+
+
+def about_segment(found: SegmentDrift) -> str:
+    """Say which rows of a segment are compared, and among how many they were looked for."""
+    report = found.report
+    window = f"{report.start:%Y-%m-%d %H:%M} to {report.end:%Y-%m-%d %H:%M} UTC so far"
+    before = RECORDED if report.against == Against.TRAINING else AGAINST[report.against]
+    now = f"{report.rows:,} of {found.looked_at:,} logged rows from {window}"
+    beside = f"{report.reference_rows:,} of {found.looked_at_before:,} of {before}"
+    if not report.rows or not report.reference_rows:
+        return f"{now}; {beside}: there is nothing to compare."
+    return f"{now}, beside {beside}"
 
 
 def together(report: DriftReport) -> str:

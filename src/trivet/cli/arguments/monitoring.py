@@ -23,6 +23,11 @@ def drift(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also train a classifier to tell logged rows from those they are compared with (needs scikit-learn)",
     )
+    parser.add_argument(
+        "--segment",
+        metavar="COLUMN=VALUE",
+        help="only logged rows that have this value, beside earlier ones or the recorded sample that have it",
+    )
     parser.epilog = "It ends with 1 while an alert about drift of the model is open."
 
 

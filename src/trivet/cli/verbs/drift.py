@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from django.utils import timezone
 
-from trivet.cli.drift_table import about, apart, changed, table_of, together
-from trivet.cli.person import person_of
+from trivet.cli.drift_table import about, about_segment, apart, changed, table_of, together
+from trivet.cli.needed import Needed
+from trivet.cli.person import check_may, person_of
 from trivet.cli.values import duration_of
 from trivet.cli.verb import DONE, USAGE, WRONG, Out, split_version
 from trivet.control.monitoring.drift import DriftReport, FeatureDrift, drift_report, earlier, without_inputs
 from trivet.control.monitoring.logged_rows import logged_columns, recorded_columns
+from trivet.control.monitoring.segment_drift import segment_drift
 from trivet.control.monitoring.sentences import enumerated
 from trivet.control.registry.models import CHAMPION, ModelVersion
 from trivet.control.registry.permissions import can
-from trivet.core.errors import Refused, quoted
+from trivet.core.errors import InvalidRequest, Refused, quoted
 
 if TYPE_CHECKING:
     from trivet.model.domain_classifier import Separation
@@ -30,6 +32,9 @@ def drift(options: argparse.Namespace, out: Out) -> int:
     if options.limit is not None and options.limit < 1:
         out.problem("trivet drift: --limit takes a number from 1.")
         return USAGE
+    if options.segment is not None and options.classifier:
+        out.problem("trivet drift: --classifier is of all rows, and --segment of some: ask for one of them.")
+        return USAGE
     name, word = split_version(options.model)
     version = ModelVersion.objects.resolve(name, word or CHAMPION)
     report = drift_report(
@@ -39,6 +44,8 @@ def drift(options: argparse.Namespace, out: Out) -> int:
         window=duration_of("--window", options.window),
         against=options.reference,
     )
+    if options.segment is not None:
+        return _of_segment(options, out, version, report)
     person = person_of(options)
     if person is not None and not can(person, "view_inputs", name):
         report = without_inputs(report, version.read_signature())
@@ -51,6 +58,29 @@ def drift(options: argparse.Namespace, out: Out) -> int:
         lines += ["", *_table(features), *_words(features)]
     facts = _facts(report, features) | ({"classifier": msgspec.to_builtins(found)} if found is not None else {})
     out.document(facts, "\n".join(lines))
+    return WRONG if report.has_open_alert else DONE
+
+
+def _of_segment(options: argparse.Namespace, out: Out, version: ModelVersion, report: DriftReport) -> int:
+    """Print the same of the rows of one segment; values are inputs, and so for who may see these alone."""
+    person = person_of(options)
+    if person is not None:
+        check_may(person, Needed("view_inputs", report.model))
+    column, equals, value = options.segment.partition("=")
+    if not equals:
+        raise InvalidRequest(f"{quoted(options.segment)} is not COLUMN=VALUE.", code="BAD_PARAMETER")
+    found = segment_drift(version, report, column, value)
+    features = found.report.features[: options.limit]
+    lines = [found.report.verdict, about_segment(found)]
+    if found.report.rows and found.report.reference_rows:
+        lines += [changed(found.report), "", *_table(features), *_words(features)]
+    segment = {
+        "column": column,
+        "value": value,
+        "looked_at": found.looked_at,
+        "looked_at_before": found.looked_at_before,
+    }
+    out.document(_facts(found.report, features) | {"segment": segment}, "\n".join(lines))
     return WRONG if report.has_open_alert else DONE
 
 

@@ -49,7 +49,7 @@ def begin_counting(found: Watched) -> tuple[Dimension, ...]:
     known = dimensions_of(found.version)
     there = {dimension.name for dimension in known}
     names = dict.fromkeys(name for name in declared(found.version.model.name).segments if name not in there)
-    possible = (_possible(found, name) for name in names if not why_not(found, name))
+    possible = (places_of(found, name) for name in names if not why_not(found, name))
     new = [dimension for dimension in possible if dimension is not None]
     if not new:
         return known
@@ -64,6 +64,11 @@ def why_not(found: Watched, name: str) -> str:
     """Return why a version's rows cannot be counted apart by the column called `name`; empty where they can."""
     if found.reference.task == NOTHING:
         return "this model gives nothing that can turn out right or wrong."
+    return why_no_places(found, name)
+
+
+def why_no_places(found: Watched, name: str) -> str:
+    """Return why the values of the column called `name` part no rows of a version; empty where they do."""
     signature, hidden = found.version.read_signature(), found.version.model.sensitive or ()
     spec = next((one for one in signature.inputs if name in one.field_names), None)
     if spec is None:
@@ -72,12 +77,13 @@ def why_not(found: Watched, name: str) -> str:
         return f"{quoted(name)} is sensitive: no record has its values, so no row can be told by them."
     if any(isinstance(bins, TextBins) and bins.name == name for bins in found.reference.features):
         return f"{quoted(name)} is a free text: nearly each row has a value of its own."
-    if len(name) > LONGEST_NAME or _possible(found, name) is None:
+    if len(name) > LONGEST_NAME or places_of(found, name) is None:
         return f"the reference of this version does not count {quoted(name)}."
     return ""
 
 
-def _possible(found: Watched, name: str) -> Dimension | None:
+def places_of(found: Watched, name: str) -> Dimension | None:
+    """Return how the values of the column called `name` part the rows of a version; None where they cannot."""
     specs = found.version.read_signature().inputs
     is_whole = any("INT" in spec.datatype for spec in specs if name in spec.field_names)
     return dimension_of(found.reference, name, is_whole=is_whole)

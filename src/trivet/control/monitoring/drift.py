@@ -135,7 +135,7 @@ def drift_report(
         window_hours=watch.hours,
         judged_until=watch.until,
         has_open_alert=watch.alert is not None,
-        features=tuple(_features(reference, current, before, watch.evidence, sensitive)),
+        features=tuple(feature_drifts(reference, current, before, watch.evidence, sensitive)),
         reconstruction=_reconstruction(reference, current, before, sensitive),
         latency_ms=(_milliseconds(reference, current, 0.5), _milliseconds(reference, current, 0.99)),
     )
@@ -252,7 +252,7 @@ def _reconstruction(
     return replace(found, rows=0, error=None, error_before=None, low=None, high=None, reason=ONE_SENSITIVE)
 
 
-def _features(
+def feature_drifts(
     reference: Reference,
     current: Profile,
     before: Profile,

@@ -24,8 +24,8 @@ SCATTER, PRIME = 40_503, 65_521  # so that which rows are taken does not fall in
 Span = tuple[datetime, datetime]  # from a moment to just before another
 
 
-def logged_columns(version: ModelVersion, spans: Sequence[Span]) -> dict[str, Any]:
-    """Return what `version` was asked in `spans`, by feature, as `columns_of` does: of more than 5,000 rows about as many.
+def logged_columns(version: ModelVersion, spans: Sequence[Span], *, most: int = MOST_ROWS) -> dict[str, Any]:
+    """Return what `version` was asked in `spans`, by feature, as `columns_of` does: of more than `most` rows about as many.
 
     They are those that were answered and whose inputs were kept and not erased; sensitive inputs are left out.
     """
@@ -35,9 +35,9 @@ def logged_columns(version: ModelVersion, spans: Sequence[Span]) -> dict[str, An
     asked = Prediction.objects.of_model(version.model.name).answers().filter(within, digest=version.digest)
     asked = asked.filter(inputs__isnull=False)  # kept, and not erased meanwhile
     found = asked.count()
-    if found > MOST_ROWS:
+    if found > most:
         scattered = asked.annotate(scattered=F("pk") % PRIME * SCATTER % PRIME)
-        asked = scattered.filter(scattered__lt=PRIME * MOST_ROWS // found)
+        asked = scattered.filter(scattered__lt=PRIME * most // found)
     signature = version.read_signature()
     rows = [given for given in asked.order_by("pk").values_list("inputs", flat=True) if given is not None]
     flat: dict[str, Flat] = {
