@@ -174,6 +174,13 @@ def test_what_makes_no_sense_is_wrong_usage(capsys, more):
     assert trivet("drift", "churn", *more) == 2
 
 
+@pytest.mark.parametrize("window", ["0d", "100000h"])
+def test_a_length_of_time_out_of_bounds_is_told_the_bounds(capsys, window):
+    live(older=1.0)
+    assert trivet("drift", "churn", "--window", window) == 2
+    assert f"--window '{window}': a number from 1 to 99,999 and h, d or w" in capsys.readouterr().err
+
+
 def test_texts_that_callers_sent_are_for_who_may_see_inputs(capsys):
     live(unseen=0.2)
     person("view_registeredmodel", name="eve")

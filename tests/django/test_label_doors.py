@@ -13,11 +13,12 @@ import pytest
 from django.utils import timezone
 
 import trivet
-from tests.django.command_line import verb
+from tests.django.command_line import trivet as trivet_verb, verb
 from tests.django.people import person
 from tests.django.worlds import ready, ready_free, record
+from tests.shop.models import Customer
 from trivet.cli.verbs.label import value_in
-from trivet.control.predictions.models import Label
+from trivet.control.predictions.models import Label, Prediction as LoggedPrediction
 from trivet.control.predictions.shipping import ship
 from trivet.control.registry.models import ModelVersion
 from trivet.core.errors import InvalidRequest, NotFound, Refused
@@ -60,6 +61,25 @@ def test_48_in_python_it_is_applied_before_the_call_returns(answer):
     assert Prediction(0.5, "", "churn", 1, "", f"{answer.id}:1", "only").label is None
     assert trivet.label("shop.customer:17", "stays", model="churn", user="ben").revision == 2
     assert list(Label.objects.order_by("revision").values_list("source", "caller"))[1] == ("", "user:ben")
+
+
+@pytest.mark.django_db
+def test_48_an_instance_stands_for_its_entity_and_a_row_of_the_log_for_itself(answer):
+    said = trivet.label(Customer(pk=17), "churned", model="churn")
+    assert said.prediction == f"{answer.id}:0"
+    logged = LoggedPrediction.objects.get(entity_key="shop.customer:17")
+    assert not trivet.label(logged, "churned").is_new
+    with pytest.raises(InvalidRequest, match="a saved instance, not 'Customer'"):
+        trivet.label(Customer(), "churned", model="churn")
+
+
+@pytest.mark.django_db
+def test_48_a_model_that_is_nearly_one_is_named_to_who_may_know_them_all(answer, capsys):
+    with pytest.raises(NotFound, match=r"no model 'chrun' here\. Did you mean 'churn'\?"):
+        trivet.label("shop.customer:17", "churned", model="chrun")
+    person(name="eva")
+    assert trivet_verb("label", "shop.customer:17", "churned", "--model", "chrun", "--as", "eva") == 4
+    assert "no model 'chrun' here.\n" in capsys.readouterr().err
 
 
 def test_48_a_process_that_answers_counts_what_was_said_in_it(answer, monkeypatch):
@@ -167,6 +187,9 @@ def test_48_a_file_is_applied_line_by_line_and_what_is_refused_is_named(answer, 
     refused = told.pop("refused")
     assert (code, told) == (1, {"applied": 1, "revised": 1, "repeated": 1})
     assert sorted(one["line"] for one in refused) == [5, 6, 7, 8, 9, 10, 11]
+    why = {one["line"]: one["error"] for one in refused}
+    assert why[7] == "it names its prediction twice: give its prediction_id or its entity_key, not both."
+    assert why[8] == "its label is empty: leave the line out while nobody knows."
     assert [label.value for label in Label.objects.order_by("revision")] == ["churned", "stays"]
     path.write_text(f"prediction_id,label\n{answer.id},stays\n", encoding="utf-8")
     assert verb(capsys, "label", "--file", str(path))[0] == 0

@@ -58,7 +58,7 @@ def duration_of(option: str, text: str) -> timedelta:
     """Return the length of time that `text` says; raises `InvalidRequest` that names `option` for what is none."""
     match = re.fullmatch(r"([1-9][0-9]{0,4})([hdw])", text)
     if match is None:
-        raise InvalidRequest(f"{option} {quoted(text)}: a number and h, d or w, such as 90d.")
+        raise InvalidRequest(f"{option} {quoted(text)}: a number from 1 to 99,999 and h, d or w, such as 90d.")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 

@@ -149,8 +149,12 @@ def _line(number: int, columns: Sequence[str], row: Sequence[str], source: str) 
 
 def _said_in(cells: dict[str, str], source: str) -> SaidLabel:
     named = [cells.get(name) or "" for name in NAMES]
-    if bool(named[0]) == bool(named[1]) or not cells.get("label"):
-        raise InvalidRequest("a line has a label, and a prediction_id or an entity_key.")
+    if not any(named):
+        raise InvalidRequest("its prediction is not named: give a prediction_id or an entity_key.")
+    if all(named):
+        raise InvalidRequest("it names its prediction twice: give its prediction_id or its entity_key, not both.")
+    if not cells.get("label"):
+        raise InvalidRequest("its label is empty: leave the line out while nobody knows.")
     if named[0] and split_row_id(named[0]) is None:
         raise InvalidRequest(f"prediction_id {quoted(named[0])} is no id of a prediction.")
     observed_at = None

@@ -8,12 +8,16 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import Model
+
 from trivet.control.monitoring.label_folding import LabelFolding
 from trivet.control.predictions.labelling import Labelled, say
+from trivet.control.predictions.models import Prediction as LoggedPrediction
 from trivet.core.errors import InvalidRequest, TrivetError, quoted
 from trivet.core.ids import split_row_id
 from trivet.core.records import LabelValue, SaidLabel
 from trivet.dataplane.protocol.labels import said_label
+from trivet.serving.entities import entity_key_of
 from trivet.serving.predict import caller_of
 from trivet.serving.prediction import Prediction
 from trivet.serving.process import count_label
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def label(
-    prediction: Prediction | str,
+    prediction: Prediction | Model | str,
     value: Any,
     *,
     source: str = "",
@@ -33,8 +37,9 @@ def label(
 ) -> Labelled:
     """Say what turned out true for one prediction, and return what became of that: which revision, and whether it is new.
 
-    `prediction` is what `trivet.predict` returned, its id, or an entity key; the last with a `model`, and then the newest
-    prediction with that key is meant which was made before `observed_at` (with an offset; now, where it is not given).
+    `prediction` is what `trivet.predict` returned, its row in the log, its id, or an entity key or the saved instance that it
+    is of; the last two with a `model`, and then the newest prediction with that key is meant which was made before
+    `observed_at` (with an offset; now, where it is not given).
     `value` is a text, a number, a bool or a list of them; NumPy scalars and members of an Enum are taken as their values.
     The same value again changes nothing, another is the next revision. `source` says who or what knew, in at most 64
     characters. `user`, a user of the project or a text, is recorded; whether they may is for your code to ask (`can`).
@@ -60,7 +65,7 @@ def label_many(labels: Sequence[SaidLabel], *, actor: Actor, model: str = "") ->
 
 
 def said_of(
-    prediction: Prediction | str,
+    prediction: Prediction | Model | str,
     value: Any,
     *,
     source: str = "",
@@ -68,13 +73,22 @@ def said_of(
     weight: float = 1.0,
 ) -> SaidLabel:
     """Return a label of what is a prediction, its id or an entity key, within the bounds of one that comes over HTTP."""
-    name = prediction.id if isinstance(prediction, Prediction) else prediction
-    if not isinstance(name, str):
-        raise InvalidRequest(f"what is labelled is a prediction, its id or an entity key, not {quoted(name)}.")
+    name = _name_of(prediction)
     if observed_at is not None and observed_at.utcoffset() is None:
         raise InvalidRequest("observed_at has no time zone: give it one.", code="BAD_PARAMETER", field="observed_at")
     by = "prediction_id" if split_row_id(name) else "entity_key"
     return said_label(_plain(value), **{by: name}, source=source, observed_at=observed_at, weight=weight)
+
+
+def _name_of(prediction: Prediction | Model | str) -> str:
+    """Return the id of a prediction, or the key of an entity."""
+    if isinstance(prediction, Prediction):
+        return prediction.id
+    if isinstance(prediction, LoggedPrediction):
+        return prediction.public_id
+    if isinstance(prediction, str | Model):
+        return entity_key_of(prediction)
+    raise InvalidRequest(f"what is labelled is a prediction, its id or an entity, not {quoted(prediction)}.")
 
 
 def _plain(value: Any) -> LabelValue:

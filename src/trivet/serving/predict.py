@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
-from django.db.models import Model
-
 from trivet.core.errors import InvalidRequest, TrivetError, quoted
 from trivet.core.names import system_user
 from trivet.dataplane.authentication import trusted
@@ -20,7 +18,7 @@ from trivet.dataplane.metrics.meter import now
 from trivet.dataplane.protocol.encode import answer_rows
 from trivet.dataplane.protocol.messages import Answer, RowsRequest
 from trivet.dataplane.witness import Passage
-from trivet.features.source import prefix_of
+from trivet.serving.entities import entity_key_of
 from trivet.serving.prediction import Prediction
 from trivet.serving.process import this_process
 from trivet.serving.stubs import answered, in_place_of
@@ -123,15 +121,6 @@ def _features(row: Any) -> dict[str, Any]:
     if not isinstance(row, Mapping):
         raise InvalidRequest(f"a row is a mapping or a dataclass of named features, not {quoted(type(row).__name__)}.")
     return {str(name): _plain(name, value) for name, value in row.items()}
-
-
-def entity_key_of(entity: Any) -> str:
-    """Return the key of an entity: of a saved instance "app.model:" and its primary key, as Outcomes look for it."""
-    if isinstance(entity, str):
-        return entity
-    if not isinstance(entity, Model) or entity.pk is None:
-        raise InvalidRequest(f"an entity_key is a text or a saved instance, not {quoted(type(entity).__name__)}.")
-    return f"{prefix_of(type(entity))}{entity.pk}"
 
 
 def _plain(name: Any, value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from trivet.serving.predict import entity_key_of
+from trivet.serving.entities import entity_key_of
 from trivet.serving.stubs import Asked, outbox
 
 SHOWN = 10  # of what was asked, in a message

@@ -37,7 +37,7 @@ from trivet.control.predictions.models import Label, LabelState, LogHead, Predic
 from trivet.control.predictions.shipping import Cursor, moment_of, move_cursor, stored, text_of
 from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.models import RegisteredModel
-from trivet.core.errors import InvalidRequest, NotFound, Refused, TrivetError, quoted
+from trivet.core.errors import InvalidRequest, NotFound, Refused, TrivetError, did_you_mean, quoted
 
 if TYPE_CHECKING:
     from trivet.control.registry.permissions import Actor
@@ -184,7 +184,8 @@ def say(
     model that is not there, `PermissionDenied`, and `InvalidRequest` for an entity without a model.
     """
     if model and not RegisteredModel.objects.filter(name=model).exists():
-        raise NotFound(f"no model {quoted(model)} here.", code="UNKNOWN_MODEL")
+        known = RegisteredModel.objects.values_list("name", flat=True) if isinstance(actor, str) else ()
+        raise NotFound(f"no model {quoted(model)} here.{did_you_mean(model, known)}", code="UNKNOWN_MODEL")
     if not model and any(not one.prediction_id for one in labels):
         raise InvalidRequest("name the model: an entity may have predictions of several.", code="MISSING_FIELD")
     database, now = router.db_for_write(Label), timezone.now()
