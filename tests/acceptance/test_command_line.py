@@ -84,6 +84,23 @@ def test_a_version_with_other_inputs_says_so_when_it_is_pushed_and_promoted(chur
     assert sentence in trivet("promote", "churn@3", project=churn.project).stdout
 
 
+def test_a_push_says_what_its_reference_lacks(churn: Churn, tmp_path: Path):
+    import joblib
+    import pandas as pd
+    from sklearn.linear_model import LogisticRegression
+
+    table = pd.DataFrame({"seats": [float(seats) for seats in range(60)], "left": ["no", "yes"] * 30})
+    joblib.dump(LogisticRegression().fit(table[["seats"]], table["left"]), tmp_path / "left.joblib")
+    sample = tmp_path / "sample.csv"
+    pushing = ("push", str(tmp_path / "left.joblib"), f"--sample={sample}", "--labels=left")
+    table.head(40).to_csv(sample, index=False)
+    told = trivet(*pushing, "--name=few", project=churn.project).stdout
+    assert "reference: none, so traffic has nothing to be compared with yet: give a --sample of 50 rows or more" in told
+    table.assign(left="").to_csv(sample, index=False)
+    told = trivet(*pushing, "--name=empty", project=churn.project).stdout
+    assert "reference: 60 rows, 1 features, labels no: the column 'left' is empty" in told
+
+
 def test_outside_a_project_a_verb_says_where_to_go(tmp_path: Path):
     done = trivet("list", project=tmp_path, check=False)
     assert done.returncode == 4

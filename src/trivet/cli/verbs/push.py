@@ -16,8 +16,9 @@ from trivet.cli.signing_key import read_key
 from trivet.cli.verb import DONE, USAGE, WRONG, Out, labels_problem
 from trivet.control.registry.models import CHAMPION
 from trivet.control.registry.pushing import Pushed, push_file
-from trivet.core.errors import CompileError, ParityFailed
+from trivet.core.errors import CompileError, ParityFailed, quoted
 from trivet.core.examples import curl, fields_of, infer_body
+from trivet.core.profile.reference import Reference
 from trivet.core.signature import Input, Signature
 from trivet.model.bundle.sample import SAMPLE_NAME
 from trivet.model.compile.disposable import warm
@@ -28,6 +29,10 @@ from trivet.serving.zygote import zygote_nearby
 
 KNOWN_SHOWN = 6
 PARITY_FILE = "parity.csv"
+NO_REFERENCE = (
+    "none, so traffic has nothing to be compared with yet: give a --sample of 50 rows or more of a table,"
+    " or wait for 1,000 rows and a week of traffic"
+)
 
 
 def push(options: argparse.Namespace, out: Out) -> int:
@@ -74,8 +79,17 @@ def _push(options: argparse.Namespace, out: Out) -> int:
         _write_worst(pushed.compiled.worst, out)
     event = pushed.promoted
     acknowledged = wait_for_workers(event.generation, event.model) if event else None
-    out.document(_facts(pushed, acknowledged), _report(pushed, acknowledged))
+    out.document(_facts(pushed, acknowledged), _report(pushed, acknowledged, options.labels))
     return DONE
+
+
+def _reference_line(reference: Reference | None, label_column: str | None) -> str:
+    """Return what traffic is compared with, and where it is less than was meant to be given, what that takes."""
+    if reference is None:
+        return NO_REFERENCE
+    if label_column and not reference.extent["labels"]:
+        return f"{reference.line()}: the column {quoted(label_column)} is empty"
+    return reference.line()
 
 
 def _is_file_or_none(path: Path | None) -> bool:
@@ -94,7 +108,7 @@ def _write_worst(worst: Sequence[dict[str, Any]], out: Out) -> None:
     out.problem(f"the worst rows, with their inputs: {PARITY_FILE}")
 
 
-def _report(pushed: Pushed, acknowledged: Acknowledgement | None) -> str:
+def _report(pushed: Pushed, acknowledged: Acknowledgement | None, label_column: str | None) -> str:
     version, bundle = pushed.version, pushed.compiled.bundle
     name = version.model.name
     compiled = pushed.compiled
@@ -113,8 +127,7 @@ def _report(pushed: Pushed, acknowledged: Acknowledgement | None) -> str:
         lines.append(f"it runs unchanged, in model workers, because it was not compiled: {compiled.why}")
     if compiled.keeps:
         lines.append(f"it keeps of its training: {', '.join(compiled.keeps)}. Whoever gets its files can read them.")
-    reference = compiled.reference
-    lines.append(f"reference: {reference.line() if reference else 'none; traffic has nothing to be compared with yet'}")
+    lines.append(f"reference: {_reference_line(compiled.reference, label_column)}")
     lines += ["", *_signature_lines(bundle.signature), ""]
     if acknowledged is not None:
         lines.append(f"{pushed.alias} · {acknowledged}")
