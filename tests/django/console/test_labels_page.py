@@ -195,10 +195,10 @@ def test_the_refused_lines_that_a_page_takes_along_are_so_few_that_django_reads_
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"id,label\n", "column 'id' is none of"),
+        (b"id,label\n", "Column 'id' is none of"),
         (b"\xff\xfe", "not in UTF-8"),
-        (b'entity_key,label\na,"b\n', "line 2 is no CSV"),
-        (b"entity_key,label\n" + b"a" * 10_001, "line 2 has over 10,000 characters"),
+        (b'entity_key,label\na,"b\n', "Line 2 is no CSV"),
+        (b"entity_key,label\n" + b"a" * 10_001, "Line 2 has over 10,000 characters"),
         (b"entity_key,label\n" + b"a,b\n" * 10_001, "over 10,000 lines"),
         (b"x" * (4 * 1024**2 + 1), "at most 4,194,304 are taken"),
     ],

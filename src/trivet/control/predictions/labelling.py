@@ -59,7 +59,7 @@ NO_SUCH_ROW = "the prediction has fewer rows; the first is 0."
 OF_OTHERS = "the prediction was made by another owner's key."
 OF_ANOTHER_MODEL = "the prediction is another model's."
 OVERTAKEN = "what was said later was applied first."
-MEANINGLESS = "it is none of the classes of its version, or no number where that gives one."
+MEANINGLESS = "the version has no such class, or two that it may be; or it estimates a number, and this is none."
 
 
 @dataclass(frozen=True)
