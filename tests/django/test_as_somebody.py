@@ -29,6 +29,7 @@ NO_READING = {  # what reads nothing of the registry, lists what one may see, or
     "approve",
     "grants add",
     "grants remove",
+    "export features",
 }
 OF_MODEL = {  # words, with MODEL in them, and the action that they lead to
     "show": ("show MODEL", ""),

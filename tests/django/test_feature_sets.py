@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
-from django.db.models import Case, DateTimeField, F, Q, Value, When
+from django.db.models import Case, DateTimeField, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce, Length
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -265,6 +265,15 @@ def says_nothing(self: Any, row: Customer) -> bool:
 
 def says_a_list(self: Any, row: Customer) -> list[int]:
     return []
+
+
+def test_an_expression_may_be_a_query_of_its_own_in_which_the_moment_is_not_known():
+    customer = Customer.objects.create()
+    placed(customer, 2, 1, total=7)
+    orders = Order.objects.filter(customer=OuterRef("pk")).order_by("placed_at")
+    assert one(f.Expression(Subquery(orders.values("total")[:1])), customer) == 7
+    with pytest.raises(ImproperlyConfigured, match=r"f\.as_of stands inside a query of its own"):
+        one(f.Expression(Subquery(orders.filter(placed_at__lte=f.as_of).values("total")[:1])), customer)
 
 
 class Mail(FeatureSet):

@@ -98,7 +98,10 @@ _OF_VERB: Mapping[str, Find] = {
     "drift": _of_model("view"),
     "report": _of_model("view"),
     "alerts": _alerts,  # without a model it lists what one may see; else its action asks first
-    "export": _by_step(predictions=_of_model("view", action="export_predictions")),
+    "export": _by_step(
+        features=_nothing,  # of the project's own tables: it takes Django's permission to view them
+        predictions=_of_model("view", action="export_predictions"),
+    ),
     "golden": _by_step(
         add=_of_model("view", action="add_golden_case"),
         list=_of_model("view"),

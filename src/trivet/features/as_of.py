@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import DateTimeField, Expression, ExpressionWrapper, F, Model, OuterRef, Q, Value
+from django.db.models.expressions import BaseExpression
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
@@ -101,7 +102,7 @@ def placed(node: Any, moment: Any) -> Any:
         return Q.create(children, connector=node.connector, negated=node.negated)
     if isinstance(node, list | tuple):
         return type(node)(placed(one, moment) for one in node)
-    if isinstance(node, Expression) and node.get_source_expressions():
+    if isinstance(node, BaseExpression) and node.get_source_expressions():
         clone = node.copy()
         clone.set_source_expressions([placed(one, moment) for one in node.get_source_expressions()])
         return clone

@@ -7,7 +7,8 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from django.core.exceptions import FieldError, ValidationError
-from django.db.models import Expression as DjangoExpression, F, Model, QuerySet
+from django.db.models import F, Model, QuerySet
+from django.db.models.expressions import BaseExpression
 from django.utils import timezone
 
 from trivet.core.errors import quoted
@@ -27,7 +28,7 @@ class Expression(Feature):
 
     def source_problems(self, table: type[Model]) -> Iterator[str]:
         """Yield why it cannot be asked for, or gives nothing for a model."""
-        if not isinstance(self.expr, DjangoExpression | F):
+        if not isinstance(self.expr, BaseExpression | F):
             yield f"is made of {quoted(str(self.expr))}: an expression of Django."
             return
         try:

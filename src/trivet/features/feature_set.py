@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import msgspec
 import numpy as np
 from django.db.models import Model, QuerySet
 from django.forms import Form
+from django.utils.functional import classproperty
+from django.utils.module_loading import import_string
 
 from trivet.core.datatypes import NUMPY_DTYPES
-from trivet.core.errors import InvalidRequest, InvalidRows, NotFound, quoted
+from trivet.core.errors import InvalidRequest, InvalidRows, NotFound, did_you_mean, quoted
 from trivet.core.field_schema import field_schema
 from trivet.core.signature import unknown_input
 from trivet.features.feature import Feature
+from trivet.features.fingerprint import columns_of, hash_of
 from trivet.features.form import form_class
 from trivet.features.reading import CHUNK_ROWS, Reading, Row
-from trivet.features.shape import Shape, shape_of
+from trivet.features.shape import Shape, place_of, shape_of
 
 feature_sets: list[type[FeatureSet]] = []  # that this process has imported
 
@@ -54,6 +57,11 @@ class FeatureSet:
         place = (cls.__module__, cls.__qualname__)
         feature_sets[:] = [one for one in feature_sets if (one.__module__, one.__qualname__) != place]
         feature_sets.append(cls)
+
+    @classproperty
+    def hash(cls) -> str:  # noqa: N805  (of the class)
+        """What decides the values of all features, as a SHA-256: it changes when one of them would."""
+        return hash_of(columns_of(cast("type[FeatureSet]", cls)))
 
     @classmethod
     def for_instance(cls, obj: Model, as_of: Any = None) -> dict[str, Any]:
@@ -156,6 +164,18 @@ class FeatureSet:
             "required": [spec.name for spec in specs if not spec.nullable],
             "additionalProperties": False,
         }
+
+
+def find_feature_set(place: str) -> type[FeatureSet]:
+    """Return the FeatureSet that code names "app.ml.ChurnFeatures". Raises `NotFound` with the closest one there is."""
+    try:
+        found = import_string(place)
+    except (ImportError, ValueError):
+        found = None
+    if isinstance(found, type) and issubclass(found, FeatureSet):
+        return found
+    known = [place_of(one) for one in feature_sets]
+    raise NotFound(f"there is no FeatureSet {quoted(place)}.{did_you_mean(place, known)}")
 
 
 def _keys_of(shape: Shape, rows: Any) -> tuple[list[Any], str | None]:

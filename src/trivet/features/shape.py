@@ -16,7 +16,7 @@ from django.db.models import Model
 from trivet.core.errors import InvalidRequest, did_you_mean, quoted
 from trivet.core.signature import Input
 from trivet.features.aggregates import UNKNOWN_TIME, Related, relation_of
-from trivet.features.columns import Column
+from trivet.features.columns import Boolean, Category, Column
 from trivet.features.computed import DATATYPES, Method
 from trivet.features.feature import Feature, Kind
 
@@ -91,6 +91,11 @@ def untimed(feature_set: Declared) -> Iterator[str]:
                 f"{place_of(feature_set)}.{name}: nothing says when a row of {quoted(feature.path)} came to be, so an export"
                 " counts also those that came after its as_of."
             )
+
+
+def without_past(feature_set: Declared) -> list[str]:
+    """Return the features that are what stands in the row now, whatever moment is asked for."""
+    return [name for name, one in shape_of(feature_set).features.items() if type(one) in (Boolean, Category, Column)]
 
 
 def place_of(feature_set: Declared) -> str:

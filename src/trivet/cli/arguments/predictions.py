@@ -40,7 +40,19 @@ def label(parser: argparse.ArgumentParser) -> None:
 
 
 def export(parser: argparse.ArgumentParser) -> None:
-    steps = parser.add_subparsers(dest="step", metavar="predictions", required=True)
+    steps = parser.add_subparsers(dest="step", metavar="features|predictions", required=True)
+    rows = steps.add_parser("features", help="rows to train on, of a FeatureSet, and a manifest beside them")
+    rows.add_argument("features", metavar="APP.ML.CLASS", help="a FeatureSet, as code names it")
+    rows.add_argument(
+        "--as-of",
+        metavar="7d|DATE|FIELD",
+        help="the moment they are of: so long ago, a date, or the column in which each row says its own; now without it",
+    )
+    rows.add_argument(
+        "--label", metavar="FIELD", help="the column of what is to be predicted; rows without it are left out"
+    )
+    rows.add_argument("-o", "--out", type=Path, metavar="FILE", required=True, help="the CSV file")
+    add_common_options(rows, is_step=True)
     log = steps.add_parser("predictions", help="the prediction log of a model, a line each answer")
     log.add_argument("model", metavar="MODEL", help="a model")
     log.add_argument("--since", metavar="7d|DATE", help="no older ones: hours, days or weeks ago, or a date")

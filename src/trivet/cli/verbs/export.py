@@ -1,4 +1,4 @@
-"""The verb `export`: the prediction log as a file."""
+"""The verb `export`: the prediction log, or rows to train on, as a file."""
 
 from __future__ import annotations
 
@@ -8,19 +8,56 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import msgspec
 from django.utils import timezone
 
-from trivet.cli.person import actor_of
+from trivet.cli.person import actor_of, person_of
 from trivet.cli.values import moment_of
 from trivet.cli.verb import DONE, USAGE, Out
 from trivet.control.predictions.export_files import check_parquet, write_csv, write_parquet
 from trivet.control.predictions.exporting import export_predictions
+from trivet.core.errors import PermissionDenied
+from trivet.core.signature import enumerate_names
+from trivet.features.exporting import export_features
+from trivet.features.feature_set import find_feature_set
+from trivet.features.shape import shape_of, untimed, without_past
 
 
 def export(options: argparse.Namespace, out: Out) -> int:
-    """Write the log of a model to a file or to standard output, in constant memory."""
+    """Write what the step says, in constant memory."""
+    return _features(options, out) if options.step == "features" else _predictions(options, out)
+
+
+def _features(options: argparse.Namespace, out: Out) -> int:
+    """Write the rows of a FeatureSet to a file, and their manifest beside it."""
+    if options.out.is_dir() or not options.out.parent.is_dir():
+        out.problem(f"trivet export: {options.out} is no place for a file.")
+        return USAGE
+    feature_set = find_feature_set(options.features)
+    shape = shape_of(feature_set)
+    person: Any = person_of(options)  # a user of whatever class
+    wanted = f"{shape.table._meta.app_label}.view_{shape.table._meta.model_name}"
+    if person is not None and not person.has_perm(wanted):
+        raise PermissionDenied(f"to take rows of {shape.table.__name__} away takes {wanted!r}.")
+    as_of = options.as_of
+    if as_of is not None and not as_of.isidentifier():
+        as_of = moment_of("--as-of", as_of, now=timezone.now())
+    for warning in untimed(feature_set):
+        out.problem(f"W016: {warning}")
+    if as_of is not None and (columns := without_past(feature_set)):
+        out.problem(f"W016: columns have no past, and are as they stand now: {enumerate_names(columns)}.")
+    manifest = export_features(feature_set, options.out, _file, as_of=as_of, label=options.label)
+    label = f", label {manifest.label}" if manifest.label else ""
+    what = f"{manifest.rows:,} rows of {shape.name} {manifest.hash[:12]}"
+    told = f"{what} in {options.out}, {len(manifest.columns)} features{label}"
+    out.document({**msgspec.to_builtins(manifest), "file": str(options.out)}, told)
+    return DONE
+
+
+def _predictions(options: argparse.Namespace, out: Out) -> int:
+    """Write the log of a model to a file or to standard output."""
     if options.out is None and (options.as_json or options.format == "parquet"):
         out.problem("trivet export: say where to with --out FILE.")
         return USAGE
