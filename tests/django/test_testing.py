@@ -221,3 +221,52 @@ def test_a_suite_of_a_project_needs_no_model_and_nothing_that_runs_one(tmp_path:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Ran 2 tests" in done.stderr
+
+
+WITH_PYTEST = """
+    from unittest import TestCase
+
+    import trivet
+    from trivet.testing import PredictionAssertions, outbox
+
+    def test_first():
+        trivet.predict("churn", {})
+        assert len(outbox) == 1
+
+    def test_nothing_is_left_of_another():
+        assert not outbox
+        trivet.predict("churn", {})
+
+    class Third(PredictionAssertions, TestCase):
+        def test_nothing_is_left_of_another(self):
+            self.assertPredictionCount(0)
+"""
+WITHOUT_DJANGO = """
+    import sys
+
+    def test_nobody_imported_django():
+        assert "django" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize(
+    ("suite", "options"),
+    [(WITH_PYTEST, ["--ds=site_settings"]), (WITHOUT_DJANGO, ["-p", "no:django"]), (WITHOUT_DJANGO, [])],
+    ids=["without-a-database", "no-pytest-django", "no-settings"],
+)
+def test_pytest_empties_the_outbox_between_tests_and_starts_in_projects_without_django(
+    tmp_path: Path, suite: str, options: list[str]
+):
+    for name, text in (("site_settings", SITE), ("test_renewals", suite)):
+        (tmp_path / f"{name}.py").write_text(dedent(text))
+    (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", *options],
+        cwd=tmp_path,
+        env={"PATH": "", "TRIVET_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
