@@ -11,7 +11,7 @@ from django.template import Context, Template
 
 import trivet
 from tests.django.worlds import MADE_AT, ready, record
-from tests.shop.models import Customer, Order, Parcel
+from tests.shop.models import Crate, Customer, Delay, Flight, Order, Parcel
 from trivet.control.predictions.shipping import ship
 from trivet.control.registry import actions
 from trivet.core.records import SHADOW
@@ -70,6 +70,18 @@ def test_a_row_may_be_about_another_and_its_key_be_no_number():
     assert Parcel.objects.annotate(risk=trivet.Latest("churn")).get().risk == 0.25
 
 
+def test_a_foreign_key_may_hold_another_column_and_a_key_be_a_parents():
+    (version,) = ready()
+    actions.promote(model="churn", version=1, actor="cli:ana")
+    flight = Flight.objects.create(code="999")
+    other = Flight.objects.create(pk=999, code="other")
+    crate = Crate.objects.create(order=Order.objects.create(customer=Customer.objects.create(), total=3))
+    ship([said(version, 0.75, flight), said(version, 0.5, other), said(version, 0.25, crate)], cursor=("worker", 1, 10))
+    Delay.objects.create(flight=flight)
+    assert Delay.objects.annotate(risk=trivet.Latest("churn", of="flight")).get().risk == 0.75
+    assert Crate.objects.annotate(risk=trivet.Latest("churn")).get().risk == 0.25
+
+
 def test_it_is_read_by_the_index_of_entities():
     (version,) = ready()
     ship([said(version, 0.5, Customer(pk=number)) for number in range(500)], cursor=("worker", 1, 10))
@@ -80,8 +92,14 @@ def test_it_is_read_by_the_index_of_entities():
 def test_what_cannot_be_told_is_refused_with_what_can():
     with pytest.raises(ValueError, match="one of score, decision, version"):
         trivet.Latest("churn", "inputs")
-    with pytest.raises(FieldError, match=r"shop.Customer.orders is no relation to one row"):
-        Customer.objects.annotate(risk=trivet.Latest("churn", of="orders"))
+    for of, problem in {
+        "orders": r"shop\.Customer\.orders is no relation to one row",
+        "orders__customer": "no relation to one row",
+        "seats": "no relation to one row",
+        "plam": "Did you mean 'plan'",
+    }.items():
+        with pytest.raises(FieldError, match=problem):
+            Customer.objects.annotate(risk=trivet.Latest("churn", of=of))
 
 
 def test_a_template_shows_what_was_said_and_predicts_nothing(django_assert_num_queries: Any):
@@ -95,3 +113,12 @@ def test_a_template_shows_what_was_said_and_predicts_nothing(django_assert_num_q
     assert page.render(Context({"who": bert})) == ""
     assert page.render(Context({"who": Customer()})) == ""
     assert page.render(Context({})) == ""
+
+
+def test_a_template_asks_the_log_alone_wherever_the_row_is():
+    (version,) = ready()
+    actions.promote(model="churn", version=1, actor="cli:ana")
+    anna = Customer.objects.create()
+    ship([said(version, 0.75, anna)], cursor=("worker", 1, 10))
+    anna._state.db = "elsewhere"  # a database that has no log
+    assert Template('{% load trivet %}{{ who|prediction:"churn" }}').render(Context({"who": anna})) == "0.75"

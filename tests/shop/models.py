@@ -103,3 +103,16 @@ class Parcel(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+
+class Crate(Parcel):
+    """A parcel with a table of its own beside, and the parent's key."""
+
+
+class Delay(models.Model):
+    """Of a flight that is named by its code."""
+
+    flight = models.ForeignKey(Flight, models.CASCADE, to_field="code")
+
+    def __str__(self) -> str:
+        return self.flight_id

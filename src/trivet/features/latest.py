@@ -9,6 +9,7 @@ from django.db.models import CharField, Expression, Field, Func, Model, OuterRef
 from django.db.models.functions import Cast, Concat
 
 from trivet.core.signature import enumerate_names
+from trivet.features.paths import resolved
 from trivet.features.source import prefix_of
 
 UUID_PARTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))  # start and length, of 32 digits
@@ -61,26 +62,42 @@ class _UuidText(Func):
         return self.as_sql(compiler, connection, template=f"({parts})", **context)
 
 
-def _entity_of(model: type[Model], path: str) -> tuple[type[Model], Field]:
-    """Return whom predictions are about, and the field of their key."""
+def latest_score(instance: Model, model: str) -> Any:
+    """Return the score of what the champion of `model` said last about a saved row, or None: one query of the log alone."""
+    return _answers(model, f"{prefix_of(type(instance))}{instance.pk}").values_list("score", flat=True).first()
+
+
+def _entity_of(model: type[Model], path: str) -> tuple[type[Model], Any]:
+    """Return whom predictions are about, and the field of their key, which of a row that inherits is its parent's."""
     entity: Any = model
-    for name in [] if path == "pk" else path.split("__"):
-        field: Any = entity._meta.get_field(name)
-        if not (field.many_to_one or field.one_to_one):
-            raise FieldError(f"Latest(of={path!r}): {entity._meta.label}.{name} is no relation to one row.")
-        entity = field.related_model
-    return entity, entity._meta.pk
+    if path != "pk":
+        found = resolved(model, path)
+        if isinstance(found, str):
+            raise FieldError(f"Latest(of={path!r}): {found}")
+        entity = found.field.related_model
+        if not isinstance(entity, type) or found.is_to_many:
+            raise FieldError(f"Latest(of={path!r}): {model._meta.label}.{path} is no relation to one row.")
+    key: Any = entity._meta.pk
+    while key.is_relation:
+        key = key.target_field
+    return entity, key
 
 
 def _said(model: str, value: str, entity: type[Model], key: Field, path: str) -> Subquery:
-    from trivet.control.predictions.models import Prediction  # tables: this class is there before Django is set up
-    from trivet.control.registry.models import CHAMPION, Alias
-
-    champion = Alias.objects.filter(model__name=model, name=CHAMPION).values("version__number")[:1]
-    reference: Any = OuterRef(path)
+    reference: Any = OuterRef(
+        path if path == "pk" else f"{path}__pk"
+    )  # a foreign key may hold another column than the key
     text = (
         _UuidText(reference, output_field=CharField()) if isinstance(key, UUIDField) else Cast(reference, CharField())
     )
-    said = Prediction.objects.answers().of_model(model)
-    said = said.filter(entity_key=Concat(Value(prefix_of(entity)), text), version=Subquery(champion))
-    return Subquery(said.order_by("-made_at", "-pk").values(value)[:1])
+    return Subquery(_answers(model, Concat(Value(prefix_of(entity)), text)).values(value)[:1])
+
+
+def _answers(model: str, entity_key: Any) -> Any:  # a QuerySet of them
+    """Return what the champion of `model` said about an entity, the newest first."""
+    from trivet.control.predictions.models import Prediction  # tables: this module is there before Django is set up
+    from trivet.control.registry.models import CHAMPION, Alias
+
+    champion = Alias.objects.filter(model__name=model, name=CHAMPION).values("version__number")[:1]
+    said = Prediction.objects.answers().of_model(model).filter(entity_key=entity_key, version=Subquery(champion))
+    return said.order_by("-made_at", "-pk")

@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Model
 
 from django import template
-from trivet.features.latest import Latest
+from trivet.features.latest import latest_score
 
 register = template.Library()
 
@@ -21,5 +21,4 @@ def prediction(instance: Any, model: str) -> Any:
     """
     if not isinstance(instance, Model) or instance.pk is None:
         return None
-    rows = type(instance)._base_manager.using(instance._state.db).filter(pk=instance.pk)
-    return rows.values_list(Latest(model), flat=True).first()
+    return latest_score(instance, model)
