@@ -14,7 +14,7 @@ import pytest
 
 from tests.django.command_line import trivet, verb
 from tests.django.people import person
-from tests.django.worlds import ready, record
+from tests.django.worlds import ready, ready_free, record
 from trivet.control.predictions import export_files
 from trivet.control.predictions.export_files import write_csv
 from trivet.control.predictions.exporting import PAGE_ROWS, export_predictions
@@ -58,8 +58,21 @@ def test_labels_come_along_where_they_are_asked_for(capsys):
     one, _ = shipped({}, {})
     say([SaidLabel(prediction_id=one, value="stays", source="billing")], actor="cli:ana")
     told = {line["prediction_id"]: (line["label"], line["label_source"]) for line in taken(capsys, "--labels")}
-    assert told[str(UUID(one))] == ('"stays"', "billing")
-    assert sorted(told.values()) == [("", ""), ('"stays"', "billing")]
+    assert told[str(UUID(one))] == ("stays", "billing")
+    assert sorted(told.values()) == [("", ""), ("stays", "billing")]
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [("churned", "churned"), (True, "true"), (1, "1"), ("=stays()", "'=stays()"), ([1, "a"], '[1,"a"]')],
+)
+def test_a_label_is_written_as_a_decision_is(capsys, value, cell):
+    version = ready_free()
+    one = record(version)
+    ship([one])
+    say([SaidLabel(prediction_id=one.id, value=value)], actor="cli:ana")
+    (line,) = taken(capsys, "--labels")
+    assert line["label"] == cell
 
 
 def test_only_a_time_only_a_version_and_no_shadows(capsys):

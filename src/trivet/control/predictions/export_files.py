@@ -47,6 +47,7 @@ def write_parquet(export: Export, file: BinaryIO) -> int:
     types = {
         Kind.TEXT: pyarrow.string(),
         Kind.JSON: pyarrow.string(),
+        Kind.WORDS: pyarrow.string(),
         Kind.INTEGER: pyarrow.int64(),
         Kind.NUMBER: pyarrow.float64(),
         Kind.TRUTH: pyarrow.bool_(),

@@ -31,7 +31,7 @@ PAGE_ROWS = 1_000  # in memory at a time
 
 
 class Kind(StrEnum):
-    """What the cells of a column are. JSON is a text that holds it."""
+    """What the cells of a column are. JSON is a text that holds it; words are a text as it is, and what is none as JSON."""
 
     TEXT = "text"
     INTEGER = "integer"
@@ -39,6 +39,7 @@ class Kind(StrEnum):
     TRUTH = "truth"
     MOMENT = "moment"
     JSON = "json"
+    WORDS = "words"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ COLUMNS = (
     Column("latency_us", Kind.INTEGER, "latency_us"),
 )
 OF_LABELS = (
-    Column("label", Kind.JSON, "label"),
+    Column("label", Kind.WORDS, "label"),
     Column("label_observed_at", Kind.MOMENT, "label_observed_at"),
     Column("label_source", Kind.TEXT, "label_source"),
 )
@@ -200,7 +201,7 @@ def _cell(column: Column, line: Mapping[str, Any], pepper: bytes) -> Any:
         value = line[column.field]
     if value is None:
         return None
-    if column.kind is Kind.JSON:
+    if column.kind is Kind.JSON or (column.kind is Kind.WORDS and not isinstance(value, str)):
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return str(value) if column.kind is Kind.TEXT else value
 
