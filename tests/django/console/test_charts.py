@@ -144,8 +144,9 @@ def test_a_timeline_has_gaps_where_there_is_no_number_and_a_band_across():
         [a_moment(1, 0.7, 0.72, reach=0.02), a_moment(2), a_moment(3, 0.71, 0.7), a_moment(5, 0.6, 0.6, is_open=True)],
         (0.65, 0.75),
     )
-    assert drawn.line.count("M") == 2
-    assert drawn.line.count("L") == 1
+    alone, line = drawn.line[1:].split("M")
+    assert [place.split()[0] for place in alone.split("L")] == ["7.50", "10.50"], "what has no neighbour is drawn, too"
+    assert [place.split()[0] for place in line.split("L")] == ["53.50", "98.00"]
     assert [dot.x for dot in drawn.dots] == ["9.00%", "53.50%", "98.00%"], (
         "places are those of the time, not of the row"
     )
@@ -159,6 +160,8 @@ def test_a_timeline_has_gaps_where_there_is_no_number_and_a_band_across():
 def test_a_timeline_of_one_moment_or_of_equal_numbers_has_a_scale_and_one_of_none_is_none():
     assert timeline([a_moment(1)], (0.1, 0.2)) is None
     assert timeline([a_moment(1, 0.0)], None).dots[0].x == "53.50%"
+    assert timeline([a_moment(1, 0.0)], None).line == ""
+    assert timeline([a_moment(1, 0.7, 0.9)], None).line.startswith("M52.00 "), "the first day has its estimate"
     assert len(timeline([a_moment(1, 0.5), a_moment(2, 0.5)], None).lines) >= 2
 
 

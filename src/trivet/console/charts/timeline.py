@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 from trivet.console.charts.axis import ticks
 from trivet.console.figures import number
@@ -13,6 +14,7 @@ HEIGHT = 220  # pixels
 FOOT, HEAD = 22, 14  # below for the dates, above for the highest number
 LEFT, RIGHT = 9.0, 98.0  # percent of the width: before it stand the numbers
 DATES = 5
+ALONE = 1.5  # percent of the width to either side of what was expected of one moment alone
 ROOM = 0.08  # of the span, above and below what is drawn
 
 
@@ -111,14 +113,15 @@ def _range(low: float, high: float) -> tuple[float, float]:
 
 
 def _line(points: Sequence[tuple[float, float | None]]) -> str:
-    """Return a path through `points`, with a gap where there is no number."""
-    parts, is_begun = [], False
-    for x, y in points:
-        if y is None:
-            is_begun = False
-            continue
-        parts.append(f"{'L' if is_begun else 'M'}{x:.2f} {y}")
-        is_begun = True
+    """Return a path through `points`, with a gap where there is no number; a point that stands alone is a dash."""
+    parts = []
+    for is_known, run in groupby(points, key=lambda point: point[1] is not None):
+        places = [(x, y) for x, y in run]
+        if is_known and len(places) == 1:
+            ((x, y),) = places
+            parts.append(f"M{x - ALONE:.2f} {y}L{x + ALONE:.2f} {y}")
+        elif is_known:
+            parts.append("M" + "L".join(f"{x:.2f} {y}" for x, y in places))
     return "".join(parts)
 
 
