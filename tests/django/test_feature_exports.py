@@ -11,16 +11,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import joblib
+import pandas as pd
 import pytest
 from django.db.models import Case, F, OuterRef, Q, Subquery, When
+from sklearn.linear_model import LogisticRegression
 
 from tests.django.command_line import trivet, verb
 from tests.django.declared import declaring, feature_set
 from tests.django.people import person
 from tests.shop.models import Customer, Order, Ticket
-from trivet import FeatureSet, f
-from trivet.core.errors import InvalidRequest
+from trivet import FeatureSet, checks, f
+from trivet.control.registry.models import ModelVersion
+from trivet.core.errors import InvalidRequest, quoted
+from trivet.features import findings
 from trivet.features.exporting import manifest_of, read_manifest
+from trivet.features.feature_set import feature_sets
 from trivet.features.fingerprint import columns_of, differences
 
 pytestmark = pytest.mark.django_db
@@ -109,12 +115,8 @@ def test_the_manifest_says_by_what_the_rows_were_made(capsys, tmp_path: Path):
 
 
 def test_what_has_no_past_is_told(capsys, tmp_path: Path):
-    made = feature_set(Customer, name="Timeless", tickets=f.Count("tickets"))
-    globals()["Timeless"] = made
-    try:
-        assert trivet("export", "features", f"{__name__}.Timeless", "--out", tmp_path / "x.csv") == 0
-    finally:
-        del globals()["Timeless"]
+    feature_set(Customer, name="Timeless", tickets=f.Count("tickets"))
+    assert trivet("export", "features", "shop.ml.Timeless", "--out", tmp_path / "x.csv") == 0
     assert "W016: shop.ml.Timeless.tickets: nothing says when a row of 'tickets' came to be" in capsys.readouterr().err
 
 
@@ -124,7 +126,7 @@ def test_an_export_that_cannot_be_leaves_no_file(capsys, tmp_path: Path):
     file = tmp_path / "rows.csv"
     for words, code, problem in (
         ([PLACE.replace("Exported", "Exprted")], 4, "there is no FeatureSet"),
-        (["json.JSONDecoder"], 4, "there is no FeatureSet 'json.JSONDecoder'"),
+        (["this.s"], 4, "there is no FeatureSet 'this.s'"),
         ([PLACE, "--as-of", "left"], 2, "Customer has no field 'left'"),
         ([PLACE, "--as-of", "12-2026"], 2, "--as-of '12-2026'"),
         ([PLACE, "--label", "sets"], 2, "Did you mean 'seats'"),
@@ -134,6 +136,7 @@ def test_an_export_that_cannot_be_leaves_no_file(capsys, tmp_path: Path):
         assert trivet("export", "features", *words, "--out", file) == code, words
         assert problem in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+    assert "this" not in sys.modules  # a name in a manifest imports nothing
     assert trivet("export", "features", PLACE, "--out", tmp_path / "no" / "rows.csv") == 2
 
 
@@ -215,9 +218,9 @@ class Changed(Exported):
 def test_of_a_method_the_code_counts_and_not_how_it_is_laid_out():
     assert Commented.hash == Exported.hash
     assert differences(columns_of(Exported), columns_of(Changed)) == [
-        "free_mail has changed",
-        "seats is new",
-        "tenure is gone",
+        "'free_mail' has changed",
+        "'seats' is new",
+        "'tenure' is gone",
     ]
 
 
@@ -225,3 +228,63 @@ def test_the_hash_is_the_same_in_another_process():
     code = f"import django; django.setup(); from {__name__} import Exported; print(Exported.hash)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == Exported.hash
+
+
+# --- a push -----------------------------------------------------------------------------------------------------------------
+
+
+def trained(folder: Path) -> Path:
+    """Export rows of many customers, train on them, and return the file of the model; the rows lie beside it."""
+    Customer.objects.bulk_create(
+        Customer(seats=place % 7, joined_at=NOW - place * DAY, left_at=NOW, is_invoiced=place % 2 == 0, country="DE")
+        for place in range(300)
+    )
+    assert trivet("export", "features", PUSHED, "--label", "is_invoiced", "--out", folder / "rows.csv") == 0
+    rows = pd.read_csv(folder / "rows.csv")
+    label = rows.pop("is_invoiced")
+    joblib.dump(LogisticRegression().fit(rows, label), folder / "churn.joblib")
+    return folder / "churn.joblib"
+
+
+class Pushed(FeatureSet):
+    seats = f.Column("seats")
+    tenure = f.DaysSince("joined_at", missing=0)
+
+    class Meta:
+        model = Customer
+
+
+PUSHED = f"{__name__}.Pushed"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_push_carries_the_hash_and_one_of_another_class_is_refused_by_feature(capsys, tmp_path: Path):
+    file = trained(tmp_path)
+    words = ["push", file, "--name", "churn", "--sample", tmp_path / "rows.csv", "--labels", "is_invoiced", "--vouch"]
+    code, told = verb(capsys, *map(str, words))
+    assert (code, told["features"]) == (0, {"class": PUSHED, "hash": Pushed.hash, "columns": columns_of(Pushed)})
+    (version,) = ModelVersion.objects.all()
+    assert version.manifest["features"]["hash"] == Pushed.hash
+    assert {spec.name for spec in version.read_signature().inputs} == set(Pushed.declared)
+    assert checks.check_feature_hashes(databases=["default"]) == []
+
+    said = {"tenure": f.HoursSince("joined_at", missing=0), "country": f.Column("country")}
+    type("Pushed", (Pushed,), {"__module__": __name__, **said})  # in its place
+    capsys.readouterr()
+    assert trivet(*words) == 3
+    problem = capsys.readouterr().err
+    assert (
+        f"rows.csv was exported by another {quoted(PUSHED)} than the code has now: 'tenure' has changed, 'country' is new."
+        in problem
+    )
+    assert ModelVersion.objects.count() == 1
+    (warning,) = checks.check_feature_hashes(databases=["default"])
+    assert (warning.id, warning.msg) == (
+        "trivet.W024",
+        f"churn 1 was trained on another {quoted(PUSHED)} than the code has now: 'tenure' has changed, 'country' is new.",
+    )
+    feature_sets.clear()
+    (warning,) = checks.check_feature_hashes(databases=["default"])
+    assert warning.msg.startswith(f"churn 1 was trained on {quoted(PUSHED)}: there is no FeatureSet ")
+    assert checks.check_feature_hashes() == []
+    assert findings.moved({"class": 3, "columns": None}) == findings.moved({"x": 1}) == ""  # whatever a stranger says

@@ -12,7 +12,13 @@ from django.core.exceptions import ImproperlyConfigured
 
 from trivet import conf
 from trivet.checks.deployment import check_endless_inputs, check_open_models, check_pepper, check_plain_address
-from trivet.checks.standing import check_bundles, check_keeper, check_libraries, check_log_durability
+from trivet.checks.standing import (
+    check_bundles,
+    check_feature_hashes,
+    check_keeper,
+    check_libraries,
+    check_log_durability,
+)
 from trivet.control.registry.trusted_keys import trusted_keys
 from trivet.control.webhooks.targets import parsed
 from trivet.core.errors import Refused, did_you_mean
@@ -155,7 +161,13 @@ def check_declared_names(**_: Any) -> list[CheckMessage]:
 
 
 Check = Callable[..., list[CheckMessage]]
-DATABASE_CHECKS: tuple[Check, ...] = (check_log_durability, check_bundles, check_libraries, check_keeper)
+DATABASE_CHECKS: tuple[Check, ...] = (
+    check_log_durability,
+    check_bundles,
+    check_libraries,
+    check_feature_hashes,
+    check_keeper,
+)
 DEPLOY_CHECKS: tuple[Check, ...] = (check_open_models, check_plain_address, check_endless_inputs, check_pepper)
 ALL_CHECKS: tuple[Check, ...] = (
     check_setting_values,

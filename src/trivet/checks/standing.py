@@ -14,6 +14,7 @@ from django.db.models import Model, Q
 from trivet import conf
 from trivet.control.predictions.durability import may_lose_commits
 from trivet.control.registry.storage import bundle_storage, stored_name
+from trivet.features import findings
 from trivet.model.bundle.libraries import COMPILED_RUNTIME, has_requirements, libraries_of
 from trivet.model.bundle.manifest import MANIFEST_NAME
 
@@ -88,6 +89,21 @@ def check_libraries(databases: Collection[str] | None = None, **_: Any) -> list[
         if not has_requirements(files)
         for library in libraries_of(source or {})
         if library.differs
+    ]
+
+
+def check_feature_hashes(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """W024: a version in use was trained on other features than the code now has (`check --database`)."""
+    versions = apps.get_model("trivet", "ModelVersion")
+    database = router.db_for_read(versions)
+    if database not in (databases or ()) or not _has_table(versions, database):
+        return []
+    rows = versions._default_manager.using(database).filter(IN_USE).distinct().order_by("model__name", "number")
+    hint = "Take the change back, or give it a class of its own; or export the rows again, train on them and push that."
+    return [
+        Warning(f"{model} {number} was trained on {problem}", hint=hint, id="trivet.W024")
+        for model, number, features in rows.values_list("model__name", "number", "manifest__features")
+        if (problem := findings.moved(features or {}))
     ]
 
 

@@ -13,9 +13,10 @@ import msgspec
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from trivet.core.errors import InvalidRequest, quoted
-from trivet.features.feature_set import FeatureSet
-from trivet.features.fingerprint import columns_of, hash_of
+from trivet.core.errors import InvalidRequest, Refused, quoted
+from trivet.core.signature import enumerate_names
+from trivet.features.feature_set import FeatureSet, find_feature_set
+from trivet.features.fingerprint import columns_of, differences, hash_of
 from trivet.features.reading import Reading
 from trivet.features.shape import place_of, shape_of
 
@@ -95,6 +96,26 @@ def read_manifest(file: Path) -> ExportManifest | None:
     if manifest.format != FORMAT or hash_of(manifest.columns) != manifest.hash:
         raise InvalidRequest(f"{path.name} is of another release, or was changed: export {file.name} again.")
     return manifest
+
+
+def bundled(features: str | None, sample: Path | None) -> dict[str, Any]:
+    """Return what the manifest of a bundle says of the features that a model was trained on; nothing where nobody says any.
+
+    They are of the FeatureSet that code names `features`, or of the one that the manifest beside `sample` names. Raises
+    `Refused`, which names the features, where that is of another class than the code has now; `NotFound` for no class.
+    """
+    exported = None if sample is None else read_manifest(sample)
+    place = features or (exported.features if exported is not None else "")
+    if not place:
+        return {}
+    columns = columns_of(find_feature_set(place))
+    if exported is not None and sample is not None and exported.hash != hash_of(columns):
+        changed = enumerate_names(differences(exported.columns, columns))
+        raise Refused(
+            f"{sample.name} was exported by another {quoted(place)} than the code has now: {changed}. Export the rows again, and"
+            " train on those; or push from the code that they were exported by."
+        )
+    return {"class": place, "hash": hash_of(columns), "columns": columns}
 
 
 def _write(rows: Iterator[Mapping[str, Any]], columns: list[str], sink: BinaryIO) -> int:

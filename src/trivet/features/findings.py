@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from django.apps import apps
-from django.core.exceptions import FieldDoesNotExist, FieldError, ValidationError
+from django.core.exceptions import FieldDoesNotExist, FieldError, ImproperlyConfigured, ValidationError
 from django.db.models import (
     BooleanField,
     CharField,
@@ -31,10 +31,12 @@ from django.db.models import (
 
 from trivet.control.monitoring.estimates import MEASURED
 from trivet.control.registry.declarations import Declaration
-from trivet.core.errors import did_you_mean, quoted
+from trivet.core.errors import NotFound, did_you_mean, quoted
 from trivet.core.names import MODEL_NAME, RESERVED_MODEL_NAMES
+from trivet.core.signature import enumerate_names
 from trivet.features import shape
-from trivet.features.feature_set import feature_sets
+from trivet.features.feature_set import feature_sets, find_feature_set
+from trivet.features.fingerprint import columns_of, differences
 from trivet.features.outcome import Outcome
 from trivet.features.paths import leaves, no_field, resolved
 from trivet.features.predictor import META, MONITORING, Predictor, declaration_of, inner, name_of, predictors, public
@@ -91,6 +93,19 @@ def untimed() -> Iterator[str]:
     for feature_set in feature_sets:
         if not shape.is_abstract(feature_set) and not list(shape.problems(feature_set)):
             yield from shape.untimed(feature_set)
+
+
+def moved(features: Mapping[str, Any]) -> str:
+    """Return in what the code differs from the features that a bundle's manifest says it was trained on; nothing if in none."""
+    place, then = features.get("class"), features.get("columns")
+    if not isinstance(place, str) or not isinstance(then, dict):
+        return ""  # a bundle may be a stranger's
+    try:
+        now = columns_of(find_feature_set(place))
+    except (NotFound, ImproperlyConfigured) as error:
+        return f"{quoted(place)}: {error}"
+    changed = enumerate_names(differences(then, now))
+    return f"another {quoted(place)} than the code has now: {changed}." if changed else ""
 
 
 def training() -> Iterator[str]:

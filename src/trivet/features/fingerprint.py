@@ -19,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model, Q
 from django.db.models.sql import Query
 
+from trivet.core.errors import quoted
 from trivet.features.aggregates import UNKNOWN_TIME
 from trivet.features.computed import Method
 from trivet.features.feature import Feature
@@ -48,12 +49,10 @@ def hash_of(columns: Mapping[str, str]) -> str:
 
 def differences(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Return which features are not what they were, each in words."""
-    changed = [f"{name} has changed" for name in now if name in then and then[name] != now[name]]
-    return [
-        *changed,
-        *(f"{name} is new" for name in now if name not in then),
-        *(f"{n} is gone" for n in then if n not in now),
-    ]
+    said = [(name, "has changed") for name in now if name in then and then[name] != now[name]]
+    said += [(name, "is new") for name in now if name not in then]
+    said += [(name, "is gone") for name in then if name not in now]
+    return [f"{quoted(name)} {what}" for name, what in said]
 
 
 def _hash(value: Any) -> str:

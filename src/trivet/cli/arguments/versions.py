@@ -37,6 +37,11 @@ def push(parser: argparse.ArgumentParser) -> None:
         help="rows as the model was trained on, in the order of time: what parity is proved on, and traffic compared with",
     )
     _labels_argument(parser)
+    parser.add_argument(
+        "--features",
+        metavar="APP.ML.CLASS",
+        help="the FeatureSet that it was trained on; without it the one in the manifest of an exported sample",
+    )
     parser.add_argument("--promote", action="store_true", help="take all the traffic, though another version has it")
     parser.add_argument(
         "--tolerance", type=float, metavar="T", help="largest difference allowed; default 1e-5, at most 1e-3"

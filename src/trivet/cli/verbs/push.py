@@ -20,6 +20,7 @@ from trivet.core.errors import CompileError, ParityFailed, quoted
 from trivet.core.examples import curl, fields_of, infer_body
 from trivet.core.profile.reference import Reference
 from trivet.core.signature import Input, Signature
+from trivet.features.exporting import bundled
 from trivet.model.bundle.sample import SAMPLE_NAME
 from trivet.model.compile.disposable import warm
 from trivet.model.environments.environment import needs_of
@@ -52,6 +53,7 @@ def _push(options: argparse.Namespace, out: Out) -> int:
         out.problem(f"trivet push: {problem}")
         return USAGE
     signer = None if options.sign is None else read_key(options.sign, out)
+    features = bundled(options.features, options.sample)
     try:
         pushed = push_file(
             options.file,
@@ -67,6 +69,7 @@ def _push(options: argparse.Namespace, out: Out) -> int:
             requirements=options.requirements.read_bytes() if options.requirements is not None else None,
             signer=signer,
             sensitive=options.sensitive,
+            features=features,
         )
     except CompileError as error:
         out.document({"state": "refused", "reason": error.message})
@@ -128,6 +131,8 @@ def _report(pushed: Pushed, acknowledged: Acknowledgement | None, label_column: 
     if compiled.keeps:
         lines.append(f"it keeps of its training: {', '.join(compiled.keeps)}. Whoever gets its files can read them.")
     lines.append(f"reference: {_reference_line(compiled.reference, label_column)}")
+    if features := bundle.manifest.features:
+        lines.append(f"features: {features['class']} {features['hash'][:12]}")
     lines += ["", *_signature_lines(bundle.signature), ""]
     if acknowledged is not None:
         lines.append(f"{pushed.alias} · {acknowledged}")
@@ -205,6 +210,7 @@ def _facts(pushed: Pushed, acknowledged: Acknowledgement | None) -> dict[str, An
         "signature": version.signature,
         "golden_cases": len(pushed.probe.golden),
         "golden_failures": list(pushed.probe.golden_failures),
+        "features": pushed.compiled.bundle.manifest.features or None,
         "curl": call_command(pushed),
         "inputs_differ": pushed.inputs_differ,
     }

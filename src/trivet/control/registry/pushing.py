@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from django.db import router
@@ -81,6 +81,7 @@ def push_file(
     source: str = "",
     signer: Signer | None = None,
     sensitive: Collection[str] = (),
+    features: Mapping[str, Any] | None = None,
 ) -> Pushed:
     """Compile the trained file at `path`, register it, probe it in a fresh process, and give it its place.
 
@@ -93,6 +94,7 @@ def push_file(
     is what its row says it was made from; the file's name where it is empty. Inputs called `sensitive` are hidden in every
     record of the model, from before its first answer; in `sample` their values are shuffled, as are those hidden before, and the
     reference does not count them.
+    `features` are what its manifest says of the FeatureSet that it was trained on.
     `signer` signs the bundle as it is registered. Raises `CompileError`, `ParityFailed`, or `Refused` for a sandbox that is
     too weak or a signature that is required, before anything is registered; and `Refused` when the probe fails: then the
     version is there, rejected, and can take no traffic.
@@ -111,6 +113,8 @@ def push_file(
         requirements=requirements,
         sensitive=sensitive,
     )
+    if features:
+        compiled = replace(compiled, bundle=_with_features(compiled.bundle, features))
     level = compiled.confinement.level
     probed = register_and_probe(
         compiled.bundle,
@@ -155,6 +159,11 @@ def _compiled(
         )
     check_sensitive(compiled.bundle.signature, sensitive, name)
     return compiled
+
+
+def _with_features(bundle: Bundle, features: Mapping[str, Any]) -> Bundle:
+    """Return `bundle` with what its manifest says of the features that it was trained on."""
+    return make_bundle(msgspec.structs.replace(bundle.manifest, features=dict(features)), bundle.files)
 
 
 def _hidden_already(name: str) -> list[str]:
