@@ -169,6 +169,7 @@ def count(**said: Any) -> Any:
         (count(), count(where=Q(placed_at__gte=f.as_of - 91 * DAY))),
         (count(), count(where=Q(placed_at__gt=f.as_of - 90 * DAY))),
         (count(), count(where=~Q(placed_at__gte=f.as_of - 90 * DAY))),
+        (count(where=Q(items=1)), count(where=~Q(items=1))),
         (count(where=Q(items=1) | Q(items=2)), count(where=Q(items=1) & Q(items=2))),
         (f.Expression(F("seats") * 2), f.Expression(F("seats") * 3)),
         (f.Expression(F("seats") * 2), f.Expression(F("seats") + 2)),

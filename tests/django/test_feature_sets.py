@@ -565,6 +565,14 @@ def test_W016_rows_of_which_nothing_says_when_they_came():
     feature_set(Customer, x=f.Avg("orders__total"), y=f.Count("tickets", at=None))
     (found,) = told(checks.check_feature_times)
     assert found.startswith("W016 shop.ml.ChurnFeatures.x: nothing says when a row of 'orders__total' came to be")
+    for where in (
+        ~Q(placed_at__gte=f.as_of - 90 * DAY),  # older ones: that may be later, if nobody says
+        Q(placed_at__gte=f.as_of - 90 * DAY) | Q(items=1),
+        Q(placed_at__gte=f.as_of),  # what is still to come is meant
+        Q(placed_at__lte=f.as_of - 90 * DAY),
+    ):
+        feature_set(Customer, x=f.Avg("orders__total", where=where))
+        assert len(told(checks.check_feature_times)) == 1, where
     feature_set(Customer, x=f.Avg("orders__total"), z=f.Newest("orders__total", by="placed_at"))
     assert told(checks.check_feature_times) == []
 

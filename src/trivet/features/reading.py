@@ -62,7 +62,7 @@ class Reading:
         self._shape.check_model(rows.model)
         if self._moment.path:
             rows = rows.filter(**{f"{self._moment.path}__isnull": False})
-        keys_of = rows.order_by("pk").values_list("pk", flat=True).distinct()
+        keys_of = rows.order_by("pk").values_list("pk", flat=True)
         keys = list(keys_of[:chunk_rows])
         while keys:
             yield from self.of_keys(keys, rows.db)
