@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "second-look"
-MAKEFILE = f"TEST_ARGS ?= test_moods.py\ntest:\n\t@{sys.executable} -m pytest -q $(TEST_ARGS)\n"
+MAKEFILE = f"TEST_ARGS ?= test_moods.py\ntest:\n\t@{sys.executable} -m pytest -q -p no:randomly $(TEST_ARGS)\n"
 TESTS = """
 from pathlib import Path
 
@@ -29,10 +29,10 @@ def test_a_wrong_one():
 """
 
 
-def looked(folder: Path, script: Path = SCRIPT) -> subprocess.CompletedProcess[str]:
-    """Run the tests in `folder` as CI does."""
+def looked(folder: Path, script: Path = SCRIPT, tests: str = TESTS) -> subprocess.CompletedProcess[str]:
+    """Run `tests` in `folder` as CI does."""
     (folder / "Makefile").write_text(MAKEFILE)
-    (folder / "test_moods.py").write_text(TESTS)
+    (folder / "test_moods.py").write_text(tests)
     return subprocess.run(
         [script, "make", "test", "TEST_ARGS=test_moods.py"],
         cwd=folder,
@@ -60,4 +60,14 @@ def test_one_that_fails_again_fails_the_leg_and_so_do_more_than_a_few(tmp_path: 
     done = looked(tmp_path, script)
     assert done.returncode == 1, done.stdout + done.stderr
     assert ("1 passed" in done.stdout.partition("a second look")[2]) == is_looked_again
+    assert not (tmp_path / "var").exists()
+
+
+def test_a_run_that_ended_before_its_last_test_fails_the_leg(tmp_path: Path):
+    """What was not asked the first time would not be asked the second time either."""
+    (tmp_path / "mended").touch()
+    ends = 'def test_one_that_ends_the_run():\n    import pytest\n    pytest.exit("the machine is going away", returncode=2)\n\n'
+    done = looked(tmp_path, tests=TESTS.replace("def test_a_wrong_one", f"{ends}def test_a_wrong_one"))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "a second look" not in done.stdout
     assert not (tmp_path / "var").exists()
