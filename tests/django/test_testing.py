@@ -67,6 +67,25 @@ def test_a_test_says_what_a_model_answers_and_the_innermost_holds():
     assert trivet.predict("late", ROW) == 0.5
 
 
+def test_of_two_that_overlap_the_one_that_is_left_holds():
+    first, second = override_predictor("churn", returns=0.1), override_predictor("churn", returns=0.2)
+    first.enable()
+    second.enable()
+    first.disable()
+    assert trivet.predict("churn", ROW) == 0.2
+    second.disable()
+    assert trivet.predict("churn", ROW) == 0.5
+
+
+def test_one_that_is_entered_while_it_holds_ends_once():
+    seats = override_predictor("churn", returns=lambda _features: 0.7)
+    with seats:
+        with seats:
+            assert trivet.predict("churn", ROW) == 0.7
+        assert trivet.predict("churn", ROW) == 0.7
+    assert trivet.predict("churn", ROW) == 0.5
+
+
 def test_a_list_answers_a_row_each_and_a_row_too_many_is_told():
     with override_predictor("churn", returns=[0.1, 0.2]):
         assert [float(one) for one in trivet.predict_many("churn", [ROW, ROW])] == [0.1, 0.2]

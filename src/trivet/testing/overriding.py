@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from django.test.utils import TestContextDecorator
@@ -38,18 +39,22 @@ class override_predictor(TestContextDecorator):  # noqa: N801  (as Django's own 
         if selected:
             raise ValueError(f"override_predictor({model!r}): all versions answer the same; say {name!r}.")
         self._model, self._returns, self._raises, self._decision = model, returns, raises, decision
+        self._held: list[Make] = []  # of this one, which may be entered while it holds
 
     def enable(self) -> None:
         """Let it hold."""
         make = _raiser(self._raises) if self._raises is not None else _maker(self._model, self._returns)
         if self._decision:
             make = _deciding(make, self._model, self._decision)
+        self._held.append(make)
         overrides.setdefault(self._model, []).append(make)
 
     def disable(self) -> None:
-        """Let what held before hold again."""
-        overrides[self._model].pop()
-        if not overrides[self._model]:
+        """Let it hold no longer, and the innermost of those that are left, in whichever order they end."""
+        made = self._held.pop()
+        left = [one for one in overrides[self._model] if one is not made]
+        overrides[self._model] = left
+        if not left:
             del overrides[self._model]
 
 
@@ -67,7 +72,7 @@ class real_predictions(TestContextDecorator):  # noqa: N801
 
 def _maker(model: str, returns: Any) -> Make:
     if callable(returns):
-        return returns  # type: ignore[no-any-return]  # of the features, by its contract
+        return partial(returns)  # an object of its own, by which `disable` finds it
     if not isinstance(returns, list):
         return lambda _features: returns
     left, lock = iter(returns), threading.Lock()
