@@ -191,7 +191,8 @@ def _keys_of(shape: Shape, rows: Any) -> tuple[list[Any], str | None]:
         shape.check_model(type(row))
         if row.pk is None:
             raise InvalidRequest(f"{shape.name}: {quoted(str(row))} is not saved, so the database knows nothing of it.")
-    return [row.pk for row in rows], next((row._state.db for row in rows), None)
+    to_python = shape.table._meta.pk.to_python  # a row that was just made may have its key as a text
+    return [to_python(row.pk) for row in rows], next((row._state.db for row in rows), None)
 
 
 def _array(shape: Shape, name: str, values: list[Any]) -> np.ndarray:
