@@ -38,8 +38,10 @@ def is_to_many(field: Any) -> bool:
     return bool(field.one_to_many or field.many_to_many)
 
 
-def resolved(table: type[Model], path: str) -> Path | str:
+def resolved(table: type[Model], path: Any) -> Path | str:
     """Return where `path` leads, or what is wrong with it."""
+    if not isinstance(path, str):  # as a class or a field, which somebody wrote in its place
+        return f"{quoted(str(path))} is no path of a field."
     parts, model = path.split("__"), table
     fields: list[Any] = []
     for place, part in enumerate(parts):
