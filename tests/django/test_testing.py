@@ -6,11 +6,13 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 from unittest import TestCase
 
+import numpy as np
 import pytest
 from django.core import mail
 from django.test import override_settings
@@ -65,6 +67,13 @@ def test_a_test_says_what_a_model_answers_and_the_innermost_holds():
         assert [float(one) for one in trivet.predict_many("churn", [ROW, {**ROW, "tenure_months": 4}])] == [0.3, 0.4]
     assert trivet.predict("churn", ROW) == 0.93
     assert trivet.predict("late", ROW) == 0.5
+
+
+@pytest.mark.parametrize("number", [Decimal("0.25"), np.float32(0.25), 0.25])
+def test_a_number_may_be_of_any_type_that_projects_have(number: Any):
+    with override_predictor("churn", returns=number):
+        value = trivet.predict("churn", ROW).value
+    assert (value, type(value)) == (0.25, float)
 
 
 def test_of_two_that_overlap_the_one_that_is_left_holds():
@@ -125,6 +134,8 @@ def test_a_class_of_tests_is_decorated_as_by_django():
 
 def test_what_is_no_answer_is_refused_with_what_is():
     with override_predictor("churn", returns=object()), pytest.raises(TypeError, match="a number, the name of a class"):
+        trivet.predict("churn", ROW)
+    with override_predictor("churn", returns={}), pytest.raises(TypeError, match=r"not '\{\}', a dict"):
         trivet.predict("churn", ROW)
     with pytest.raises(TypeError, match="say what it returns, or what it raises"):
         override_predictor("churn")

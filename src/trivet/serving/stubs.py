@@ -11,11 +11,13 @@ import numbers
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 from django.core import mail
 
 from trivet import conf
+from trivet.core.errors import quoted
 from trivet.core.ids import new_prediction_id
 from trivet.features.predictor import test_value_of
 from trivet.serving.prediction import Prediction
@@ -124,14 +126,14 @@ def as_prediction(value: Any, model: str, row_id: str, features: Mapping[str, An
         return replace(value, id=value.id or row_id)
     if isinstance(value, str):
         value = {value: 1.0}
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and value:
         value, decision = dict(value), str(max(value, key=lambda name: value[name]))
-    elif isinstance(value, numbers.Real):
+    elif isinstance(value, numbers.Real | Decimal):
         value, decision = float(value), ""
     else:
         raise TypeError(
             f"{model}: a stub answers a number, the name of a class, a mapping of classes to probabilities or a "
-            f"Prediction, not {type(value).__name__}."
+            f"Prediction, not {quoted(str(value))}, a {type(value).__name__}."
         )
     return Prediction(
         value=value, decision=decision, model=model, version=0, digest="", id=row_id, route=ROUTE, features=features
