@@ -21,6 +21,7 @@ import trivet
 from tests.django.declared import declaring, predictor
 from tests.shop.models import Customer
 from trivet.core.errors import NotFound, Unavailable
+from trivet.serving.stubs import in_place_of
 from trivet.testing import PredictionAssertions, outbox, override_predictor, real_predictions
 
 ROW = {"tenure_months": 3, "plan": "monthly"}
@@ -47,6 +48,14 @@ def test_a_stub_answers_a_half_where_nobody_says_otherwise_and_the_outbox_has_it
     (asked,) = outbox
     assert (asked.model, asked.selector, asked.features) == ("churn", "challenger", ROW)
     assert (asked.entity_key, asked.caller, asked.prediction) == ("shop.customer:7", "user:anna", prediction)
+
+
+def test_where_no_test_environment_is_set_up_no_stub_answers(monkeypatch: pytest.MonkeyPatch):
+    with override_predictor("churn", returns=0.7):
+        assert in_place_of("churn") is not None
+        monkeypatch.delattr("django.test.utils._TestState.saved_data")  # as in a process that serves
+        assert (in_place_of("churn"), in_place_of("late")) == (None, None)
+        monkeypatch.undo()
 
 
 def test_a_predictor_says_what_its_model_answers_in_tests():
