@@ -71,6 +71,21 @@ def test_setting_django_up_loads_no_runtime_and_no_training_library():
     assert not loaded & {"onnxruntime", "uvicorn", *TRAINING_LIBRARIES}
 
 
+def test_the_checks_load_no_runtime_and_no_training_library_though_a_feature_set_is_declared():
+    loaded = loaded_by(
+        "import django; django.setup()\n"
+        "from django.core.management import call_command\n"
+        "from tests.shop.models import Customer\n"
+        "import trivet\n"
+        "meta = type('Meta', (), {'model': Customer, 'fields': ['seats']})\n"
+        "declared = type('Seats', (trivet.FeatureSet,), {'Meta': meta})\n"
+        "call_command('check')\n"
+        "declared.hash, declared.json_schema(), declared.form_class()"
+    )
+    assert "trivet.features.fingerprint" in loaded
+    assert not loaded & {"onnxruntime", "uvicorn", *TRAINING_LIBRARIES}
+
+
 def test_onnx_runtime_keeps_nothing_in_a_home_folder_and_starts_no_thread_of_its_own(tmp_path):
     code = "import os, trivet.model.runtimes.onnx; print(len(os.listdir('/proc/self/task')))"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ORT_")}

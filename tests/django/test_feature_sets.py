@@ -132,6 +132,26 @@ def test_time_is_relative_to_the_moment_and_parts_are_of_a_time_zone(settings):
     assert one(f.DaysSince("joined_at"), Customer.objects.create()) is None
 
 
+def test_a_project_without_time_zones_has_naive_moments(settings):
+    settings.USE_TZ = False
+    noon = NOW.replace(tzinfo=None)
+    customer = Customer.objects.create(joined_at=noon - 2 * DAY, left_at=noon, born_on=date(2026, 3, 30))
+    Order.objects.create(customer=customer, total=1, placed_at=noon)
+    Ticket.objects.create(customer=customer, subject="x", opened_on=date(2026, 3, 31))
+    features = feature_set(
+        Customer,
+        joined=f.DaysSince("joined_at"),
+        born=f.DaysSince("born_on"),
+        hour=f.Part("joined_at", "hour"),
+        orders=f.Count("orders", at="placed_at"),
+        tickets=f.Count("tickets", at="opened_on"),
+    )
+    expected = {"joined": 2.0, "born": 1.0, "hour": 12.0, "orders": 1, "tickets": 0}
+    for as_of in (noon, NOW, "left_at"):
+        assert features.for_instance(customer, as_of) == expected
+    assert features.for_instance(customer)["tickets"] == 1
+
+
 # --- many rows ----------------------------------------------------------------------------------------------------------
 
 
