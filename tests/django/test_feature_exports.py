@@ -64,7 +64,7 @@ def shop() -> None:
         customer = Customer.objects.create(
             left_at=renewed,
             seats=seats,
-            country="=1+1" if place else 'a "quoted", one',
+            country="=1" if place else '",',
             joined_at=NOW - timedelta(seconds=1_234_567),
             discount=place or None,
         )
@@ -84,7 +84,7 @@ def test_rows_are_exported_as_of_their_own_moment_and_read_back_as_the_very_same
         rows = list(csv.DictReader(lines))
     assert [row["orders"] for row in rows] == ["2", "0"]  # the order of the day after is in none
     assert [row["seats"] for row in rows] == ["3", "4"]
-    assert [row["country"] for row in rows] == ['a "quoted", one', "=1+1"]
+    assert [row["country"] for row in rows] == ['",', "=1"]
     assert [row["spent"] for row in rows] == ["20.2", ""]
     assert [row["free_mail"] for row in rows] == ["False", "False"]
     for row, customer in zip(rows, Customer.objects.filter(left_at__isnull=False).order_by("pk"), strict=True):
