@@ -726,3 +726,25 @@ def test_the_schema_takes_what_data_is_taken_of():
         assert not takes({**WHOLE, **wrong}), wrong
         with pytest.raises(InvalidRequest):
             features.from_data({**WHOLE, **wrong})
+
+
+def test_features_of_all_bases_are_there_and_what_is_put_in_place_of_one_is_none():
+    class Plain:
+        seats = f.Column("seats")
+        country = f.Column("country")
+
+    class Both(Plain, feature_set(Customer, name="Tenure", days=f.DaysSince("joined_at"))):
+        country = None
+
+        class Meta:
+            model = Customer
+
+    assert set(Both.declared) == {"seats", "days"}
+
+
+@pytest.mark.parametrize("many", [F("orders__items") * 2, F("friends__seats"), F("tickets__hours")])
+def test_E012_an_expression_over_many_rows_is_refused_and_one_over_one_is_not(many: Any):
+    feature_set(Customer, x=f.Expression(many))
+    assert "which multiplies those of others" in " ".join(told(checks.check_feature_paths))
+    feature_set(Customer, x=f.Expression(F("contract__fee") * F("seats")), y=f.Expression(F("plan__pk")))
+    assert "multiplies" not in " ".join(told(checks.check_feature_paths))

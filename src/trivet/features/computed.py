@@ -32,27 +32,35 @@ class Expression(Feature):
             yield f"is made of {quoted(str(self.expr))}: an expression of Django."
             return
         try:
-            made = self._resolved(table)
+            query = self._asking(table)
+            made = query.annotations["trivet"]
             field = made.output_field
         except (FieldError, ValidationError, TypeError, ValueError, AttributeError) as error:
             yield f"{table.__name__} cannot be asked for that: {error}."
             return
-        if made.contains_aggregate or made.contains_over_clause:
+        if made.contains_aggregate or made.contains_over_clause or _joins_many(query):
             yield "joins many rows, which multiplies those of others: f.Count, f.Sum, f.Avg, f.Min, f.Max or Subquery(...)."
         if datatype_of(field) is None:
             yield f"gives a {type(field).__name__}, not a number, a truth or a text."
 
     def raw_kind(self, table: type[Model]) -> Kind:
         """Return the datatype of what it gives."""
-        return Kind(datatype_of(self._resolved(table).output_field) or "BYTES", is_nullable=True)
+        made = self._asking(table).annotations["trivet"]
+        return Kind(datatype_of(made.output_field) or "BYTES", is_nullable=True)
 
     def expression(self, table: type[Model], moment: Moment) -> Any:  # noqa: ARG002
         """Return it, with the moment in its place."""
         return placed(self.expr, moment.here)
 
-    def _resolved(self, table: type[Model]) -> Any:
-        named = QuerySet(table).annotate(trivet=placed(self.expr, Moment(timezone.now()).here))
-        return named.query.annotations["trivet"]
+    def _asking(self, table: type[Model]) -> Any:
+        """Return the query that asks for it, as `trivet`."""
+        return QuerySet(table).annotate(trivet=placed(self.expr, Moment(timezone.now()).here)).query
+
+
+def _joins_many(query: Any) -> bool:
+    """Return whether a row of the table is many of a query."""
+    fields = [getattr(join, "join_field", None) for join in query.alias_map.values()]
+    return any(field is not None and (field.one_to_many or field.many_to_many) for field in fields)
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,10 +49,8 @@ class FeatureSet:
     def __init_subclass__(cls, **options: Any) -> None:
         """Note it in this process, in place of an earlier one from the same place in the code."""
         super().__init_subclass__(**options)
-        own = {name: value for name, value in vars(cls).items() if isinstance(value, Feature)}
-        cls.declared = {
-            name: one for name, one in {**cls.declared, **own}.items() if name in own or name not in vars(cls)
-        }
+        said = {name: value for line in reversed(cls.__mro__) for name, value in vars(line).items()}
+        cls.declared = {name: value for name, value in said.items() if isinstance(value, Feature)}
         place = (cls.__module__, cls.__qualname__)
         feature_sets[:] = [one for one in feature_sets if (one.__module__, one.__qualname__) != place]
         feature_sets.append(cls)
