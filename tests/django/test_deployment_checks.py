@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import run_checks
+from django.core.management import call_command
 
 from tests.django.worlds import registered
 from trivet import checks
@@ -44,7 +45,9 @@ def test_W031_an_address_beyond_loopback_is_told_unless_a_proxy_speaks_tls(setti
     found = told(checks.check_plain_address)
     assert bool(found) == is_told
     assert all(bind in message for _, message in found)
-    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    settings.TRIVET_PUBLIC_URL = "https://models.example.com"
+    assert not told(checks.check_plain_address)
+    settings.TRIVET_PUBLIC_URL, settings.SECURE_PROXY_SSL_HEADER = "", ("HTTP_X_FORWARDED_PROTO", "https")
     assert not told(checks.check_plain_address)
 
 
@@ -71,16 +74,17 @@ def test_a_value_that_is_not_accepted_is_told_by_E002_alone(settings: Any, name:
 
 
 @pytest.mark.django_db
-def test_E022_names_the_version_in_use_whose_bundle_is_gone():
+def test_W022_names_the_version_in_use_whose_bundle_is_gone():
     versions = [registered(f"churn graph {number}") for number in (1, 2)]
     for version in versions:
         actions.mark_ready(model="churn", version=version.number, actor="process:probe")
         bundle_storage().delete(stored_name(version.digest, "manifest.json"))
     actions.promote(model="churn", version=2, actor="cli:ana")
     ((code, message),) = told(checks.check_bundles, databases=["default"])
-    assert code == "trivet.E022"
+    assert code == "trivet.W022"
     assert message.startswith(f"churn 2 is in use, and its bundle {versions[1].digest[:12]} is not there")
     assert not told(checks.check_bundles)
+    call_command("migrate", skip_checks=False, verbosity=0)  # a job that migrates may have no bundles
 
 
 @pytest.mark.django_db

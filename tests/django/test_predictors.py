@@ -115,7 +115,10 @@ def test_E010_two_that_claim_one_model():
             "shop.ml.Late has no 'train'. Known: Meta, Monitoring, outcome, segments.",
         ),
         ({"Rollout": inner(steps=[5])}, "shop.ml.Late has no 'Rollout'."),
-        ({"Meta": inner(titel="x")}, "shop.ml.Late.Meta has no 'titel'. Did you mean 'title'? Known: name, title."),
+        (
+            {"Meta": inner(titel="x")},
+            "shop.ml.Late.Meta has no 'titel'. Did you mean 'title'? Known: name, test_value, title.",
+        ),
         ({"Meta": inner(title=3)}, "shop.ml.Late.Meta.title is '3': a text."),
         ({"Meta": inner(name="Late Flights")}, "shop.ml.Late: 'Late Flights' is no name of a model"),
         ({"Meta": inner(name="stats")}, "shop.ml.Late: 'stats' is no name of a model"),

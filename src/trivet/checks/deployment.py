@@ -31,16 +31,17 @@ def check_open_models(**_: Any) -> list[CheckMessage]:
 def check_plain_address(**_: Any) -> list[CheckMessage]:
     """W031: the server is bound beyond loopback, and nothing says that a proxy in front of it speaks TLS."""
     try:
-        bind = conf.BIND()
+        bind, is_public_by_tls = conf.BIND(), conf.PUBLIC_URL().startswith("https://")
     except ImproperlyConfigured:
         return []  # E002 tells
-    if _is_loopback(bind) or settings.SECURE_PROXY_SSL_HEADER or settings.SECURE_SSL_REDIRECT:
+    has_proxy = is_public_by_tls or settings.SECURE_PROXY_SSL_HEADER or settings.SECURE_SSL_REDIRECT
+    if has_proxy or _is_loopback(bind):
         return []
     return [
         Warning(
             f"TRIVET_BIND is {bind!r}: others reach it without TLS, and keys and inputs go in the clear.",
-            hint="Bind to 127.0.0.1 behind a proxy, and say what it sets: SECURE_PROXY_SSL_HEADER"
-            " (docs/how-to/behind-a-proxy.md).",
+            hint="Bind to 127.0.0.1 behind a proxy, or say where one is: TRIVET_PUBLIC_URL with https, or"
+            " SECURE_PROXY_SSL_HEADER (docs/how-to/behind-a-proxy.md).",
             id="trivet.W031",
         )
     ]

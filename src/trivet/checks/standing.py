@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from django.apps import apps
-from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  (Django's name)
+from django.core.checks import CheckMessage, Warning  # noqa: A004  (Django's name)
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 from django.db.models import Model, Q
@@ -49,7 +49,10 @@ def check_log_durability(databases: Collection[str] | None = None, **_: Any) -> 
 
 
 def check_bundles(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """E022: the bundle of a version that is routed, a shadow or has an alias is not in the storage (`check --database`)."""
+    """W022: the bundle of a version that is routed, a shadow or has an alias is not in the storage (`check --database`).
+
+    A warning, for `migrate` checks too: a job that only migrates may have no bundles, and a restored database none yet.
+    """
     versions = apps.get_model("trivet", "ModelVersion")
     database = router.db_for_read(versions)
     if database not in (databases or ()) or not _has_table(versions, database):
@@ -61,10 +64,10 @@ def check_bundles(databases: Collection[str] | None = None, **_: Any) -> list[Ch
         try:
             is_there = storage.exists(stored_name(digest, MANIFEST_NAME))
         except OSError as error:
-            return [Error(f"the storage of bundles does not answer: {error}", hint=STORAGE_HINT, id="trivet.E022")]
+            return [Warning(f"the storage of bundles does not answer: {error}", hint=STORAGE_HINT, id="trivet.W022")]
         if not is_there:
             said = f"{model} {number} is in use, and its bundle {digest[:12]} is not there: no process that starts can load it."
-            problems.append(Error(said, hint=STORAGE_HINT, id="trivet.E022"))
+            problems.append(Warning(said, hint=STORAGE_HINT, id="trivet.W022"))
     return problems
 
 

@@ -29,13 +29,17 @@ ML = '''"""What this project's models need and mean. A pushed model answers with
 def make_project(folder: Path) -> list[str]:
     """Write `manage.py`, `.env` (mode 600) and `ml.py` into `folder` where they are missing; return what was written."""
     folder.mkdir(parents=True, exist_ok=True)
-    key = get_random_secret_key().replace("'", "-")  # the file's values stand in single quotes
+    secrets = "".join(f"{name}='{_secret()}'\n" for name in ("SECRET_KEY", "TRIVET_KEY_PEPPER"))
     files = {
-        ".env": (f"SECRET_KEY='{key}'\n", 0o600),
+        ".env": (secrets, 0o600),
         "manage.py": (MANAGE, 0o755),
         "ml.py": (ML, 0o644),
     }
     return [name for name, (text, mode) in files.items() if _write_new(folder / name, text, mode)]
+
+
+def _secret() -> str:
+    return get_random_secret_key().replace("'", "-")  # the file's values stand in single quotes
 
 
 def _write_new(path: Path, text: str, mode: int) -> bool:
