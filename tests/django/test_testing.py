@@ -197,11 +197,15 @@ def test_a_suite_may_fail_what_no_test_answers_for():
             assert trivet.predict("churn", ROW) == 0.7
 
 
-@pytest.mark.django_db(transaction=True)
-def test_models_themselves_are_asked_where_a_test_wants_it():
-    with real_predictions(), pytest.raises(NotFound):
-        trivet.predict("nobody", ROW)
+def test_models_themselves_are_asked_where_a_test_wants_it(monkeypatch: pytest.MonkeyPatch):
+    def asked() -> None:
+        raise NotFound("the process that holds models was asked.")
+
+    monkeypatch.setattr("trivet.serving.predict.this_process", asked)
+    with real_predictions(), pytest.raises(NotFound, match="holds models was asked"):
+        trivet.predict("churn", ROW)
     assert not outbox
+    assert trivet.predict("churn", ROW) == 0.5
 
 
 def test_fixtures_come_by_themselves(stub_predictor: Any, prediction_outbox: Any):
