@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 
 from tests.acceptance.servers import DEADLINE_SECONDS, clean_environment
@@ -42,7 +43,8 @@ def keymaster(project: Path) -> Iterator[Callable[..., dict]]:
     try:
         yield do
     finally:
-        told.close()
+        with suppress(BrokenPipeError):  # it has ended, and said why
+            told.close()
         process.wait(timeout=DEADLINE_SECONDS)
         heard.close()
 
@@ -60,9 +62,14 @@ def main() -> None:
 
     users = get_user_model().objects
 
-    def issue(owner: str = "") -> dict:
-        user = users.create_user(owner) if owner else None
-        key, text = actions.issue_key(name="k", grants={"churn": ["predict"]}, owner=user, actor="process:test")
+    def issue(owner: str = "", seconds: str = "") -> dict:
+        key, text = actions.issue_key(
+            name="k",
+            grants={"churn": ["predict"]},
+            owner=users.create_user(owner) if owner else None,
+            expires=timedelta(seconds=int(seconds)) if seconds else None,
+            actor="process:test",
+        )
         return {"id": key.pk, "key": text, "behind": behind()}
 
     def rotate(key: str, at_once: str = "") -> dict:
