@@ -42,6 +42,7 @@ def test_it_tells_of_alerts_drift_and_performance(capsys):
     for words in (
         f" to {timezone.now():%Y-%m-%d}\n",
         "# churn 1, ",
+        "1 of its alerts is not over.",
         "1 of this model are not over.",
         "What churn 1 is asked has changed: age.",
         "churn 1: 500 rows from ",
@@ -54,7 +55,7 @@ def test_it_tells_of_alerts_drift_and_performance(capsys):
         assert words in told
     code, page = verb(capsys, "report", "churn")
     assert code == 0
-    assert [section["title"] for section in page["sections"]][:2] == ["Alerts", "What it is asked"]
+    assert [section["title"] for section in page["sections"]][:3] == ["In short", "Alerts", "What it is asked"]
 
 
 def test_who_may_not_see_inputs_reads_no_value_of_the_reference(capsys):
@@ -87,14 +88,16 @@ def test_realised_and_estimated_stand_beside_each_other(capsys, monkeypatch):
     day(version, 0)
     monkeypatch.setattr(timezone, "now", lambda: datetime.fromisoformat("2026-03-12T12:00:00+00:00"))
     assert trivet("report", "churn") == 0
-    lines = capsys.readouterr().out.splitlines()
-    auc = next(line for line in lines if line.startswith("| auc |")).split("|")
+    told = capsys.readouterr().out
+    lines = told.splitlines()
+    auc = next(line for line in lines if line.startswith("| AUC |")).split("|")
     realised, interval, estimated = (cell.strip() for cell in auc[2:5])
     assert 0.5 < float(realised) <= 1
     assert " to " in interval
     assert 0.5 < float(estimated) <= 1
+    assert f"AUC was {float(realised):.3f}" in told.partition("## Alerts")[0], "in short"
     named = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
-    assert {"precision for churned", "recall for churned", "accuracy"} <= set(named)
+    assert {"Precision for churned", "Recall for churned", "Accuracy"} <= set(named)
 
 
 def test_of_several_classes_each_has_a_line(capsys, monkeypatch):
@@ -103,10 +106,10 @@ def test_of_several_classes_each_has_a_line(capsys, monkeypatch):
     monkeypatch.setattr(timezone, "now", lambda: datetime.fromisoformat("2026-03-12T12:00:00+00:00"))
     code, page = verb(capsys, "report", "flowers")
     assert code == 0
-    right, by_class, _ = page["sections"][2:]
+    right, by_class, _ = page["sections"][3:]
     assert right["header"] == ["MEASURE", "REALISED", "INTERVAL", "ESTIMATED", "BAND"]
     measures = [row[0] for row in right["rows"]]
-    assert measures == ["accuracy", "macro precision", "macro recall", "macro f1", "macro auc"]
+    assert measures == ["Accuracy", *(f"{name}, mean over classes" for name in ("Precision", "Recall", "F1", "AUC"))]
     for _, realised, interval, estimated, band in right["rows"]:
         assert 0.4 < float(realised) < 1
         assert 0.4 < float(estimated) < 1

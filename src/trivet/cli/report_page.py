@@ -14,11 +14,12 @@ from functools import partial
 from django.template.loader import render_to_string
 
 from trivet.cli.drift_table import about, changed, percent, table_of, together
+from trivet.console.performance_words import MEASURES, meaning, titled
 from trivet.control.monitoring.classes import CLASS_MEASURES
 from trivet.control.monitoring.drift import DriftReport, FeatureDrift
 from trivet.control.monitoring.estimates import Band, Estimate
 from trivet.control.monitoring.gaps import Gap
-from trivet.control.monitoring.measures import OF_ONE_CLASS, without_effect
+from trivet.control.monitoring.measures import without_effect
 from trivet.control.monitoring.models import Alert
 from trivet.control.monitoring.performance import Figure, NoFigure
 from trivet.control.monitoring.performance_report import Cohort, PerformanceReport
@@ -107,7 +108,7 @@ def page_of(drift: DriftReport, performance: PerformanceReport, alerts: Sequence
     """Return the page of one version."""
     return Page(
         f"{drift.model} {drift.version}, {drift.start:%Y-%m-%d} to {drift.end - HOUR:%Y-%m-%d}",
-        tuple(section for section in (_alerts(alerts), _drift(drift), *_performance(performance))),
+        (_in_short(drift, performance, alerts), _alerts(alerts), _drift(drift), *_performance(performance)),
     )
 
 
@@ -119,6 +120,13 @@ def markdown(page: Page) -> str:
 def html(page: Page) -> str:
     """Return `page` as one HTML file: it loads nothing, and runs nothing."""
     return render_to_string("trivet/report.html", {"page": page, "height": PICTURE_HEIGHT})
+
+
+def _in_short(drift: DriftReport, performance: PerformanceReport, alerts: Sequence[Alert]) -> Section:
+    """Return what somebody reads who reads no further."""
+    open_alerts = f"{len(alerts)} of its alerts {'is' if len(alerts) == 1 else 'are'} not over." if alerts else ""
+    said = (meaning(performance), drift.verdict, open_alerts or "No alert is open.")
+    return Section("In short", tuple(filter(None, said)))
 
 
 def _alerts(alerts: Sequence[Alert]) -> Section:
@@ -179,7 +187,7 @@ def _performance(report: PerformanceReport) -> Iterator[Section]:
     yield Section(
         "Day by day",
         ("Days whose labels may still come are marked: what is known of them is of those that came early.",),
-        ("DAY", "PREDICTIONS", "LABELLED", f"{metric.upper()} REALISED", "ESTIMATED"),
+        ("DAY", "PREDICTIONS", "LABELLED", f"{titled(metric, report.positive).upper()} REALISED", "ESTIMATED"),
         tuple(_cohort(cohort, metric) for cohort in report.cohorts),
     )
     yield from (_segments(found, report.segment_metric) for found in report.segmentations)
@@ -197,7 +205,14 @@ def _segments(found: Segmentation, metric: str) -> Section:
         return Section(title, (f"No segments: {found.problem}",))
     since = (f"Counted since {found.since:%Y-%m-%d %H:%M} UTC.",) if found.since else ()
     names = [name for name in GAPS if any(name in segment.gaps for segment in found.segments)]
-    header = ("VALUE", "PREDICTIONS", "LABELS", metric.upper(), "INTERVAL", *(GAP_TITLES[name] for name in names))
+    header = (
+        "VALUE",
+        "PREDICTIONS",
+        "LABELS",
+        str(MEASURES[metric]).upper(),
+        "INTERVAL",
+        *(GAP_TITLES[name] for name in names),
+    )
     rows = tuple(_segment(segment, names) for segment in found.segments)
     return Section(title, (_verdict(found), *since), header if rows else (), rows)
 
@@ -232,13 +247,7 @@ def _measures(report: PerformanceReport) -> Iterator[tuple[str, ...]]:
     for name, figure in report.realised.items():
         estimate, band = _estimated(report.estimated.get(name)), report.bands[name]
         usual = f"{_number(band.low)} to {_number(band.high)}" if isinstance(band, Band) else "-"
-        yield _titled(name, report.positive), *_realised(figure), estimate, usual
-
-
-def _titled(measure: str, positive: str) -> str:
-    """Return what a measure is called: of two classes some are of one alone, `positive`."""
-    words = measure.replace("_", " ")
-    return f"{words} for {positive}" if positive and measure in OF_ONE_CLASS else words
+        yield titled(name, report.positive), *_realised(figure), estimate, usual
 
 
 def _both(of: OfClass, measure: str) -> str:

@@ -72,6 +72,7 @@ class FeaturePart:
     missing_before: str
     surprise: str  # share of rows that were unseen or out of range
     surprise_kind: str
+    surprise_before: str
     evidence: Meter | None
     sentence: str
     chart: Histogram | None
@@ -161,7 +162,7 @@ def drift_page(shown: Subject, *, days: str, against: str, every: bool, now: dat
     }
     return replace(
         filled,
-        past=past_part(shown.version, now),
+        past=past_part(shown.version, now, is_anew=report.mean_evidence == 0.0),
         features=features,
         charts=features[:drawn],
         has_importance=any(feature.importance for feature in features),
@@ -205,9 +206,10 @@ def _feature(place: int, found: FeatureDrift, budget: float, *, sees_inputs: boo
         word=found.word.replace(" ", "-"),
         distance="" if found.distance is None else _distance(found),
         missing=_share(found.missing),
-        missing_before=_("was %(share)s") % {"share": percent(found.missing_before)} if found.missing_before else "",
+        missing_before=_was(found.missing_before),
         surprise=_share(found.out_of_range if found.is_number else found.unseen),
         surprise_kind=_surprise(found),
+        surprise_before=_was(found.out_of_range_before if found.is_number else found.unseen_before),
         evidence=meter(found.evidence, budget) if found.evidence is not None else None,
         sentence=_sentence(found, bars) if is_drawn else "",
         chart=draw(bars, _beside(found)) if found.rows and bars else None,
@@ -229,6 +231,7 @@ def _without_values(place: int, found: FeatureDrift) -> FeaturePart:
         missing_before="",
         surprise="",
         surprise_kind="",
+        surprise_before="",
         evidence=None,
         sentence=_("Sensitive: its values are neither recorded in the clear nor counted, so nothing is compared."),
         chart=None,
@@ -252,8 +255,14 @@ def _beside(found: FeatureDrift) -> tuple[Bar, ...]:
     """Return what is no value of a bin, as shares of the rows."""
     missing = Bar(_("missing"), found.missing_before, found.missing)
     if found.is_number:
-        return (missing, Bar(_("outside"), None, found.out_of_range))
-    return (missing, Bar(_("never seen"), None, found.unseen)) if found.is_category else (missing,)
+        return (missing, Bar(_("outside"), found.out_of_range_before or None, found.out_of_range))
+    return (
+        (missing, Bar(_("never seen"), found.unseen_before or None, found.unseen)) if found.is_category else (missing,)
+    )
+
+
+def _was(share: float | None) -> str:
+    return _("was %(share)s") % {"share": percent(share)} if share else ""
 
 
 def _sentence(found: FeatureDrift, bars: tuple[Bar, ...]) -> str:

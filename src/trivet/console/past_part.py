@@ -49,8 +49,11 @@ class PastPart:
     days: tuple[PastDay, ...]
 
 
-def past_part(version: ModelVersion, now: datetime) -> PastPart | None:
-    """Return what was of a version in the last 30 days; None where nothing was judged."""
+def past_part(version: ModelVersion, now: datetime, *, is_anew: bool) -> PastPart | None:
+    """Return what was of a version in the last 30 days; None where nothing was judged.
+
+    `is_anew` says that no window was judged since somebody answered an alert, with which evidence begins anew.
+    """
     past = past_of(version, now - SHOWN)
     if not past.windows:
         return None
@@ -68,7 +71,7 @@ def past_part(version: ModelVersion, now: datetime) -> PastPart | None:
     )
     by_day = _by_day(past.windows)
     return PastPart(
-        sentence=_sentence(past.windows),
+        sentence=_sentence(past.windows, is_anew=is_anew),
         chart=evidence_chart(
             [Point(*left) for left in past.windows],
             [(at, is_alert) for at, _words, is_alert in happened],
@@ -86,9 +89,14 @@ def _alert(cause: str, severity: str) -> str:
     return _("Alert: %(cause)s (%(severity)s)") % {"cause": cause, "severity": severity}
 
 
-def _sentence(windows: tuple[Left, ...]) -> str:
+def _sentence(windows: tuple[Left, ...], *, is_anew: bool) -> str:
     most = max(windows, key=lambda left: left.mean_evidence)
-    told = _("At most the evidence was %(evidence)s in 30 days, on %(day)s; after the last window it is %(now)s.")
+    if is_anew:
+        told = _(
+            "At most the evidence was %(evidence)s in 30 days, on %(day)s; it has begun anew since the last window."
+        )
+    else:
+        told = _("At most the evidence was %(evidence)s in 30 days, on %(day)s; after the last window it is %(now)s.")
     values = {
         "evidence": _of(most),
         "day": date_format(timezone.localtime(most.at), "DATE_FORMAT"),

@@ -15,12 +15,13 @@ from trivet.console.charts.squares import Square, reliability as reliability_squ
 from trivet.console.charts.timeline import Moment, Timeline, timeline
 from trivet.console.choices import Choice, choices, versions_of
 from trivet.console.figures import binning, count, interval, measure, percent, told
+from trivet.console.performance_words import MEASURES, meaning, titled
 from trivet.console.segment_parts import SegmentPart, segment_parts
 from trivet.console.subject import Subject
 from trivet.console.words import Text, classes_of
 from trivet.control.monitoring.classes import CLASS_MEASURES
 from trivet.control.monitoring.estimates import Band, Estimate
-from trivet.control.monitoring.measures import OF_ONE_CLASS, without_effect
+from trivet.control.monitoring.measures import without_effect
 from trivet.control.monitoring.misfit import Misfit
 from trivet.control.monitoring.performance import ENOUGH_LABELS, Figure, NoFigure, reliability, wilson
 from trivet.control.monitoring.performance_report import Cohort, PerformanceReport, performance_report
@@ -37,26 +38,6 @@ PERIODS: Mapping[int, Text] = {
 }
 DEFAULT_DAYS = 30
 DEFAULT_THRESHOLD = 0.5
-MEASURES: Mapping[str, Text] = {
-    "auc": gettext_lazy("AUC"),
-    "average_precision": gettext_lazy("Average precision"),
-    "accuracy": gettext_lazy("Accuracy"),
-    "precision": gettext_lazy("Precision"),
-    "recall": gettext_lazy("Recall"),
-    "specificity": gettext_lazy("Specificity"),
-    "f1": gettext_lazy("F1"),
-    "brier": gettext_lazy("Brier score"),
-    "log_loss": gettext_lazy("Log loss"),
-    "calibration_error": gettext_lazy("Calibration error"),
-    "macro_precision": gettext_lazy("Precision, mean over classes"),
-    "macro_recall": gettext_lazy("Recall, mean over classes"),
-    "macro_f1": gettext_lazy("F1, mean over classes"),
-    "macro_auc": gettext_lazy("AUC, mean over classes"),
-    "mae": gettext_lazy("Mean absolute error"),
-    "rmse": gettext_lazy("Root mean square error"),
-    "me": gettext_lazy("Mean error"),
-    "r2": gettext_lazy("R²"),
-}
 TRUST: Mapping[Verdict, Text] = {
     Verdict.TRUSTED: gettext_lazy("Trusted: the labels that came agree with the estimate."),
     Verdict.NOT_TRUSTED: gettext_lazy(
@@ -216,10 +197,10 @@ def _filled(frame: PerformancePage, report: PerformanceReport) -> PerformancePag
         trust=_trust(report) if report.is_estimated else "",
         is_distrusted=report.trust == Verdict.NOT_TRUSTED,
         without_effect=tuple(without_effect(declared(report.model), report.task)),
-        metric=_titled(report.metric, report.positive),
+        metric=titled(report.metric, report.positive),
         positive=report.positive,
         segment_metric=str(MEASURES[report.segment_metric]),
-        meaning=_meaning(report, band),
+        meaning=meaning(report),
         band=_band(report.band) or str(report.band),
         chart=timeline(moments, (band.low, band.high) if band else None),
         figures=tuple(_line(name, report) for name in report.realised),
@@ -249,37 +230,10 @@ def _misfit(misfit: Misfit) -> Iterator[str]:
         yield said % {"class": misfit.positive, **shares}
 
 
-def _titled(name: str, positive: str) -> str:
-    """Return what a measure is called: of two classes some are of one alone, `positive`."""
-    title = str(MEASURES.get(name, name))
-    if name not in OF_ONE_CLASS or not positive:
-        return title
-    return _("%(measure)s for %(class)s") % {"measure": title, "class": positive}
-
-
 def _first_reason(report: PerformanceReport) -> str:
     """Return why nothing realised is drawn; nothing where something is."""
     found = report.realised.get(report.metric)
     return found.reason if isinstance(found, NoFigure) else ""
-
-
-def _meaning(report: PerformanceReport, band: Band | None) -> str:
-    """Return the sentence that the chart stands for."""
-    realised, estimate = report.realised.get(report.metric), report.estimated.get(report.metric)
-    metric = _titled(report.metric, report.positive)
-    if isinstance(realised, Figure):
-        if band is None:
-            return _("%(metric)s was %(value)s.") % {"metric": metric, "value": measure(realised.value)}
-        sentence = (
-            _("%(metric)s was %(value)s, as usual.")
-            if band.holds(realised.value)
-            else _("%(metric)s was %(value)s, which is not usual.")
-        )
-        return sentence % {"metric": metric, "value": measure(realised.value)}
-    if isinstance(estimate, Estimate):
-        sentence = _("%(metric)s is probably %(value)s; labels have not said yet.")
-        return sentence % {"metric": metric, "value": measure(estimate.value)}
-    return ""
 
 
 def _moment(cohort: Cohort, metric: str) -> Moment:
@@ -299,7 +253,7 @@ def _moment(cohort: Cohort, metric: str) -> Moment:
 def _line(name: str, report: PerformanceReport) -> FigureLine:
     found, estimate = report.realised[name], report.estimated.get(name)
     return FigureLine(
-        name=_titled(name, report.positive),
+        name=titled(name, report.positive),
         realised=told(found),
         interval=interval(found),
         binning=binning(found),
@@ -388,7 +342,7 @@ def _confusion(report: PerformanceReport, shown: Subject, threshold: float) -> C
         cells=tuple(count(round(cell)) for cell in found[:4]),
         shares=tuple(
             ShareLine(
-                _titled(name, report.positive),
+                titled(name, report.positive),
                 percent(successes / trials) if trials else _("of nothing"),
                 "{} – {}".format(*map(percent, wilson(successes, trials))) if trials else "",
             )

@@ -12,7 +12,8 @@ from django.utils import timezone
 from tests.django.console.test_pages import text
 from tests.django.watched import asked_for_numbers, count, keep, watched_version
 from tests.django.worlds import ready
-from trivet.control.monitoring.alerts import raise_alert
+from trivet.control.monitoring.accepting import accept_as_normal
+from trivet.control.monitoring.alerts import acknowledge_alert, raise_alert
 from trivet.control.monitoring.compacting import begin_of
 from trivet.control.monitoring.models import Cause, Grain, Monitor, Profile, Severity
 from trivet.control.monitoring.past import Left, remember
@@ -67,6 +68,38 @@ def test_a_shift_is_named_first_with_its_distance_and_direction(signed_in):
     assert "Drift: the evidence reached its budget (5,000.0 of 2,160 windows), and the alert is open." in page
     assert page.index("A large change KS 0.3") < page.index("total variation")
     assert "Values are higher than they were." in page
+
+
+def test_once_an_alert_was_answered_the_verdict_tells_its_state_and_the_evidence_that_began_anew(signed_in):
+    version = watched_version()
+    asked(version, older=20.0)
+    judged(version, 5000.0)
+    remember(Monitor.objects.get().pk, Grain.HOUR, Left(now() - HOUR, 5000.0, 2160.0))
+    remember(Monitor.objects.get().pk, Grain.HOUR, Left(now() - 2 * HOUR, 20.0, 2160.0))
+    alert = raise_alert(version, Cause.DRIFT, Severity.WARNING, features=["age"], evidence={"mean": 5000.0})
+    acknowledge_alert(alert=alert.pk, actor="cli:ana")
+    page = text(signed_in(SEE).get(PAGE))
+    assert (
+        "Drift: the alert is acknowledged. The evidence had reached its budget, and is 0.0 of 2,160 windows now."
+        in page
+    )
+    assert "At most the evidence was 5,000 of 2,160 in 30 days" in page
+    assert "it has begun anew since the last window." in page
+
+
+def test_rows_outside_the_reference_stand_beside_how_many_were_when_other_days_became_normal(signed_in):
+    version = watched_version()
+    asked(version, older=20.0, unseen=0.1)
+    client = signed_in(SEE)
+    page = text(client.get(PAGE))
+    share = page.partition(" out of range")[0].rpartition(" ")[0].rpartition(" ")[2]
+    assert float(share) > 0
+    assert "out of range was" not in page
+    alert = raise_alert(version, Cause.DRIFT, Severity.WARNING, features=["age"], evidence={"mean": 5000.0})
+    accept_as_normal(alert=alert.pk, actor="cli:ana", days=1)
+    page = text(client.get(PAGE))
+    assert f"{share} % out of range was {share} %" in page
+    assert "never seen was" in page
 
 
 def test_it_says_whether_numbers_still_move_together(signed_in):

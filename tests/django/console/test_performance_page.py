@@ -1,6 +1,7 @@
 """The performance page: realised and estimated quality, and what is said while labels are too few."""
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 from html import unescape
 
@@ -17,10 +18,12 @@ from tests.django.watched import rows_of_churn, watched_version
 from tests.django.worlds import ready, record, turned_out
 from trivet.console.figures import measure
 from trivet.control.monitoring.alerts import raise_alert
+from trivet.control.monitoring.estimates import Band
 from trivet.control.monitoring.folding import Folding
 from trivet.control.monitoring.label_folding import LabelFolding
 from trivet.control.monitoring.models import Cause, LossEvidence
 from trivet.control.monitoring.performance_report import performance_report
+from trivet.control.monitoring.trust import Verdict
 from trivet.control.predictions.labelling import say
 from trivet.control.predictions.shipping import ship
 from trivet.control.registry import declarations
@@ -99,6 +102,34 @@ def test_too_few_labels_read_as_not_yet_and_never_as_nothing(signed_in):
     assert "Realised: not yet: 132 of 200 labels" in page
     assert "AUC is probably 0." in page
     assert "What would have been decided" not in page
+
+
+def test_an_estimate_that_is_unusual_is_said_beside_labels_that_are_as_usual(signed_in, monkeypatch):
+    version = version_with_labels()
+    day(version, 1)
+    client, band = signed_in(SEE), Band(0.1, 0.9, mean=0.5, deviation=0.1, chunks=20)
+
+    def told(estimated, trust=Verdict.UNKNOWN, realised=0.7):
+        def report(*given, **how):
+            found = performance_report(*given, **how)
+            figure = found.realised["auc"]._replace(value=realised)
+            estimate = found.estimated["auc"]._replace(value=estimated)
+            return replace(
+                found,
+                realised={**found.realised, "auc": figure},
+                estimated={**found.estimated, "auc": estimate},
+                bands={**found.bands, "auc": band},
+                trust=trust,
+            )
+
+        monkeypatch.setattr("trivet.console.performance_page.performance_report", report)
+        return text(client.get(PAGE))
+
+    beside = "it is estimated to be 0.950, which is not usual."
+    assert f"AUC was 0.700, as usual. Of all predictions, labelled or not, {beside}" in told(0.95)
+    assert beside not in told(0.95, Verdict.NOT_TRUSTED)
+    assert beside not in told(0.95, realised=0.05), "what labels say is enough"
+    assert "is estimated to be" not in told(0.8)
 
 
 def test_the_confusion_moves_with_the_threshold(signed_in):

@@ -64,7 +64,9 @@ class FeatureDrift:
     missing: float | None
     missing_before: float | None
     unseen: float | None
+    unseen_before: float | None
     out_of_range: float | None
+    out_of_range_before: float | None
     values_unseen: tuple[tuple[str, int], ...]
     evidence: float | None  # M of its distance; None before the first window
     importance: float | None = None  # its share of how much answers depend on all features; None where nobody found out
@@ -221,6 +223,8 @@ class _Watch(NamedTuple):
         spent = f"{self.mean:,.1f} of {self.budget:,.0f}"
         if self.alert is not None:
             state = self.alert.get_state_display()
+            if self.mean < self.budget:  # it began anew with an answer to the alert, or has fallen
+                return f"Drift: the alert is {state}. The evidence had reached its budget, and is {spent} windows now."
             return f"Drift: the evidence reached its budget ({spent} windows), and the alert is {state}."
         if self.mean < 2.0:
             return f"Quiet: the evidence is {spent} windows, and rests at 1 where nothing has changed."
@@ -306,7 +310,9 @@ def _feature(
         missing=_share(now.missing + now.non_finite, now),
         missing_before=_share(before.missing + before.non_finite, before),
         unseen=None if is_number else _share(now.unseen, now),
+        unseen_before=None if is_number else _share(before.unseen, before),
         out_of_range=_share(now.under + now.over, now) if is_number else None,
+        out_of_range_before=_share(before.under + before.over, before) if is_number else None,
         values_unseen=tuple(sorted(current.unseen.get(change.name, {}).items(), key=lambda pair: -pair[1])),
         evidence=float(np.exp(min(log_m, 700.0))) if log_m is not None else None,
         importance=importance,
@@ -328,7 +334,9 @@ def _untold(feature: FeatureDrift) -> FeatureDrift:
         missing=None,
         missing_before=None,
         unseen=None,
+        unseen_before=None,
         out_of_range=None,
+        out_of_range_before=None,
         values_unseen=(),
         evidence=None,
         importance=None,
