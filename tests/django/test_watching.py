@@ -242,6 +242,8 @@ def test_what_makes_no_sense_is_refused():
         acknowledge_alert(alert=999, actor="cli:ana")
     with pytest.raises(InvalidRequest, match="a time to come"):
         snooze_alert(alert=alert.pk, until=timezone.now() - HOUR, actor="cli:ana")
+    with pytest.raises(InvalidRequest, match=r"for 30 days at most, not until .*accepted as normal instead"):
+        snooze_alert(alert=alert.pk, until=timezone.now() + 999 * 24 * HOUR, actor="cli:ana")
     Alert.objects.update(state=AlertState.RESOLVED, resolved_at=timezone.now())
     with pytest.raises(InvalidRequest, match="is over since"):
         acknowledge_alert(alert=alert.pk, actor="cli:ana")

@@ -37,7 +37,7 @@ from trivet.console.screens import guarded, is_htmx, outside_transactions, perso
 from trivet.console.subject import Subject, subject_seen_by
 from trivet.console.try_it import TryIt, filled_form, fresh_form
 from trivet.control.monitoring.accepting import MOST_DAYS, accept_as_normal
-from trivet.control.monitoring.alerts import acknowledge_alert, snooze_alert
+from trivet.control.monitoring.alerts import LONGEST_SNOOZE, acknowledge_alert, snooze_alert
 from trivet.control.monitoring.models import Alert
 from trivet.control.registry import actions
 from trivet.control.registry.models import Event, ModelVersion, Proposal
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 _MAY_NOT_MOVE = gettext_lazy("You may see this model, but not move its traffic.")
 _MAY_NOT_ANSWER = gettext_lazy("You may see this alert, but not answer it.")
 DECISIONS = ("approve", "decline")
-LONGEST_SNOOZE = 30 * 24  # hours
 FOR_EVER = "public, max-age=31536000, immutable"  # the address holds the content's fingerprint
 
 
@@ -367,8 +366,9 @@ def _answered(request: HttpRequest, number: int, who: AbstractBaseUser, reason: 
         return _("You look after the alert of %(model)s.") % {"model": found.model.name}
     if decision != "snooze":
         raise errors.Refused(f"acknowledge or snooze, not {errors.quoted(decision or '')}.")
-    if not (hours.isascii() and hours.isdigit() and len(hours) < 5 and 0 < int(hours) <= LONGEST_SNOOZE):
-        raise errors.Refused(f"snooze for 1 to {LONGEST_SNOOZE} hours, not {errors.quoted(hours)}.")
+    longest = LONGEST_SNOOZE // timedelta(hours=1)
+    if not (hours.isascii() and hours.isdigit() and len(hours) < 5 and 0 < int(hours) <= longest):
+        raise errors.Refused(f"snooze for 1 to {longest} hours, not {errors.quoted(hours)}.")
     until = timezone.now() + timedelta(hours=int(hours))
     found = snooze_alert(alert=number, until=until, actor=who, reason=reason)
     return _("Nobody is told of the alert of %(model)s until %(moment)s.") % {

@@ -313,3 +313,16 @@ def test_before_a_window_was_judged_there_is_no_time_to_look_at(signed_in):
     asked(watched_version())
     page = text(signed_in(SEE).get(PAGE))
     assert "Evidence over time" not in page
+
+
+def test_what_is_told_of_a_model_lies_one_click_apart_and_of_the_version_that_was_chosen(signed_in):
+    watched_version()
+    client = signed_in(SEE)
+    for here in ("drift", "performance", "labels"):
+        page = client.get(f"/models/churn/{here}/?version=1").content.decode()
+        query = "" if here == "labels" else "?version=1"
+        links = [
+            f'href="/models/churn/{there}"' for there in (query, f"drift/{query}", f"performance/{query}", "labels/")
+        ]
+        assert all(link in page for link in links), here
+        assert f'href="/models/churn/{here}/{query}" aria-current="page"' in page

@@ -217,7 +217,7 @@ def _tell_month(month: Month, by: timedelta, out: Out) -> None:
             _three(month.realised),
             _three(month.estimated),
             f"{band[0]:.3f}-{band[1]:.3f}" if band is not None else "-",
-            f"{month.distrusted} days",
+            f"{month.distrusted} {'day' if month.distrusted == 1 else 'days'}",
         )
     )
     for alert in month.alerts:

@@ -6,7 +6,7 @@ Whoever may promote a model or have it trained again may acknowledge and snooze 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from trivet.control.registry.models import ModelVersion
     from trivet.control.registry.permissions import Actor
 
+LONGEST_SNOOZE = timedelta(days=30)
 RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 
 
@@ -82,9 +83,15 @@ def acknowledge_alert(*, alert: int, actor: Actor, reason: str = "") -> Alert:
 
 
 def snooze_alert(*, alert: int, until: datetime, actor: Actor, reason: str = "") -> Alert:
-    """Have nobody told of an alert until a time. Raises `InvalidRequest` for one that is past."""
-    if until <= timezone.now():
+    """Have nobody told of an alert until a time. Raises `InvalidRequest` for one that is past, or over `LONGEST_SNOOZE` away."""
+    now = timezone.now()
+    if until <= now:
         raise InvalidRequest(f"an alert is snoozed until a time to come, not {until:%Y-%m-%d %H:%M}.")
+    if until > now + LONGEST_SNOOZE:
+        raise InvalidRequest(
+            f"an alert is snoozed for {LONGEST_SNOOZE.days} days at most, not until {until:%Y-%m-%d}; what it is about may be"
+            " accepted as normal instead."
+        )
     return _answered(alert, "snooze_alert", actor, reason, state=AlertState.SNOOZED, until=until)
 
 
