@@ -109,6 +109,20 @@ class Crate(Parcel):
     """A parcel with a table of its own beside, and the parent's key."""
 
 
+class Insured(models.Model):
+    """What somebody pays for if it is lost; under a key that is not called id."""
+
+    policy = models.AutoField(primary_key=True)
+    cover = models.IntegerField()
+
+    def __str__(self) -> str:
+        return str(self.policy)
+
+
+class InsuredCustomer(Customer, Insured):
+    """A row of two tables, with a key in each, of which the first one's is its own."""
+
+
 class Delay(models.Model):
     """Of a flight that is named by its code."""
 

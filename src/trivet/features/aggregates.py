@@ -81,7 +81,7 @@ class Related(Feature):
             yield f"where is {quoted(str(where))}: Q(...)."
         if self.default is not None and self.missing != "pass":
             yield "has default and missing, which say the same: one of them."
-        if isinstance(self.said_time, str):
+        if self.said_time is not UNKNOWN_TIME and self.said_time is not None:
             yield from _time_problems(found.rows, self.said_time)
 
     def column_problems(self, relation: Relation) -> Iterator[str]:

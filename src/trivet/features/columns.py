@@ -189,12 +189,19 @@ class Part(Column):
             self.zone()
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, TypeError):
             yield f"time_zone is {quoted(str(self.time_zone))}: a name such as 'Europe/Berlin'."
+        if self.time_zone is not None and not settings.USE_TZ:
+            yield (
+                f"time_zone is {quoted(str(self.time_zone))}, and with USE_TZ = False nothing says in which one a time"
+                " stands: leave time_zone out, or set USE_TZ = True."
+            )
 
     def field_problems(self, field: Any, table: type[Model]) -> Iterator[str]:
         """Yield that it is no time that has this part."""
         kind = DateTimeField if self.part == "hour" else DateField
         if not isinstance(field, kind):
             yield f"{quoted(self.path)} of {table.__name__} is a {type(field).__name__}, which has no {self.part}."
+        elif self.time_zone is not None and not isinstance(field, DateTimeField):
+            yield f"{quoted(self.path)} of {table.__name__} is a day, the same in every time zone: leave time_zone out."
 
     def raw_kind(self, table: type[Model]) -> Kind:
         """Return a whole number, missing where the time is."""

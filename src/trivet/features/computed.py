@@ -14,7 +14,7 @@ from django.utils import timezone
 from trivet.core.errors import quoted
 from trivet.features.aggregates import links
 from trivet.features.as_of import Moment, placed
-from trivet.features.feature import PLAIN, Feature, Kind, datatype_of
+from trivet.features.feature import PLAIN, Feature, Kind, datatype_of, plain_of
 from trivet.features.paths import Path, is_to_many, resolved
 
 DATATYPES = {plain: datatype for datatype, plain in PLAIN.items()}
@@ -97,22 +97,41 @@ class Method(Feature):
     def expression(self, table: type[Model], moment: Moment) -> None:
         """Return None: the database is asked for what it needs."""
 
+    def settled(self, name: str, value: Any, kind: Kind) -> Any:
+        """Return what the method returned, as `Feature.settled` does: a value of its type, also where that has no missing one."""
+        return super().settled(name, plain_of(name, value, Kind(DATATYPES[self.gives or float])), kind)
+
 
 def fetching(table: type[Model], rows: Any, methods: Sequence[Method]) -> Any:  # QuerySets
     """Return `rows` as instances that have what some methods need, and nothing else."""
-    columns, joined, others = ["pk"], [], []
+    columns, joined, others, whole = ["pk"], [], [], []
     for path in (path for method in methods for path in method.needs):
-        found, parts = resolved(table, path), path.split("__")
+        found = resolved(table, path)
         fields = found.fields if isinstance(found, Path) else ()
-        many = next((place for place, field in enumerate(fields) if is_to_many(field)), None)
-        ones = fields[:many]
-        columns += ["__".join(parts[: place + 1]) for place in range(len(ones))]
-        if depth := len([field for field in ones if field.is_relation]):
-            joined.append("__".join(parts[:depth]))
-        if many is not None:
-            others.append(path)
-            columns.append("__".join([*parts[:many], (links(fields[many]) or ("", "pk"))[1]]))
-    rows = rows.only(*columns)
+        many = next((place for place, field in enumerate(fields) if is_to_many(field)), len(fields))
+        ones, names = fields[:many], [field.name for field in fields]
+        columns += ["__".join(names[: place + 1]) for place in range(len(ones))]
+        if depth := _joins(path, ones, is_at_end=many == len(fields)):
+            joined.append("__".join(names[:depth]))
+        if ones and depth == len(fields):
+            whole.append("__".join([*names, ""]))
+        if many < len(fields):
+            others.append("__".join(_attribute(field) for field in fields[: _joins(path, fields)]))
+            columns.append("__".join([*names[:many], (links(fields[many]) or ("", "pk"))[1]]))
+    rows = rows.only(*(column for column in columns if not column.startswith(tuple(whole))))
     if joined:
         rows = rows.select_related(*joined)
     return rows.prefetch_related(*others)
+
+
+def _joins(path: str, fields: Sequence[Any], *, is_at_end: bool = True) -> int:
+    """Return through how many relations `fields` lead, of which the key alone, as `plan_id`, at the end of `path` is none."""
+    relations = [field for field in fields if field.is_relation]
+    is_key = is_at_end and path.rpartition("__")[2] == getattr(fields[-1], "attname", None)
+    return len(relations) - (1 if is_key and fields[-1].is_relation else 0)
+
+
+def _attribute(field: Any) -> str:
+    """Return under which name an instance has what a relation leads to: `parcel_set`, where queries say `parcel`."""
+    name = field.get_accessor_name() if field.auto_created and not field.concrete else field.name
+    return str(name)

@@ -70,7 +70,7 @@ class Feature:
         if self.outside not in get_args(Outside):
             yield f"outside is {quoted(str(self.outside))}: 'flag', 'clip' or 'reject'."
         for name, bound in (("low", self.low), ("high", self.high)):
-            if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | float)):
+            if bound is not None and not _is_number(bound):
                 yield f"{name} is {quoted(str(bound))}: a number."
 
     def fitting_problems(self, table: type[Model]) -> Iterator[str]:
@@ -82,6 +82,15 @@ class Feature:
             yield f"low is {self.low:g}, above high, {self.high:g}."
         if self.fills and not _is_plain(self.missing, datatype):
             yield f"{quoted(str(self.missing))} would stand for a missing value, and is not {in_words(datatype)}."
+        elif self.fills and datatype in NUMBERS and self.outside != "flag" and self.is_outside(self.missing):
+            yield (
+                f"{quoted(str(self.missing))} would stand for a missing value, and is outside {_span(self.low, self.high)},"
+                f" where outside={self.outside!r} lets none be: a value within, or outside='flag'."
+            )
+        if self.outside == "clip" and self.kind(table).datatype == "INT64":
+            for name, bound in (("low", self.low), ("high", self.high)):
+                if bound is not None and bound != int(bound):
+                    yield f"{name} is {bound:g}, and whole numbers are moved to it: a whole number."
 
     def source_problems(self, table: type[Model]) -> Iterator[str]:
         """Yield what is wrong with where it takes its values from."""
@@ -127,11 +136,11 @@ class Feature:
 
     def settled(self, name: str, value: Any, kind: Kind) -> Any:
         """Return a value, or None, as it is trained on and asked with. Raises `InvalidRequest` for one that is refused."""
-        plain = _plain(name, value, kind)
+        plain = plain_of(name, value, kind)
         if plain is not None:
             return self.bounded(name, plain)
         if self.fills:
-            return _plain(name, self.missing, kind)
+            return plain_of(name, self.missing, kind)
         if not kind.is_nullable:
             raise InvalidRequest(f"{quoted(name)} is missing.", code="NULL_NOT_ALLOWED", field=name)
         return None
@@ -142,10 +151,13 @@ class Feature:
             value = value.strip() or None
         return self.settled(name, value if value is None else _taken(name, value, kind.datatype), kind)
 
+    def is_outside(self, value: Any) -> bool:
+        """Return whether a value that is there is below `low` or above `high`."""
+        return (self.low is not None and value < self.low) or (self.high is not None and value > self.high)
+
     def bounded(self, name: str, value: Any) -> Any:
         """Return a value that is there, within its bounds where these move it."""
-        is_outside = (self.low is not None and value < self.low) or (self.high is not None and value > self.high)
-        if not is_outside or self.outside == "flag":
+        if self.outside == "flag" or not self.is_outside(value):
             return value
         if self.outside == "reject":
             raise InvalidRequest(
@@ -164,16 +176,31 @@ def datatype_of(field: Any) -> str | None:
     return next((datatype for types, datatype in DATATYPES_OF_FIELDS if isinstance(field, types)), None)
 
 
-def _plain(name: str, value: Any, kind: Kind) -> Any:
-    """Return `value` as a plain one of the kind's datatype; None for a missing one, of which NaN is one."""
+def plain_of(name: str, value: Any, kind: Kind) -> Any:
+    """Return `value` as a plain one of the kind's datatype; None for a missing one, of which NaN is one.
+
+    Nothing is rounded and no text is read as a number or a truth. Raises `InvalidRequest` for what is no such value.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     try:
-        return PLAIN[kind.datatype](value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidRequest(
-            f"{quoted(name)} is {quoted(str(value))}, not {in_words(kind.datatype)}.", field=name
-        ) from error
+        plain = PLAIN[kind.datatype](value)
+    except (TypeError, ValueError, OverflowError):
+        plain = None
+    if plain is None or not _is_same(plain, value, kind.datatype):
+        raise InvalidRequest(f"{quoted(name)} is {quoted(str(value))}, not {in_words(kind.datatype)}.", field=name)
+    return plain
+
+
+def _is_same(plain: Any, value: Any, datatype: str) -> bool:
+    """Return whether `plain` says what `value` did: a number may lose digits beyond those of FP64, a text is any."""
+    if datatype == "BYTES":
+        return True
+    if isinstance(value, str | bytes):
+        return False
+    if datatype == "INT64" and not LEAST_INTEGER <= plain <= LARGEST_INTEGER:
+        return False
+    return datatype == "FP64" or bool(plain == value)
 
 
 def _taken(name: str, value: Any, datatype: str) -> Any:
@@ -210,8 +237,14 @@ def _number(value: float | str, *, whole: bool) -> float | None:
 
 def _is_plain(value: Any, datatype: str) -> bool:
     if datatype == "FP64":
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return _is_number(value)
+    if datatype == "INT64" and type(value) is int:
+        return LEAST_INTEGER <= value <= LARGEST_INTEGER
     return type(value) is PLAIN[datatype]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def in_words(datatype: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 
 import msgspec
 import numpy as np
-from django.db.models import Model, QuerySet
+from django.db.models import Model
 from django.forms import Form
 from django.utils.functional import classproperty
 
@@ -20,6 +20,7 @@ from trivet.features.feature import Feature
 from trivet.features.fingerprint import columns_of, hash_of
 from trivet.features.form import form_class
 from trivet.features.reading import CHUNK_ROWS, Reading, Row
+from trivet.features.rows import Place, by_database, chunks, places_of
 from trivet.features.shape import Shape, place_of, shape_of
 
 feature_sets: list[type[FeatureSet]] = []  # that this process has imported
@@ -74,16 +75,17 @@ class FeatureSet:
         """Return the features of each row of a QuerySet, or a list, in its order: as many queries for ten as for 2,000."""
         shape = shape_of(cls)
         reading = Reading(shape, as_of, cls)
-        keys, using = _keys_of(shape, queryset)
-        found: dict[Any, Row] = {}
-        for start in range(0, len(keys), CHUNK_ROWS):
-            found |= {row.key: row for row in reading.of_keys(keys[start : start + CHUNK_ROWS], using)}
-        for key in keys:
-            if key not in found:
+        places = places_of(shape, queryset)
+        found: dict[Place, Row] = {}
+        for using, keys in by_database(places).items():
+            for some in chunks(keys, CHUNK_ROWS):
+                found |= {Place(using, row.key): row for row in reading.of_keys(some, using)}
+        for place in places:
+            if place not in found:
                 raise NotFound(
-                    f"{shape.name}: there is no {shape.table.__name__} {quoted(str(key))}{reading.condition}."
+                    f"{shape.name}: there is no {shape.table.__name__} {quoted(str(place.key))}{reading.condition}."
                 )
-        return [dict(found[key].values) for key in keys]
+        return [dict(found[place].values) for place in places]
 
     @classmethod
     def rows(
@@ -92,7 +94,8 @@ class FeatureSet:
         """Yield the features of all rows of a QuerySet, in the order of the primary key, in the memory of a chunk.
 
         Without one: of all rows of the model. `also` are paths of columns that come along as they are, under their names: the
-        key, a label. Where `as_of` is a path, rows whose column is empty are passed over.
+        key, a label. Where `as_of` is a path, rows whose column is empty are passed over. A row is there once; of a list, a
+        slice or a union the keys are read before anything else. Raises `InvalidRequest` for what are no rows of the model.
         """
         reading = Reading(shape_of(cls), as_of, cls, also)
         for row in reading.of_queryset(queryset, chunk_rows):
@@ -175,22 +178,6 @@ def find_feature_set(place: str) -> type[FeatureSet]:
             " is imported there."
         )
     return known[place]
-
-
-def _keys_of(shape: Shape, rows: Any) -> tuple[list[Any], str | None]:
-    """Return the primary keys of the rows of a QuerySet or a list, and the database they are in, as far as that is known."""
-    if isinstance(rows, QuerySet) and rows._result_cache is None:  # an evaluated one has its keys
-        shape.check_model(rows.model)
-        return list(rows.values_list("pk", flat=True)), rows.db
-    rows = list(rows)
-    for row in rows:
-        if not isinstance(row, Model):
-            raise InvalidRequest(f"{shape.name}: a row is a {shape.table.__name__}, not {quoted(type(row).__name__)}.")
-        shape.check_model(type(row))
-        if row.pk is None:
-            raise InvalidRequest(f"{shape.name}: {quoted(str(row))} is not saved, so the database knows nothing of it.")
-    to_python = shape.table._meta.pk.to_python  # a row that was just made may have its key as a text
-    return [to_python(row.pk) for row in rows], next((row._state.db for row in rows), None)
 
 
 def _array(shape: Shape, name: str, values: list[Any]) -> np.ndarray:

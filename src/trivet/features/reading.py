@@ -9,15 +9,17 @@ from typing import Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
-from django.db.models import F, QuerySet
+from django.db.models import F, Manager, QuerySet
 
 from trivet.core.errors import InvalidRequest, quoted
 from trivet.features.as_of import Moment, moment_of
 from trivet.features.computed import Method, fetching
 from trivet.features.paths import resolved
+from trivet.features.rows import by_database, chunks, is_paged, key_of, places_of
 from trivet.features.shape import METHOD, Shape
 
 CHUNK_ROWS = 2000  # read by one query: their keys stand in it
+LARGEST_CHUNK = 20_000  # of a query: SQLite takes 32,766 values in one
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class Reading:
                 raise InvalidRequest(
                     f"also: {found if isinstance(found, str) else f'{quoted(path)} is no column of a row.'}"
                 )
+            if path in shape.features:
+                raise InvalidRequest(
+                    f"also: {quoted(path)} is a feature of {shape.name}, whose value is there under that name."
+                )
         self._methods = {name: one for name, one in shape.features.items() if isinstance(one, Method)}
         self._asked = {
             f"trivet_{place}": (name, feature.expression(shape.table, self._moment))
@@ -58,15 +64,24 @@ class Reading:
 
     def of_queryset(self, queryset: Any, chunk_rows: int) -> Iterator[Row]:
         """Yield the rows of a QuerySet in the order of their keys, a page after another, each by two queries."""
+        if isinstance(chunk_rows, bool) or not isinstance(chunk_rows, int) or not 1 <= chunk_rows <= LARGEST_CHUNK:
+            raise InvalidRequest(f"chunk_rows is {quoted(str(chunk_rows))}: 1 to {LARGEST_CHUNK:,} rows at a time.")
         rows = QuerySet(self._shape.table) if queryset is None else queryset
+        rows = rows.all() if isinstance(rows, Manager) else rows
+        if not is_paged(rows):
+            for using, listed in by_database(places_of(self._shape, rows)).items():
+                for some in chunks(sorted(listed), chunk_rows):
+                    yield from self.of_keys(some, using)
+            return
         self._shape.check_model(rows.model)
         if self._moment.path:
             rows = rows.filter(**{f"{self._moment.path}__isnull": False})
-        keys_of = rows.order_by("pk").values_list("pk", flat=True)
+        key = key_of(self._shape).attname
+        keys_of = rows.order_by(key).values_list(key, flat=True)
         keys = list(keys_of[:chunk_rows])
         while keys:
             yield from self.of_keys(keys, rows.db)
-            keys = list(keys_of.filter(pk__gt=keys[-1])[:chunk_rows])
+            keys = list(keys_of.filter(**{f"{key}__gt": keys[-1]})[:chunk_rows])
 
     def of_keys(self, keys: Sequence[Any], using: str | None) -> Iterator[Row]:
         """Yield the rows with some keys, in the order of these, by one query; those that are gone are left out."""
