@@ -128,6 +128,13 @@ def check_predictor_names(**_: Any) -> list[CheckMessage]:
     return [Error(problem, hint=hint, id="trivet.E010") for problem in findings.twice()]
 
 
+def check_unfilled_features(**_: Any) -> list[CheckMessage]:
+    """E011: an `f.TODO` stands where a feature is still to be written."""
+    hint = "docs/how-to/features-from-the-orm.md has the words; `trivet push` and `trivet.predict` take none that is not filled."
+    found = [problem for id_, problem in findings.feature_problems() if id_ == "E011"]
+    return [Error(problem, hint=hint, id="trivet.E011") for problem in found]
+
+
 def check_feature_paths(**_: Any) -> list[CheckMessage]:
     """E012: a feature takes its values from what is not on its model, or that no feature is made of."""
     hint = "What each feature may be made of: docs/how-to/features-from-the-orm.md."
@@ -177,6 +184,7 @@ ALL_CHECKS: tuple[Check, ...] = (
     check_webhooks,
     check_spool_bound,
     check_predictor_names,
+    check_unfilled_features,
     check_feature_paths,
     check_feature_times,
     check_outcomes,

@@ -17,6 +17,7 @@ from trivet.core.errors import InvalidRequest, Refused, quoted
 from trivet.core.signature import enumerate_names
 from trivet.features.feature_set import FeatureSet, find_feature_set
 from trivet.features.fingerprint import columns_of, differences, hash_of
+from trivet.features.given import Given
 from trivet.features.reading import Reading
 from trivet.features.shape import place_of, shape_of
 
@@ -47,7 +48,7 @@ def export_features(
 
     With `label`, a column of the row, it is the last of the file, and rows where it is empty are left out, as are those whose
     `as_of` is. A missing value is an empty cell; a number reads back as the very same one. Raises `InvalidRequest` for a
-    label or a moment that is none, before a file is there.
+    label or a moment that is none, and for features that no table has, before a file is there.
     """
     shape = shape_of(feature_set)
     if label in shape.features:
@@ -56,6 +57,12 @@ def export_features(
         )
     also = (label,) if label is not None else ()
     moment = timezone.now() if as_of is None else as_of
+    given = [quoted(name) for name, feature in shape.features.items() if isinstance(feature, Given)]
+    if given:  # also where it may be missing: a model would learn that it always is
+        raise InvalidRequest(
+            f"{shape.name}: {enumerate_names(given)} is supplied by whoever asks, and no table has it. Write the rows yourself:"
+            f" {shape.name}.rows(given=lambda key: ...)."
+        )
     rows: QuerySet[Any] = QuerySet(shape.table)
     Reading(shape, moment, feature_set, also)  # raises for what is no moment and no column
     if label is not None:

@@ -19,8 +19,11 @@ from trivet.features.columns import (
     Part,
 )
 from trivet.features.computed import Expression, Method
+from trivet.features.given import Given
+from trivet.features.todo import TODO
 
 __all__ = [
+    "TODO",
     "Avg",
     "Boolean",
     "Category",
@@ -29,6 +32,7 @@ __all__ = [
     "DaysSince",
     "Exists",
     "Expression",
+    "Given",
     "HoursSince",
     "Max",
     "Method",

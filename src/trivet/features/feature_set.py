@@ -19,6 +19,7 @@ from trivet.core.signature import unknown_input
 from trivet.features.feature import Feature
 from trivet.features.fingerprint import columns_of, hash_of
 from trivet.features.form import form_class
+from trivet.features.given import Supplied
 from trivet.features.reading import CHUNK_ROWS, Reading, Row
 from trivet.features.rows import Place, by_database, chunks, places_of
 from trivet.features.shape import Shape, place_of, shape_of
@@ -39,7 +40,7 @@ class FeatureSet:
 
     `from_data` takes the same features from somebody else, `form_class` from a person, `json_schema` says what they may be.
 
-    What is wrong with one is said by `manage.py check` (E012, E018), and raised as `ImproperlyConfigured` when it is used.
+    What is wrong with one is said by `manage.py check` (E011, E012, E018), and raised as `ImproperlyConfigured` when it is used.
     """
 
     declared: ClassVar[Mapping[str, Feature]] = {}  # by this class and those it inherits from
@@ -62,19 +63,25 @@ class FeatureSet:
         return hash_of(columns_of(cast("type[FeatureSet]", cls)))
 
     @classmethod
-    def for_instance(cls, obj: Model, as_of: Any = None) -> dict[str, Any]:
+    def for_instance(cls, obj: Model, as_of: Any = None, *, given: Supplied = None) -> dict[str, Any]:
         """Return the features of a saved row, as the database has it, by name. One query, and one for each `needs` to many.
 
         Values are numbers, truths and texts, and None for what is missing. Raises `InvalidRequest` for a row that is not
-        saved, of another model, or refused by a feature; `NotFound` for one that is gone.
+        saved, of another model, or refused by a feature; `NotFound` for one that is gone. `given` is what stands for each
+        `f.Given`, by name.
         """
-        return cls.for_queryset([obj], as_of)[0]
+        return cls.for_queryset([obj], as_of, given=given)[0]
 
     @classmethod
-    def for_queryset(cls, queryset: Iterable[Model], as_of: Any = None) -> list[dict[str, Any]]:
-        """Return the features of each row of a QuerySet, or a list, in its order: as many queries for ten as for 2,000."""
+    def for_queryset(
+        cls, queryset: Iterable[Model], as_of: Any = None, *, given: Supplied = None
+    ) -> list[dict[str, Any]]:
+        """Return the features of each row of a QuerySet, or a list, in its order: as many queries for ten as for 2,000.
+
+        `given` is what stands for each `f.Given`: a mapping for all rows, or a function that returns one of a row's key.
+        """
         shape = shape_of(cls)
-        reading = Reading(shape, as_of, cls)
+        reading = Reading(shape, as_of, cls, given=given)
         places = places_of(shape, queryset)
         found: dict[Place, Row] = {}
         for using, keys in by_database(places).items():
@@ -89,21 +96,34 @@ class FeatureSet:
 
     @classmethod
     def rows(
-        cls, queryset: Any = None, as_of: Any = None, *, also: Sequence[str] = (), chunk_rows: int = CHUNK_ROWS
+        cls,
+        queryset: Any = None,
+        as_of: Any = None,
+        *,
+        also: Sequence[str] = (),
+        given: Supplied = None,
+        chunk_rows: int = CHUNK_ROWS,
     ) -> Iterator[dict[str, Any]]:
         """Yield the features of all rows of a QuerySet, in the order of the primary key, in the memory of a chunk.
 
         Without one: of all rows of the model. `also` are paths of columns that come along as they are, under their names: the
         key, a label. Where `as_of` is a path, rows whose column is empty are passed over. A row is there once; of a list, a
-        slice or a union the keys are read before anything else. Raises `InvalidRequest` for what are no rows of the model.
+        slice or a union the keys are read before anything else. `given` as `for_queryset` has it. Raises `InvalidRequest` for
+        what are no rows of the model.
         """
-        reading = Reading(shape_of(cls), as_of, cls, also)
+        reading = Reading(shape_of(cls), as_of, cls, also, given)
         for row in reading.of_queryset(queryset, chunk_rows):
             yield {**row.values, **row.also}
 
     @classmethod
     def frame(
-        cls, queryset: Any = None, as_of: Any = None, *, also: Sequence[str] = (), chunk_rows: int = CHUNK_ROWS
+        cls,
+        queryset: Any = None,
+        as_of: Any = None,
+        *,
+        also: Sequence[str] = (),
+        given: Supplied = None,
+        chunk_rows: int = CHUNK_ROWS,
     ) -> dict[str, np.ndarray]:
         """Return what `rows` yields as one array a column, each of shape `(rows,)`, which `pandas.DataFrame` takes as it is.
 
@@ -112,7 +132,7 @@ class FeatureSet:
         """
         shape = shape_of(cls)
         columns: dict[str, list[Any]] = {name: [] for name in (*shape.features, *also)}
-        for row in cls.rows(queryset, as_of, also=also, chunk_rows=chunk_rows):
+        for row in cls.rows(queryset, as_of, also=also, given=given, chunk_rows=chunk_rows):
             for name, values in columns.items():
                 values.append(row[name])
         return {name: _array(shape, name, values) for name, values in columns.items()}

@@ -14,6 +14,7 @@ from django.db.models import F, Manager, QuerySet
 from trivet.core.errors import InvalidRequest, quoted
 from trivet.features.as_of import Moment, moment_of
 from trivet.features.computed import Method, fetching
+from trivet.features.given import Given, Supplied, Supply
 from trivet.features.paths import resolved
 from trivet.features.rows import by_database, chunks, is_paged, key_of, places_of
 from trivet.features.shape import METHOD, Shape
@@ -34,11 +35,20 @@ class Row:
 class Reading:
     """One way to read features: of which shape, as of which moment, and what comes along.
 
-    Raises `InvalidRequest` for a moment that is none, and for what comes along and is no column.
+    Raises `InvalidRequest` for a moment that is none, for what comes along and is no column, and for what is given and is no
+    `f.Given`, or is not and has to be.
     """
 
-    def __init__(self, shape: Shape, as_of: Any, maker: Callable[[datetime], Any], also: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        as_of: Any,
+        maker: Callable[[datetime], Any],
+        also: Sequence[str] = (),
+        given: Supplied = None,
+    ) -> None:
         self._shape, self._maker, self._also = shape, maker, tuple(also)
+        self._supply = Supply(shape.name, shape.features, given)
         self._moment: Moment = moment_of(as_of, shape.table)
         for path in self._also:
             found = resolved(shape.table, path)
@@ -54,7 +64,7 @@ class Reading:
         self._asked = {
             f"trivet_{place}": (name, feature.expression(shape.table, self._moment))
             for place, (name, feature) in enumerate(shape.features.items())
-            if name not in self._methods
+            if not isinstance(feature, Method | Given)
         }
 
     @property
@@ -112,7 +122,11 @@ class Reading:
     def _settled(self, key: Any, raw: dict[str, Any]) -> dict[str, Any]:
         shape = self._shape
         try:
-            return {name: one.settled(name, raw[name], shape.kinds[name]) for name, one in shape.features.items()}
+            said = raw | self._supply.of(key)
+            return {
+                name: (one.given if isinstance(one, Given) else one.settled)(name, said[name], shape.kinds[name])
+                for name, one in shape.features.items()
+            }
         except InvalidRequest as error:
             where = f"{shape.name}, {shape.table.__name__} {key}"
             raise InvalidRequest(f"{where}: {error.message}", code=error.code, field=error.field) from error

@@ -19,11 +19,16 @@ from trivet.features.aggregates import UNKNOWN_TIME, Related, relation_of
 from trivet.features.columns import Boolean, Category, Column
 from trivet.features.computed import DATATYPES, Method
 from trivet.features.feature import Feature, Kind
+from trivet.features.todo import TODO
 
 Declared = type[Any]  # a FeatureSet, which stands above this module
 
 META = ("abstract", "fields", "model", "sensitive")
-PATH, NAME = "E012", "E018"  # of checks: what is not on the model; what is no such name or value
+UNFILLED, PATH, NAME = (
+    "E011",
+    "E012",
+    "E018",
+)  # of checks: what is to be written; is not on the model; is no name or value
 METHOD = "get_"
 
 
@@ -79,7 +84,8 @@ def problems(feature_set: Declared) -> Iterator[tuple[str, str]]:
         found = list(feature.problems(table))
         if not found:
             found = list(_finished(name, feature, feature_set).fitting_problems(table))
-        yield from ((PATH, f"{place}.{name}: {problem}") for problem in found)
+        id_ = UNFILLED if isinstance(feature, TODO) else PATH
+        yield from ((id_, f"{place}.{name}: {problem}") for problem in found)
 
 
 def untimed(feature_set: Declared) -> Iterator[str]:
