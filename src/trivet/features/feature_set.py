@@ -20,8 +20,9 @@ from trivet.features.feature import Feature
 from trivet.features.fingerprint import columns_of, hash_of
 from trivet.features.form import form_class
 from trivet.features.given import Supplied
-from trivet.features.reading import CHUNK_ROWS, Reading, Row
-from trivet.features.rows import Place, by_database, chunks, places_of
+from trivet.features.lookup import looked_up
+from trivet.features.reading import CHUNK_ROWS, Reading
+from trivet.features.rows import places_of
 from trivet.features.shape import Shape, place_of, shape_of
 
 feature_sets: list[type[FeatureSet]] = []  # that this process has imported
@@ -80,19 +81,8 @@ class FeatureSet:
 
         `given` is what stands for each `f.Given`: a mapping for all rows, or a function that returns one of a row's key.
         """
-        shape = shape_of(cls)
-        reading = Reading(shape, as_of, cls, given=given)
-        places = places_of(shape, queryset)
-        found: dict[Place, Row] = {}
-        for using, keys in by_database(places).items():
-            for some in chunks(keys, CHUNK_ROWS):
-                found |= {Place(using, row.key): row for row in reading.of_keys(some, using)}
-        for place in places:
-            if place not in found:
-                raise NotFound(
-                    f"{shape.name}: there is no {shape.table.__name__} {quoted(str(place.key))}{reading.condition}."
-                )
-        return [dict(found[place].values) for place in places]
+        places = places_of(shape_of(cls), queryset)
+        return [dict(row.values) for row in looked_up(cls, places, as_of, given=given)]
 
     @classmethod
     def rows(

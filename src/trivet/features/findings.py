@@ -35,13 +35,13 @@ from trivet.core.errors import NotFound, did_you_mean, quoted
 from trivet.core.names import MODEL_NAME, RESERVED_MODEL_NAMES
 from trivet.core.signature import enumerate_names
 from trivet.features import shape
-from trivet.features.feature_set import feature_sets, find_feature_set
+from trivet.features.feature_set import FeatureSet, feature_sets, find_feature_set
 from trivet.features.fingerprint import columns_of, differences
 from trivet.features.outcome import Outcome
 from trivet.features.paths import leaves, no_field, resolved
 from trivet.features.predictor import META, MONITORING, Predictor, declaration_of, inner, name_of, predictors, public
 
-KNOWN = ("Meta", "Monitoring", "outcome", "segments")
+KNOWN = ("Meta", "Monitoring", "features", "outcome", "segments")
 LABELS = (BooleanField, CharField, DecimalField, FloatField, IntegerField, TextField)
 TRAINING = frozenset({"catboost", "joblib", "keras", "lightgbm", "pandas", "sklearn", "tensorflow", "torch", "xgboost"})
 
@@ -69,6 +69,7 @@ def unknown() -> Iterator[str]:
         name = name_of(predictor)
         if not re.fullmatch(MODEL_NAME, name) or name in RESERVED_MODEL_NAMES:
             yield f"{place}: {quoted(name)} is no name of a model: up to 63 small letters, digits and ._- (Meta.name)."
+        yield from _of_features(place, predictor.features)
         if not _is_list_of_texts(predictor.segments):
             yield f"{place}.segments is {quoted(str(predictor.segments))}: a list of names of inputs."
 
@@ -145,6 +146,15 @@ def _of_floor(place: str, said: Declaration) -> Iterator[str]:
             f"{place}.floor is {said.floor:g}, and {place}.metric {quoted(said.metric)}: a floor is held against what is "
             f"estimated, which is {', '.join(MEASURED)}."
         )
+
+
+def _of_features(place: str, said: Any) -> Iterator[str]:
+    if said is None:
+        return
+    if not isinstance(said, type) or not issubclass(said, FeatureSet):
+        yield f"{place}.features is {quoted(str(said))}: a FeatureSet, the class itself."
+    elif shape.is_abstract(said):
+        yield f"{place}.features is {quoted(said.__name__)}, which is abstract: a FeatureSet that inherits from it."
 
 
 def _is_list_of_texts(value: Any) -> bool:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from trivet import conf
 from trivet.control.monitoring.measures import METRICS
 from trivet.control.registry.declarations import Declaration, declare
 from trivet.features.outcome import Outcome
+
+if TYPE_CHECKING:
+    from trivet.features.feature_set import FeatureSet
 
 
 def _answer(value: Any) -> Any:
@@ -44,12 +47,13 @@ class Predictor:
     """What code says of a model: a class in the `ml.py` of an app, which is imported when Django starts.
 
     It is optional: a pushed model answers without one. The model is that of its name in snake case, or of `Meta.name`.
-    `outcome` finds labels, `segments` are names of inputs, `Meta.title` is for people, and `Meta.test_value` is what it answers
-    in tests (`trivet.testing`). `Monitoring` may say
-    `false_alarm_days`, `tolerance`, `rate_tolerance`, `trust_tolerance`, `season`, `metric`, `floor` and `min_segment_rows`.
+    `features` is the FeatureSet by which it is asked about a row of its model, `outcome` finds labels, `segments` are names of
+    inputs, `Meta.title` is for people, and `Meta.test_value` is what it answers in tests (`trivet.testing`). `Monitoring` may
+    say `false_alarm_days`, `tolerance`, `rate_tolerance`, `trust_tolerance`, `season`, `metric`, `floor` and `min_segment_rows`.
     A name that is none of these is an error of `manage.py check` (E018), but for those that begin with an underscore.
     """
 
+    features: ClassVar[type[FeatureSet] | None] = None
     outcome: ClassVar[Outcome | None] = None
     segments: ClassVar[Sequence[str]] = ()
 
@@ -68,10 +72,15 @@ def name_of(predictor: type[Predictor]) -> str:
     return name if isinstance(name, str) and name else _WORDS.sub("_", predictor.__name__).lower()
 
 
+def predictor_of(model: str) -> type[Predictor] | None:
+    """Return the Predictor of the model of this name, the last one declared; None where there is none."""
+    return next((one for one in reversed(predictors) if name_of(one) == model), None)
+
+
 def test_value_of(model: str) -> Any:
     """Return what the model of this name answers in tests: a number, the name of a class or class to probability; None unsaid."""
-    said = [inner(one, "Meta") for one in predictors if name_of(one) == model]
-    return _accepted(said[-1], META).get("test_value") if said else None
+    found = predictor_of(model)
+    return None if found is None else _accepted(inner(found, "Meta"), META).get("test_value")
 
 
 def declaration_of(predictor: type[Predictor]) -> Declaration:

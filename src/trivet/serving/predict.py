@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import math
-from collections.abc import Iterable, Mapping
-from enum import Enum
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
+
+from asgiref.sync import sync_to_async
 
 from trivet.core.errors import InvalidRequest, TrivetError, quoted
 from trivet.core.names import system_user
@@ -15,78 +16,172 @@ from trivet.dataplane.authentication import trusted
 from trivet.dataplane.infer import enter, infer
 from trivet.dataplane.metrics.exposition import OK
 from trivet.dataplane.metrics.meter import now
+from trivet.dataplane.plane import Plane
 from trivet.dataplane.protocol.encode import answer_rows
-from trivet.dataplane.protocol.messages import Answer, RowsRequest
+from trivet.dataplane.protocol.messages import Answer, FeaturesRequest, RowsRequest, Scalar
 from trivet.dataplane.witness import Passage
-from trivet.serving.entities import entity_key_of
+from trivet.features.predictor import Predictor
+from trivet.serving.instead import NOT_ANSWERED, RAISE, instead
 from trivet.serving.prediction import Prediction
 from trivet.serving.process import this_process
 from trivet.serving.stubs import answered, in_place_of
+from trivet.serving.subjects import Subjects, Target, needs_database, subjects_of, target_of
 
 DOOR = "python"
-Row = Mapping[str, Any]  # a mapping or a dataclass instance: names to values
 
 
-def predict(model: str, data: Any, *, user: Any = None, entity_key: Any = "") -> Prediction:
+def predict(
+    model: str | type[Predictor],
+    data: Any,
+    *,
+    user: Any = None,
+    entity_key: Any = "",
+    deadline_seconds: float | None = None,
+    fallback: Any = RAISE,
+) -> Prediction:
     """Return the prediction of `model` for one row.
 
-    `model` is a name, with a version or an alias where wanted: "churn", "churn@3", "churn@challenger". `data` is a
-    mapping or a dataclass of named features; NumPy scalars and members of an Enum are taken as their values, NaN and
-    None as missing. `user`, a user of the project or a text, is recorded as the caller; whether they may is for your code
-    to ask (`can`). `entity_key` says in the log whom or what it is about: a saved instance, or a text such as
-    "shop.customer:17". The record is appended before this returns, outside any database transaction.
+    `model` is a name, with a version or an alias where wanted, "churn", "churn@3", "churn@challenger", or its Predictor.
+    `data` is a mapping or a dataclass of named features, where NumPy scalars and members of an Enum are taken as their
+    values, NaN and None as missing; or, for a model whose Predictor has `features`, a saved instance or its primary key,
+    whose features are then read from the database: one query, and one for each `needs` to many.
+
+    `user`, a user of the project or a text, is recorded as the caller; whether they may is for your code to ask (`can`).
+    `entity_key` says in the log whom or what it is about: a saved instance, or a text such as "shop.customer:17"; of a row
+    of a table it is that row, unless you say another. The record is appended before this returns, outside any database
+    transaction.
+
+    `deadline_seconds`, at most TRIVET_DEADLINE_SECONDS, begins with the call. `fallback`, a value or a callable that is given
+    `data`, answers where the model cannot in time: the deadline passes, the queue is full, no version is ready or the database
+    cannot be read. Its `route` is "fallback", its `id` is empty, and the log has no record. A mistake is raised all the same.
 
     In tests of your project no model is asked, unless you say so (`trivet.testing`).
 
-    Raises `InvalidRequest`, `NotFound` or `Unavailable`. Blocks for as long as the model runs; in a coroutine, await
-    `apredict`.
+    Raises `InvalidRequest`, `NotFound`, `Unavailable` or `DeadlineExceeded`. Blocks for as long as the model runs; in a
+    coroutine, await `apredict`.
     """
-    return predict_many(model, [data], user=user, entity_keys=[entity_key])[0]
+    _refuse_in_a_loop()
+    call = _call(model, user, deadline_seconds)
+    try:
+        return _predict(call, [data], [entity_key])[0]
+    except NOT_ANSWERED as error:
+        return instead(call.target.name, fallback, data, error, began=call.began)
 
 
 def predict_many(
-    model: str, rows: Iterable[Any], *, user: Any = None, entity_keys: Iterable[Any] = ()
+    model: str | type[Predictor],
+    rows: Iterable[Any],
+    *,
+    user: Any = None,
+    entity_keys: Iterable[Any] = (),
+    deadline_seconds: float | None = None,
 ) -> list[Prediction]:
     """Return one prediction per row, in order, as one batch: one run of the model and one record.
 
-    `entity_keys`, where given, are as many as rows.
+    `rows` are as `data` of `predict`, of one sort, or a QuerySet: as many queries for many rows as for two. More rows than
+    TRIVET_MAX_ROWS are several batches; when one fails, those before it are recorded. `entity_keys`, where given, are as
+    many as rows.
     """
     _refuse_in_a_loop()
-    return _predict(model, rows, user, entity_keys)
+    return _predict(_call(model, user, deadline_seconds), rows, entity_keys)
 
 
-async def apredict(model: str, data: Any, *, user: Any = None, entity_key: Any = "") -> Prediction:
-    """Return what `predict` returns, without blocking the event loop."""
-    return (await apredict_many(model, [data], user=user, entity_keys=[entity_key]))[0]
+async def apredict(
+    model: str | type[Predictor],
+    data: Any,
+    *,
+    user: Any = None,
+    entity_key: Any = "",
+    deadline_seconds: float | None = None,
+    fallback: Any = RAISE,
+) -> Prediction:
+    """Return what `predict` returns, without blocking the event loop. A `fallback` that is called is called in a thread."""
+    call = _call(model, user, deadline_seconds)
+    try:
+        return (await _apredict(call, [data], [entity_key]))[0]
+    except NOT_ANSWERED as error:
+        return await sync_to_async(instead)(call.target.name, fallback, data, error, began=call.began)
 
 
 async def apredict_many(
-    model: str, rows: Iterable[Any], *, user: Any = None, entity_keys: Iterable[Any] = ()
+    model: str | type[Predictor],
+    rows: Iterable[Any],
+    *,
+    user: Any = None,
+    entity_keys: Iterable[Any] = (),
+    deadline_seconds: float | None = None,
 ) -> list[Prediction]:
     """Return what `predict_many` returns, without blocking the event loop."""
-    return await asyncio.to_thread(_predict, model, rows, user, entity_keys)
+    return await _apredict(_call(model, user, deadline_seconds), rows, entity_keys)
 
 
-def _predict(model: str, rows: Iterable[Any], user: Any, entity_keys: Iterable[Any]) -> list[Prediction]:
-    began = now()
-    name, _, selector = model.partition("@")
-    features = [_features(row) for row in rows]
-    keys = [entity_key_of(key) for key in entity_keys]
-    if keys and len(keys) != len(features):
-        raise InvalidRequest(f"{name}: {len(keys)} entity_keys for {len(features)} rows.", code="COUNT_MISMATCH")
-    if (make := in_place_of(name)) is not None:
-        return answered(make, name, selector, features, entity_keys=keys, caller=caller_of(user))
-    request = RowsRequest(features, entity_keys=keys if any(keys) else None)
+@dataclass(frozen=True)
+class _Call:
+    """One call: who is asked by whom, when it began, and by when it is to be answered."""
+
+    target: Target
+    caller: str
+    began: int  # of `now`
+    deadline_seconds: float | None
+
+
+def _call(model: str | type[Predictor], user: Any, deadline_seconds: float | None) -> _Call:
+    seconds: Any = deadline_seconds  # of whatever type somebody wrote
+    if seconds is not None and (
+        isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf
+    ):
+        raise InvalidRequest(f"deadline_seconds is {quoted(str(seconds))}: a number above 0.", code="BAD_PARAMETER")
+    return _Call(target_of(model), caller_of(user), now(), deadline_seconds)
+
+
+def _predict(call: _Call, rows: Iterable[Any], entity_keys: Iterable[Any]) -> list[Prediction]:
+    return _asked(call, subjects_of(call.target, rows, entity_keys))
+
+
+async def _apredict(call: _Call, rows: Iterable[Any], entity_keys: Iterable[Any]) -> list[Prediction]:
+    if not needs_database(rows):
+        return await asyncio.to_thread(_predict, call, rows, entity_keys)
+    # in the thread whose connections, and transactions, are those of the request; the model runs in another
+    subjects = await sync_to_async(subjects_of)(call.target, rows, entity_keys)
+    return await asyncio.to_thread(_asked, call, subjects)
+
+
+def _asked(call: _Call, subjects: Subjects) -> list[Prediction]:
+    """Return the predictions of what is asked about: a batch after another, of stubs where a test has them."""
+    target = call.target
+    if (make := in_place_of(target.name)) is not None:
+        return answered(
+            make,
+            target.name,
+            target.selector,
+            subjects.features,
+            entity_keys=subjects.entity_keys,
+            caller=call.caller,
+        )
     plane = this_process().plane
-    entrance = None
+    predictions = _answered(plane, call, subjects.part(0, plane.limits.max_rows), call.began)
+    for start in range(plane.limits.max_rows, len(subjects.features), plane.limits.max_rows):
+        predictions += _answered(plane, call, subjects.part(start, plane.limits.max_rows), now())
+    return predictions
+
+
+def _answered(plane: Plane, call: _Call, subjects: Subjects, began: int) -> list[Prediction]:
+    name, entrance = call.target.name, None
+    most = plane.limits.deadline_seconds
+    seconds = most if call.deadline_seconds is None else min(call.deadline_seconds, most)
+    parameters: dict[str, Scalar] | None = None if seconds == most else {"timeout": max(int(seconds * 1e6), 1)}
+    kind = FeaturesRequest if subjects.of_feature_set else RowsRequest
+    keys = subjects.entity_keys if any(subjects.entity_keys) else None
+    request = kind(subjects.features, parameters=parameters, entity_keys=keys)
     try:
-        entrance = enter(plane, trusted(caller_of(user)), name, "predict")
-        answer = infer(plane, entrance, request, door=DOOR, selector=selector or None)
+        entrance = enter(plane, trusted(call.caller), name, "predict")
+        deadline = (began if parameters is None else call.began) / 1e9 + seconds
+        answer = infer(plane, entrance, request, door=DOOR, selector=call.target.selector or None, deadline=deadline)
     except TrivetError as error:
         version = entrance.version if entrance else 0
         plane.count_refusal(error, name, version, DOOR, began)
         raise
-    predictions = _predictions(answer, features, (now() - began) / 1e6)
+    predictions = _predictions(answer, subjects, (now() - began) / 1e6)
     ended = now()
     plane.meter.answered(answer, DOOR, began, ended)
     for witness in plane.witnesses:
@@ -95,7 +190,8 @@ def _predict(model: str, rows: Iterable[Any], user: Any, entity_keys: Iterable[A
     return predictions
 
 
-def _predictions(answer: Answer, features: list[dict[str, Any]], latency_ms: float) -> list[Prediction]:
+def _predictions(answer: Answer, subjects: Subjects, latency_ms: float) -> list[Prediction]:
+    sent = subjects.read_by(answer.signature)
     return [
         Prediction(
             value=row["value"],
@@ -111,35 +207,8 @@ def _predictions(answer: Answer, features: list[dict[str, Any]], latency_ms: flo
             latency_ms=latency_ms,
             fallback_from=answer.fallback_from,
         )
-        for row, given in zip(answer_rows(answer), features, strict=True)
+        for row, given in zip(answer_rows(answer), sent, strict=True)
     ]
-
-
-def _features(row: Any) -> dict[str, Any]:
-    if dataclasses.is_dataclass(row) and not isinstance(row, type):
-        row = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
-    if not isinstance(row, Mapping):
-        raise InvalidRequest(f"a row is a mapping or a dataclass of named features, not {quoted(type(row).__name__)}.")
-    return {str(name): _plain(name, value) for name, value in row.items()}
-
-
-def _plain(name: Any, value: Any) -> Any:
-    """Return `value` as JSON would have brought it: what is checked later goes by the exact type."""
-    if isinstance(value, Enum):
-        value = value.value
-    if isinstance(value, str):
-        return str.__str__(value)  # np.str_, SafeString; the latter's own str() is itself
-    if not isinstance(value, int | float | None) and hasattr(value, "tolist"):
-        value = value.tolist()  # a NumPy scalar
-    if isinstance(value, int) and not isinstance(value, bool):
-        return int(value)
-    if isinstance(value, float):
-        value = float(value)
-        if math.isnan(value):
-            return None
-        if math.isinf(value):
-            raise InvalidRequest(f"{quoted(str(name))} is infinite.", code="NOT_FINITE", field=str(name))
-    return value
 
 
 def caller_of(user: Any) -> str:

@@ -117,8 +117,10 @@ def answered(
     return made
 
 
-def as_prediction(value: Any, model: str, row_id: str, features: Mapping[str, Any]) -> Prediction:
-    """Return the prediction that a test means by a number, the name of a class, a mapping of classes to probabilities, or one.
+def as_prediction(
+    value: Any, model: str, row_id: str, features: Mapping[str, Any], *, who: str = "a stub", route: str = ROUTE
+) -> Prediction:
+    """Return the prediction that code means by a number, the name of a class, a mapping of classes to probabilities, or one.
 
     Raises `TypeError` for anything else.
     """
@@ -132,11 +134,11 @@ def as_prediction(value: Any, model: str, row_id: str, features: Mapping[str, An
         value, decision = float(value), ""
     else:
         raise TypeError(
-            f"{model}: a stub answers a number, the name of a class, a mapping of classes to probabilities or a "
+            f"{model}: {who} answers a number, the name of a class, a mapping of classes to probabilities or a "
             f"Prediction, not {quoted(str(value))}, a {type(value).__name__}."
         )
     return Prediction(
-        value=value, decision=decision, model=model, version=0, digest="", id=row_id, route=ROUTE, features=features
+        value=value, decision=decision, model=model, version=0, digest="", id=row_id, route=route, features=features
     )
 
 

@@ -93,6 +93,10 @@ class TextRowsRequest(RowsRequest, forbid_unknown_fields=True):
     """Rows as a table of texts has them: every value is a text, or None where a cell is empty."""
 
 
+class FeaturesRequest(RowsRequest, forbid_unknown_fields=True):
+    """Rows that a FeatureSet made: it may know more features than the version that answers reads, and these are left out."""
+
+
 class Caller(msgspec.Struct, frozen=True):
     """Who asks: the name that is logged ("key:k3x9…", "user:ada", "anonymous") and what they may do."""
 

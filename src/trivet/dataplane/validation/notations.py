@@ -8,7 +8,7 @@ from typing import Any
 
 from trivet.core.datatypes import INTEGER_BOUNDS
 from trivet.core.errors import InvalidRequest, InvalidRows, quoted
-from trivet.dataplane.protocol.messages import InstancesRequest, RowsRequest, Tensor, TextRowsRequest
+from trivet.dataplane.protocol.messages import FeaturesRequest, InstancesRequest, RowsRequest, Tensor, TextRowsRequest
 from trivet.dataplane.validation.plan import Plan, Validated
 from trivet.dataplane.validation.rows import check_header, first_problems, validate_rows
 from trivet.dataplane.validation.tensors import validate
@@ -34,6 +34,9 @@ def fit_rows(plan: Plan, request: RowsRequest, model: str) -> Validated:
         rows, keys = _read(plan, rows)
         if rows and plan.field_names:
             check_header(plan, rows[0], model)
+    elif isinstance(request, FeaturesRequest):
+        known = set(plan.field_names)
+        rows = [{name: value for name, value in row.items() if name in known} for row in rows]
     if keys:
         _check_keys(keys, model)
     is_partial = bool(request.parameters and request.parameters.get("partial"))
