@@ -1,4 +1,7 @@
-"""The words of a FeatureSet: `f.Count("orders")`, `f.Category("plan__slug", choices=[...])`, and `f.as_of`, their moment."""
+"""The words of a FeatureSet: `f.Count("orders")`, `f.Category("plan__slug", choices=[...])`, and `f.as_of`, their moment.
+
+`f.Probability("leaves")` is one of a Predictor: what its answers are.
+"""
 
 from trivet.features.aggregates import (
     Avg,
@@ -20,6 +23,7 @@ from trivet.features.columns import (
 )
 from trivet.features.computed import Expression, Method
 from trivet.features.given import Given
+from trivet.features.outputs import Probability
 from trivet.features.todo import TODO
 
 __all__ = [
@@ -39,6 +43,7 @@ __all__ = [
     "Min",
     "Newest",
     "Part",
+    "Probability",
     "Sum",
     "as_of",
 ]

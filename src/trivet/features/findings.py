@@ -38,10 +38,11 @@ from trivet.features import shape
 from trivet.features.feature_set import FeatureSet, feature_sets, find_feature_set
 from trivet.features.fingerprint import columns_of, differences
 from trivet.features.outcome import Outcome
+from trivet.features.outputs import Probability
 from trivet.features.paths import leaves, no_field, resolved
 from trivet.features.predictor import META, MONITORING, Predictor, declaration_of, inner, name_of, predictors, public
 
-KNOWN = ("Meta", "Monitoring", "features", "outcome", "segments")
+KNOWN = ("Meta", "Monitoring", "features", "outcome", "output", "segments")
 LABELS = (BooleanField, CharField, DecimalField, FloatField, IntegerField, TextField)
 TRAINING = frozenset({"catboost", "joblib", "keras", "lightgbm", "pandas", "sklearn", "tensorflow", "torch", "xgboost"})
 
@@ -70,6 +71,7 @@ def unknown() -> Iterator[str]:
         if not re.fullmatch(MODEL_NAME, name) or name in RESERVED_MODEL_NAMES:
             yield f"{place}: {quoted(name)} is no name of a model: up to 63 small letters, digits and ._- (Meta.name)."
         yield from _of_features(place, predictor.features)
+        yield from _of_output(place, predictor.output)
         if not _is_list_of_texts(predictor.segments):
             yield f"{place}.segments is {quoted(str(predictor.segments))}: a list of names of inputs."
 
@@ -155,6 +157,15 @@ def _of_features(place: str, said: Any) -> Iterator[str]:
         yield f"{place}.features is {quoted(str(said))}: a FeatureSet, the class itself."
     elif shape.is_abstract(said):
         yield f"{place}.features is {quoted(said.__name__)}, which is abstract: a FeatureSet that inherits from it."
+
+
+def _of_output(place: str, said: Any) -> Iterator[str]:
+    if said is None:
+        return
+    if not isinstance(said, Probability):
+        yield f'{place}.output is {quoted(str(said))}: f.Probability("the class"), or leave it out.'
+    elif not isinstance(said.of, str) or not said.of:
+        yield f"{place}.output is of {quoted(str(said.of))}: the name of a class, a text."
 
 
 def _is_list_of_texts(value: Any) -> bool:

@@ -11,6 +11,7 @@ from trivet import conf
 from trivet.control.monitoring.measures import METRICS
 from trivet.control.registry.declarations import Declaration, declare
 from trivet.features.outcome import Outcome
+from trivet.features.outputs import Probability
 
 if TYPE_CHECKING:
     from trivet.features.feature_set import FeatureSet
@@ -47,13 +48,15 @@ class Predictor:
     """What code says of a model: a class in the `ml.py` of an app, which is imported when Django starts.
 
     It is optional: a pushed model answers without one. The model is that of its name in snake case, or of `Meta.name`.
-    `features` is the FeatureSet by which it is asked about a row of its model, `outcome` finds labels, `segments` are names of
-    inputs, `Meta.title` is for people, and `Meta.test_value` is what it answers in tests (`trivet.testing`). `Monitoring` may
-    say `false_alarm_days`, `tolerance`, `rate_tolerance`, `trust_tolerance`, `season`, `metric`, `floor` and `min_segment_rows`.
+    `features` is the FeatureSet by which it is asked about a row of its model, `output` which class its number is of
+    (`f.Probability`), `outcome` finds labels, `segments` are names of inputs, `Meta.title` is for people, and `Meta.test_value`
+    is what it answers in tests (`trivet.testing`). `Monitoring` may say `false_alarm_days`, `tolerance`, `rate_tolerance`,
+    `trust_tolerance`, `season`, `metric`, `floor` and `min_segment_rows`.
     A name that is none of these is an error of `manage.py check` (E018), but for those that begin with an underscore.
     """
 
     features: ClassVar[type[FeatureSet] | None] = None
+    output: ClassVar[Probability | None] = None
     outcome: ClassVar[Outcome | None] = None
     segments: ClassVar[Sequence[str]] = ()
 
@@ -89,11 +92,16 @@ def declaration_of(predictor: type[Predictor]) -> Declaration:
     has_outcome = isinstance(outcome, Outcome) and isinstance(outcome.matures, timedelta)
     return Declaration(
         segments=tuple(segments) if isinstance(segments, list | tuple) else (),
+        probability_of=_class_of(predictor.output),
         has_outcome=has_outcome,
         matures=outcome.matures if has_outcome and outcome is not None else None,
         **_accepted(inner(predictor, "Meta"), {"title": META["title"]}),
         **_accepted(inner(predictor, "Monitoring"), MONITORING),
     )
+
+
+def _class_of(output: Any) -> str:
+    return output.of if isinstance(output, Probability) and isinstance(output.of, str) else ""
 
 
 def inner(predictor: type[Predictor], name: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from django.db import InterfaceError, OperationalError
 
 from trivet.core.errors import DeadlineExceeded, Unavailable
 from trivet.dataplane.metrics.meter import now
+from trivet.serving.as_declared import as_declared
 from trivet.serving.prediction import Prediction
 from trivet.serving.stubs import as_prediction
 
@@ -30,4 +31,4 @@ def instead(model: str, fallback: Any, data: Any, error: Exception, *, began: in
     value = fallback(data) if callable(fallback) else fallback
     said = as_prediction(value, model, "", {}, who="a fallback", route=ROUTE)
     logger.warning("event=answered_instead model=%s error=%s", model, type(error).__name__)
-    return replace(said, latency_ms=(now() - began) / 1e6)
+    return replace(as_declared(model, [said])[0], latency_ms=(now() - began) / 1e6)

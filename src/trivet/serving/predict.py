@@ -21,6 +21,7 @@ from trivet.dataplane.protocol.encode import answer_rows
 from trivet.dataplane.protocol.messages import Answer, FeaturesRequest, RowsRequest, Scalar
 from trivet.dataplane.witness import Passage
 from trivet.features.predictor import Predictor
+from trivet.serving.as_declared import as_declared
 from trivet.serving.instead import NOT_ANSWERED, RAISE, instead
 from trivet.serving.prediction import Prediction
 from trivet.serving.process import this_process
@@ -150,7 +151,7 @@ def _asked(call: _Call, subjects: Subjects) -> list[Prediction]:
     """Return the predictions of what is asked about: a batch after another, of stubs where a test has them."""
     target = call.target
     if (make := in_place_of(target.name)) is not None:
-        return answered(
+        said = answered(
             make,
             target.name,
             target.selector,
@@ -158,11 +159,12 @@ def _asked(call: _Call, subjects: Subjects) -> list[Prediction]:
             entity_keys=subjects.entity_keys,
             caller=call.caller,
         )
+        return as_declared(target.name, said)
     plane = this_process().plane
     predictions = _answered(plane, call, subjects.part(0, plane.limits.max_rows), call.began)
     for start in range(plane.limits.max_rows, len(subjects.features), plane.limits.max_rows):
         predictions += _answered(plane, call, subjects.part(start, plane.limits.max_rows), now())
-    return predictions
+    return as_declared(target.name, predictions)
 
 
 def _answered(plane: Plane, call: _Call, subjects: Subjects, began: int) -> list[Prediction]:

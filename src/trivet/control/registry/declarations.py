@@ -18,10 +18,12 @@ class Declaration:
 
     `title` is for people. `segments` are names of inputs. `floor` is the least that `metric` may be. Tolerances are shares: of
     a distance, of a rate, of a loss. `has_outcome` where labels are looked for in the project's own tables.
+    `probability_of` is the class whose probability is the answer in the project's code; empty for class to probability.
     """
 
     title: str = ""
     segments: tuple[str, ...] = ()
+    probability_of: str = ""
     has_outcome: bool = False
     matures: timedelta | None = None
     false_alarm_days: int | None = None

@@ -1,0 +1,26 @@
+"""Outputs: what a Predictor says that its answers are, so that code reads one number where a model gives one a class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+TRUTHS = (("0", "1"), ("False", "True"), ("false", "true"))  # classes of a model that was trained on yes and no
+
+
+@dataclass(frozen=True)
+class Probability:
+    """An answer is how probable one class is: `f.Probability("leaves")`, between 0 and 1.
+
+    Of a model that was trained on yes and no, whose classes have no name but `0` and `1`, it is that of yes, by whatever name.
+    """
+
+    of: str
+
+    def among(self, probabilities: Mapping[str, float]) -> float:
+        """Return the probability of the class, of class → probability. Raises `LookupError` where none is meant."""
+        if self.of in probabilities:
+            return probabilities[self.of]
+        if tuple(probabilities) in TRUTHS:
+            return probabilities[tuple(probabilities)[1]]
+        raise LookupError(f"it has no class {self.of!r}, but {', '.join(map(repr, probabilities))}")
