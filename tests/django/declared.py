@@ -18,6 +18,7 @@ from trivet.features.predictor import Predictor, predictors
 def declaring(model: str = "", declaration: Declaration | None = None) -> Iterator[None]:
     """Let `declaration` hold of `model` inside the block, after which nothing holds that was declared inside."""
     before, known, sets = dict(declarations._declared), list(predictors), list(feature_sets)
+    names = dict(declarations._features)
     if declaration is not None:
         declare(model, declaration)
     try:
@@ -25,6 +26,8 @@ def declaring(model: str = "", declaration: Declaration | None = None) -> Iterat
     finally:
         declarations._declared.clear()
         declarations._declared.update(before)
+        declarations._features.clear()
+        declarations._features.update(names)
         predictors[:] = known
         feature_sets[:] = sets
         saves._joins_of.cache_clear()

@@ -112,7 +112,7 @@ def test_E010_two_that_claim_one_model():
         ({"segmnets": []}, "shop.ml.Late has no 'segmnets'. Did you mean 'segments'?"),
         (
             {"train": lambda self, data: None},
-            "shop.ml.Late has no 'train'. Known: Meta, Monitoring, outcome, segments.",
+            "shop.ml.Late has no 'train'. Known: Meta, Monitoring, features, outcome, output, segments.",
         ),
         ({"Rollout": inner(steps=[5])}, "shop.ml.Late has no 'Rollout'."),
         (

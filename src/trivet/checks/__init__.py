@@ -18,6 +18,8 @@ from trivet.checks.standing import (
     check_keeper,
     check_libraries,
     check_log_durability,
+    check_needed_features,
+    check_unread_features,
 )
 from trivet.control.registry.trusted_keys import trusted_keys
 from trivet.control.webhooks.targets import parsed
@@ -173,6 +175,8 @@ DATABASE_CHECKS: tuple[Check, ...] = (
     check_bundles,
     check_libraries,
     check_feature_hashes,
+    check_needed_features,
+    check_unread_features,
     check_keeper,
 )
 DEPLOY_CHECKS: tuple[Check, ...] = (check_open_models, check_plain_address, check_endless_inputs, check_pepper)

@@ -6,14 +6,18 @@ from collections.abc import Collection
 from typing import Any
 
 from django.apps import apps
-from django.core.checks import CheckMessage, Warning  # noqa: A004  (Django's name)
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  (Django's name)
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 from django.db.models import Model, Q
 
 from trivet import conf
 from trivet.control.predictions.durability import may_lose_commits
+from trivet.control.registry.declarations import declared_features
+from trivet.control.registry.needed_features import lacking, needs_of
 from trivet.control.registry.storage import bundle_storage, stored_name
+from trivet.core.errors import quoted
+from trivet.core.signature import enumerate_names
 from trivet.features import findings
 from trivet.model.bundle.libraries import COMPILED_RUNTIME, has_requirements, libraries_of
 from trivet.model.bundle.manifest import MANIFEST_NAME
@@ -108,6 +112,50 @@ def check_feature_hashes(databases: Collection[str] | None = None, **_: Any) -> 
         for model, number, features in rows.values_list("model__name", "number", "manifest__features")
         if (problem := findings.moved(features or {}))
     ]
+
+
+def check_needed_features(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """E020: a version in use needs a feature that the code has not (`check --database`).
+
+    An error where it has traffic. Of one that only has an alias or is a shadow it is a warning, or a challenger that was
+    pushed yesterday would keep everybody from migrating until somebody has written what it needs.
+    """
+    hint = "Write the feature, or give traffic to a version that does without: `trivet promote MODEL@V`."
+    problems: list[CheckMessage] = []
+    for version in _versions_in_use(databases):
+        if said := lacking(version):
+            level = Error if version.routes.all() else Warning
+            problems.append(level(said, hint=hint, id="trivet.E020"))
+    return problems
+
+
+def check_unread_features(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """W021: a feature is declared, and no version in use reads it (`check --database`)."""
+    read: dict[str, set[str]] = {}
+    for version in _versions_in_use(databases):
+        if (needs := needs_of(version)) is not None:
+            read.setdefault(needs.features, set()).update(version.read_signature().field_names)
+    hint = "Train with it and push that; or take it out: each is a part of the query for every row."
+    known = declared_features()
+    return [
+        Warning(
+            f"{place}: no version in use reads {enumerate_names(unread)}.",
+            hint=hint,
+            id="trivet.W021",
+        )
+        for place, names in sorted(read.items())
+        if (unread := [quoted(name) for name in known.get(place, ()) if name not in names])
+    ]
+
+
+def _versions_in_use(databases: Collection[str] | None) -> list[Any]:
+    """Return the versions that are routed, shadows or have an alias, with their routes; none where nobody asks the database."""
+    versions = apps.get_model("trivet", "ModelVersion")
+    database = router.db_for_read(versions)
+    if database not in (databases or ()) or not _has_table(versions, database):
+        return []
+    rows = versions._default_manager.using(database).filter(IN_USE).distinct()
+    return list(rows.select_related("model").prefetch_related("routes").order_by("model__name", "number"))
 
 
 def check_keeper(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:

@@ -12,6 +12,7 @@ from django.db.models import Model
 from django.forms import Form
 from django.utils.functional import classproperty
 
+from trivet.control.registry.declarations import declare_features
 from trivet.core.datatypes import NUMPY_DTYPES
 from trivet.core.errors import InvalidRequest, InvalidRows, NotFound, did_you_mean, quoted
 from trivet.core.field_schema import field_schema
@@ -23,7 +24,7 @@ from trivet.features.given import Supplied
 from trivet.features.lookup import looked_up
 from trivet.features.reading import CHUNK_ROWS, Reading
 from trivet.features.rows import places_of
-from trivet.features.shape import Shape, place_of, shape_of
+from trivet.features.shape import Shape, names_of, place_of, shape_of
 
 feature_sets: list[type[FeatureSet]] = []  # that this process has imported
 
@@ -57,6 +58,7 @@ class FeatureSet:
         place = (cls.__module__, cls.__qualname__)
         feature_sets[:] = [one for one in feature_sets if (one.__module__, one.__qualname__) != place]
         feature_sets.append(cls)
+        declare_features(place_of(cls), names_of(cls))
 
     @classproperty
     def hash(cls) -> str:  # noqa: N805  (of the class)

@@ -35,12 +35,22 @@ from trivet.core.errors import NotFound, did_you_mean, quoted
 from trivet.core.names import MODEL_NAME, RESERVED_MODEL_NAMES
 from trivet.core.signature import enumerate_names
 from trivet.features import shape
-from trivet.features.feature_set import FeatureSet, feature_sets, find_feature_set
+from trivet.features.feature_set import feature_sets, find_feature_set
 from trivet.features.fingerprint import columns_of, differences
 from trivet.features.outcome import Outcome
 from trivet.features.outputs import Probability
 from trivet.features.paths import leaves, no_field, resolved
-from trivet.features.predictor import META, MONITORING, Predictor, declaration_of, inner, name_of, predictors, public
+from trivet.features.predictor import (
+    META,
+    MONITORING,
+    Predictor,
+    declaration_of,
+    inner,
+    is_feature_set,
+    name_of,
+    predictors,
+    public,
+)
 
 KNOWN = ("Meta", "Monitoring", "features", "outcome", "output", "segments")
 LABELS = (BooleanField, CharField, DecimalField, FloatField, IntegerField, TextField)
@@ -153,7 +163,7 @@ def _of_floor(place: str, said: Declaration) -> Iterator[str]:
 def _of_features(place: str, said: Any) -> Iterator[str]:
     if said is None:
         return
-    if not isinstance(said, type) or not issubclass(said, FeatureSet):
+    if not is_feature_set(said):
         yield f"{place}.features is {quoted(str(said))}: a FeatureSet, the class itself."
     elif shape.is_abstract(said):
         yield f"{place}.features is {quoted(said.__name__)}, which is abstract: a FeatureSet that inherits from it."

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from trivet import conf
 from trivet.control.monitoring.measures import METRICS
 from trivet.control.registry.declarations import Declaration, declare
+from trivet.features.feature_set import FeatureSet
 from trivet.features.outcome import Outcome
 from trivet.features.outputs import Probability
-
-if TYPE_CHECKING:
-    from trivet.features.feature_set import FeatureSet
+from trivet.features.shape import place_of
 
 
 def _answer(value: Any) -> Any:
@@ -89,8 +88,10 @@ def test_value_of(model: str) -> Any:
 def declaration_of(predictor: type[Predictor]) -> Declaration:
     """Return what a Predictor declares, without what is not accepted: `manage.py check` says so."""
     outcome, segments = predictor.outcome, predictor.segments
+    features: Any = predictor.features  # of whatever type somebody wrote
     has_outcome = isinstance(outcome, Outcome) and isinstance(outcome.matures, timedelta)
     return Declaration(
+        features=place_of(features) if is_feature_set(features) else "",
         segments=tuple(segments) if isinstance(segments, list | tuple) else (),
         probability_of=_class_of(predictor.output),
         has_outcome=has_outcome,
@@ -102,6 +103,11 @@ def declaration_of(predictor: type[Predictor]) -> Declaration:
 
 def _class_of(output: Any) -> str:
     return output.of if isinstance(output, Probability) and isinstance(output.of, str) else ""
+
+
+def is_feature_set(said: Any) -> bool:
+    """Return whether what stands in a class as its `features` is a FeatureSet."""
+    return isinstance(said, type) and issubclass(said, FeatureSet)
 
 
 def inner(predictor: type[Predictor], name: str) -> dict[str, Any]:

@@ -69,6 +69,14 @@ def is_abstract(feature_set: Declared) -> bool:
     return bool(isinstance(meta, type) and vars(meta).get("abstract"))
 
 
+def names_of(feature_set: Declared) -> tuple[str, ...]:
+    """Return the names of the features that are written, whether or not something is wrong with them."""
+    fields = _meta(feature_set).get("fields", ())
+    names = fields if _is_list_of_texts(fields) else ()
+    written = [name for name, feature in feature_set.declared.items() if not isinstance(feature, TODO)]
+    return tuple(dict.fromkeys([*names, *written]))
+
+
 def problems(feature_set: Declared) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with a FeatureSet: the id of a check and a sentence that names class, feature and remedy."""
     place = place_of(feature_set)

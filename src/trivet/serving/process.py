@@ -18,6 +18,7 @@ from django.db import Error as DatabaseFailure, connections
 from trivet import conf
 from trivet.control.predictions.labelling import Counts
 from trivet.control.registry import actions
+from trivet.control.registry.declarations import declared_features
 from trivet.control.registry.models import USE_NOTED_SECONDS, ApiKey, Worker, WorkerKind
 from trivet.control.registry.snapshots import build_snapshot, current_generation
 from trivet.core.errors import TrivetError
@@ -260,6 +261,7 @@ class Process:
             kind=self.kind,
             host=socket.gethostname(),
             pid=self._pid,
+            features=declared_features(),
         )
         self._next_beat_ns = began_ns + BEAT_SECONDS * SECOND_NS
         return True

@@ -140,6 +140,8 @@ def _report(pushed: Pushed, acknowledged: Acknowledgement | None, label_column: 
         lines.append(pushed.proposed)
     elif pushed.alias != CHAMPION:
         lines.append(f"it takes no traffic yet: `trivet promote {name}@{version.number}` makes it live.")
+    if pushed.lacks:
+        lines.append(f"E020: {pushed.lacks} Until the code has it, nothing promotes this version.")
     if pushed.inputs_differ:
         lines.append(pushed.inputs_differ)
     lines += [f"it fails golden case {failure}" for failure in pushed.probe.golden_failures]
@@ -213,6 +215,7 @@ def _facts(pushed: Pushed, acknowledged: Acknowledgement | None) -> dict[str, An
         "features": pushed.compiled.bundle.manifest.features or None,
         "curl": call_command(pushed),
         "inputs_differ": pushed.inputs_differ,
+        "lacks": pushed.lacks,
     }
     if (needs := needs_of(pushed.compiled.bundle)) is not None:
         facts["environment"] = {"key": needs.key, "python": needs.python, "libraries": list(needs.libraries)}

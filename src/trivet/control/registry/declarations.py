@@ -17,11 +17,13 @@ class Declaration:
     """What is to be watched of a model, and when its labels are known; None stands for the setting's own default.
 
     `title` is for people. `segments` are names of inputs. `floor` is the least that `metric` may be. Tolerances are shares: of
-    a distance, of a rate, of a loss. `has_outcome` where labels are looked for in the project's own tables.
-    `probability_of` is the class whose probability is the answer in the project's code; empty for class to probability.
+    a distance, of a rate, of a loss. `has_outcome` where labels are looked for in the project's own tables. `features` is the
+    class that it is asked with, as code names it: "customers.ml.ChurnFeatures". `probability_of` is the class whose probability
+    is the answer in the project's code; empty for class to probability.
     """
 
     title: str = ""
+    features: str = ""
     segments: tuple[str, ...] = ()
     probability_of: str = ""
     has_outcome: bool = False
@@ -38,6 +40,7 @@ class Declaration:
 
 _DEFAULT = Declaration()
 _declared: dict[str, Declaration] = {}
+_features: dict[str, tuple[str, ...]] = {}  # of each class with features, as code names it, their names
 
 
 def declare(model: str, declaration: Declaration) -> None:
@@ -48,6 +51,16 @@ def declare(model: str, declaration: Declaration) -> None:
 def declared(model: str) -> Declaration:
     """Return what was declared of the model named `model`; the defaults where nothing was."""
     return _declared.get(model, _DEFAULT)
+
+
+def declare_features(place: str, names: tuple[str, ...]) -> None:
+    """Say which features the class has that code names `place`, in this process."""
+    _features[place] = names
+
+
+def declared_features() -> dict[str, tuple[str, ...]]:
+    """Return the names of the features of each class that this process has."""
+    return dict(_features)
 
 
 def labels_mature(model: str) -> timedelta:

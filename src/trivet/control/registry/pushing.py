@@ -24,6 +24,7 @@ from trivet.control.registry.models import (
     RegisteredModel,
     VersionStatus,
 )
+from trivet.control.registry.needed_features import lacking
 from trivet.control.registry.permissions import can
 from trivet.control.registry.probing import probe_here
 from trivet.control.registry.shuffling import shuffled
@@ -56,6 +57,7 @@ class Pushed:
     was_retired: bool = False  # as that version was; now it is ready again
     proposed: str = ""  # where a second person has to approve its first traffic: what to do
     inputs_differ: str = ""  # in what they do from those of the champion that it met, as a sentence
+    lacks: str = ""  # what the code has not that it needs, as a sentence: until it has, nothing promotes the version
 
     def __repr__(self) -> str:
         """Return one line, which is what a notebook shows: the bundle has the model's bytes and rows of its sample."""
@@ -87,13 +89,13 @@ def push_file(
 
     What does not compile is registered to run unchanged in model workers; the version says why.
 
-    The first version of a model becomes champion with all the traffic, where the actor may promote; a later one becomes
-    `challenger` and takes none, unless `promote` says so. `is_vouched_for`: the actor made this file, so a weak sandbox is
-    enough; the Event says so, and which `accepted_types`, on no list, the actor lets it hold. With `requirements`, a file
-    of exact versions, it is opened, proved and run in their environment, which was made on this machine before. `source`
-    is what its row says it was made from; the file's name where it is empty. Inputs called `sensitive` are hidden in every
-    record of the model, from before its first answer; in `sample` their values are shuffled, as are those hidden before, and the
-    reference does not count them.
+    The first version of a model becomes champion with all the traffic, where the actor may promote and the code has the
+    features it needs; a later one becomes `challenger` and takes none, unless `promote` says so. `is_vouched_for`: the
+    actor made this file, so a weak sandbox is enough; the Event says so, and which `accepted_types`, on no list, the actor
+    lets it hold. With `requirements`, a file of exact versions, it is opened, proved and run in their environment, which was
+    made on this machine before. `source` is what its row says it was made from; the file's name where it is empty. Inputs
+    called `sensitive` are hidden in every record of the model, from before its first answer; in `sample` their values are
+    shuffled, as are those hidden before, and the reference does not count them.
     `features` are what its manifest says of the FeatureSet that it was trained on.
     `signer` signs the bundle as it is registered. Raises `CompileError`, `ParityFailed`, or `Refused` for a sandbox that is
     too weak or a signature that is required, before anything is registered; and `Refused` when the probe fails: then the
@@ -129,7 +131,7 @@ def push_file(
         actions.set_sensitive(model=name, add=sensitive, actor=actor, reason="pushed as sensitive")
     differ = unlike_champion(probed.version)
     placed = _placed(probed, compiled, actor=actor, promote=promote)
-    return replace(placed, inputs_differ=differ, was_retired=probed.was_retired)
+    return replace(placed, inputs_differ=differ, was_retired=probed.was_retired, lacks=lacking(probed.version))
 
 
 def _compiled(
@@ -232,7 +234,7 @@ def _placed(probed: Probed, compiled: CompiledFile, *, actor: Actor, promote: bo
     if promote:
         event = actions.promote(model=name, version=number, actor=actor, reason="pushed with --promote")
         return Pushed(version, compiled, probed.probe, event, CHAMPION, probed.is_new)
-    may_promote = isinstance(actor, str) or can(actor, "promote", name)
+    may_promote = (isinstance(actor, str) or can(actor, "promote", name)) and not lacking(version)
     if champion is None and may_promote:
         try:
             event = actions.promote(

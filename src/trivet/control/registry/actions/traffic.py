@@ -12,6 +12,7 @@ from trivet import conf, signals
 from trivet.control.registry.actions.champions import champion_moves, pile_of, previous_champion
 from trivet.control.registry.actions.change import Change, changing
 from trivet.control.registry.actions.conflict import unchanged_since
+from trivet.control.registry.actions.features import check_features
 from trivet.control.registry.actions.finding import (
     bad_parameter,
     find_model,
@@ -74,7 +75,8 @@ def set_routes(
     - `fallback`: who answers where the routed version fails, in this order: numbers, aliases, and at the end perhaps a
       constant, `{output: value of a row}`, for every output of the versions with traffic.
 
-    A version that gets traffic is put the model's golden cases first, and is `Refused` where it fails one.
+    A version that gets traffic is put the model's golden cases first, and is `Refused` where it fails one; so is one that
+    needs a feature which the code of a live process, or of this one, has not.
     Returns the Event, whose generation workers acknowledge; where nothing would change it is that of the last change.
     Sends `routes_changed`.
     """
@@ -90,8 +92,9 @@ def promote(
 
     A `challenger` alias that points at it goes, and so does its being a shadow. Other shadows, the fallback chain and what
     is sticky stay. Sends `routes_changed` and `version_promoted`. That a version was refused, because its probe failed or
-    has not run, or because it fails a golden case of the model, is an Event as well. Where the model has golden cases they
-    are replayed first, in a fresh process, which takes a second.
+    has not run, because it fails a golden case of the model, or because it needs a feature which the code of a live process
+    or of this one has not, is an Event as well. Where the model has golden cases they are replayed first, in a fresh process,
+    which takes a second.
     """
     by, actor = actor, permitted(actor, "promote", to="promote", model=model, version=version)
     move = Move("promote", {version: ALL_TRAFFIC}, {CHAMPION: version})
@@ -232,8 +235,9 @@ def _champion(change: Change, model: RegisteredModel) -> int | None:
 
 
 def prove_move(model: str, move: Move) -> Proof | None:
-    """Ask, before the lock is taken, whether those that would get a place are signed and pass the golden cases."""
+    """Ask, before the lock is taken, whether those that would get a place are signed, can be asked and pass the golden cases."""
     check_signed(model, _named(move))
+    check_features(model, move.routes or {})
     threshold = ALL_TRAFFIC if move.action == "promote" else 1
     return _prove_newcomers(model, move.routes or {}, those_with_less_than=threshold)
 

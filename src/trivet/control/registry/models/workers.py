@@ -47,7 +47,7 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         return deleted
 
     def beat(self, worker_id: str, *, generation: int, failing: Iterable[str] = (), **facts: Any) -> None:
-        """Renew the lease of `worker_id` and acknowledge `generation`; `facts` (kind, host, pid) fill a new row.
+        """Renew the lease of `worker_id` and acknowledge `generation`; `facts` (kind, host, pid, features) fill a new row.
 
         `failing` names the models that do not answer there as that generation says, for their version could not be loaded.
         """
@@ -88,6 +88,10 @@ class Worker(models.Model):
         default="",
         db_default="",
         help_text=_("Models of which it could not load what has their traffic, with spaces between."),
+    )
+    features = models.JSONField(
+        null=True,
+        help_text=_("Of each FeatureSet of its code, the names of its features; empty where nothing was told."),
     )
 
     objects = WorkerQuerySet.as_manager()

@@ -1,0 +1,36 @@
+"""Features: no version gets traffic that the code of a live process cannot ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.db import router
+
+from trivet import conf
+from trivet.control.registry.models import ModelVersion, Worker
+from trivet.control.registry.needed_features import lacking
+from trivet.core.errors import Refused
+
+
+def check_features(model: str, routes: Mapping[int, int]) -> None:
+    """Raise `Refused` where a version would get more traffic than it has, and code that runs lacks a feature that it needs.
+
+    That is this process's code and that of each live one, which is named. A process of a release that says nothing of its
+    code is not asked. What has its traffic keeps it, and a rollback is not asked: neither makes anything worse.
+    """
+    versions = ModelVersion.objects.using(router.db_for_write(ModelVersion)).of_model(model)
+    named = versions.filter(number__in=[number for number, weight in routes.items() if weight])
+    for version in named.select_related("model").prefetch_related("routes"):
+        weight = sum(route.weight for route in version.routes.all())
+        if routes[version.number] > weight:
+            _check(version)
+
+
+def _check(version: ModelVersion) -> None:
+    way = f"Then promote it: `trivet promote {version.model.name}@{version.number}`."
+    if here := lacking(version):
+        raise Refused(f"{here} Add it to the code. {way}")
+    workers = Worker.objects.using(router.db_for_write(Worker)).live(conf.LEASE_SECONDS())
+    for worker in workers.filter(features__isnull=False):
+        if there := lacking(version, worker.features, f"in {worker}, "):
+            raise Refused(f"{there} Deploy the code that has it there, or end that process. {way}")
