@@ -16,7 +16,7 @@ from trivet.cli.signing_key import read_key
 from trivet.cli.verb import Out
 from trivet.client.exporting import exported
 from trivet.client.provenance import git_commit
-from trivet.core.errors import InvalidRequest, NotFound
+from trivet.core.errors import InvalidRequest, NotFound, quoted
 from trivet.model.compile.parcel import encode_parcel
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def push(
     message: str = "",
     promote: bool = False,
     tolerance: float | None = None,
+    features: Any = None,
     sign: str | Path | None = None,
     settings: str | None = None,
 ) -> Pushed:
@@ -40,9 +41,10 @@ def push(
 
     Any fitted estimator or pipeline with `predict`; a torch module or a Keras model, which is exported to ONNX here and
     compared with itself. `sample`: rows as it was trained on, a DataFrame or an array (rows, features), without the
-    label; `labels`: one per row, or the name of the sample's column that holds them. `sign`: the file of a private key to
-    sign the version with; a passphrase is taken out of TRIVET_SIGNING_PASSPHRASE, for this push alone. The Django project is
-    the one of `settings`, of DJANGO_SETTINGS_MODULE, or of a manage.py in this folder or above it.
+    label; `labels`: one per row, or the name of the sample's column that holds them. `features`: the FeatureSet that it was
+    trained on, or its name as "customers.ml.ChurnFeatures"; without a sample 200 of its rows are the sample. `sign`: the
+    file of a private key to sign the version with; a passphrase is taken out of TRIVET_SIGNING_PASSPHRASE, for this push
+    alone. The Django project is the one of `settings`, of DJANGO_SETTINGS_MODULE, or of a manage.py in this folder or above.
 
     Whoever calls it vouches for the object: it is opened in a sandboxed process of this very environment. Blocks for
     some seconds, also in a notebook. Raises `CompileError` with what to do, `ParityFailed`, `Refused`, and `NotFound`
@@ -63,7 +65,17 @@ def push(
     commit = git_commit(Path.cwd())
     source = f"{type(model).__name__} of a notebook" + (f" at git {commit}" if commit else "")
     pushed: Pushed = _outside_a_loop(
-        lambda: _push(data, name, source=source, message=message, promote=promote, tolerance=tolerance, signer=signer)
+        lambda: _push(
+            data,
+            name,
+            features=_place_of(features),
+            columns=None if sample is None else list(getattr(sample, "columns", ())),
+            source=source,
+            message=message,
+            promote=promote,
+            tolerance=tolerance,
+            signer=signer,
+        )
     )
     return pushed
 
@@ -72,6 +84,8 @@ def _push(
     data: bytes,
     name: str,
     *,
+    features: str | None,
+    columns: list[Any] | None,
     source: str,
     message: str,
     promote: bool,
@@ -79,8 +93,17 @@ def _push(
     signer: Signer | None,
 ) -> Pushed:
     from trivet.control.registry.pushing import push_file
+    from trivet.features.sampling import basis_of
 
-    with TemporaryDirectory(prefix="trivet-push-") as folder:
+    with (
+        TemporaryDirectory(prefix="trivet-push-") as folder,
+        basis_of(features, None, has_rows=columns is not None) as basis,
+    ):
+        if shown := [column for column in columns or () if column in basis.sensitive]:
+            raise InvalidRequest(
+                f"{quoted(shown[0])} is sensitive, and the rows of the sample would be kept: leave the sample out, and rows of"
+                " the table are taken with such values shuffled."
+            )
         path = Path(folder, "object")
         path.write_bytes(data)
         return push_file(
@@ -93,7 +116,19 @@ def _push(
             is_vouched_for=True,
             source=source,
             signer=signer,
+            sample=basis.sample,
+            hidden=basis.sensitive,
+            features=basis.features,
         )
+
+
+def _place_of(features: Any) -> str | None:
+    """Return how code names a FeatureSet; a text is that already."""
+    if features is None or isinstance(features, str):
+        return features
+    from trivet.features.shape import place_of
+
+    return place_of(features)
 
 
 def _without_labels(sample: Any, labels: Any) -> tuple[Any, Any]:

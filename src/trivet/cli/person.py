@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 
 from trivet.control.registry.actions.permission import permitted
 from trivet.control.registry.permissions import why_not
-from trivet.core.errors import NotFound, did_you_mean, quoted
+from trivet.core.errors import NotFound, PermissionDenied, did_you_mean, quoted
 from trivet.core.names import system_user
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
+    from django.db.models import Model
 
     from trivet.cli.needed import Needed
     from trivet.control.registry.permissions import Actor
@@ -39,6 +40,14 @@ def find_person(name: str) -> AbstractBaseUser:
         names = users._default_manager.values_list(users.USERNAME_FIELD, flat=True)[:NAMES_SUGGESTED_FROM]
         raise NotFound(f"no user {quoted(name)}.{did_you_mean(name, names)}")
     return found
+
+
+def check_may_view(options: argparse.Namespace, table: type[Model]) -> None:
+    """Raise `PermissionDenied` where the user of `--as` may not view a table of the project whose rows are taken out of it."""
+    person: Any = person_of(options)  # a user of whatever class
+    wanted = f"{table._meta.app_label}.view_{table._meta.model_name}"
+    if person is not None and not person.has_perm(wanted):
+        raise PermissionDenied(f"to take rows of {table.__name__} away takes {wanted!r}.")
 
 
 def check_may(person: AbstractBaseUser, need: Needed) -> None:

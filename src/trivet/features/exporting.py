@@ -68,7 +68,7 @@ def export_features(
     if label is not None:
         rows = rows.filter(**{f"{label}__isnull": False})
     with opened(file) as sink:
-        written = _write(feature_set.rows(rows, moment, also=also), [*shape.features, *also], sink)
+        written = write_rows(feature_set.rows(rows, moment, also=also), [*shape.features, *also], sink)
     columns = columns_of(feature_set)
     manifest = ExportManifest(
         format=FORMAT,
@@ -125,7 +125,7 @@ def bundled(features: str | None, sample: Path | None) -> dict[str, Any]:
     return {"class": place, "hash": hash_of(columns), "columns": columns}
 
 
-def _write(rows: Iterator[Mapping[str, Any]], columns: list[str], sink: BinaryIO) -> int:
+def write_rows(rows: Iterator[Mapping[str, Any]], columns: list[str], sink: BinaryIO) -> int:
     """Write rows as CSV and return how many. Texts stay as they are, also such as a spreadsheet would take for a formula."""
     text = io.TextIOWrapper(sink, encoding="utf-8", newline="", write_through=True)
     number = 0

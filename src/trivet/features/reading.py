@@ -93,8 +93,11 @@ class Reading:
             yield from self.of_keys(keys, rows.db)
             keys = list(keys_of.filter(**{f"{key}__gt": keys[-1]})[:chunk_rows])
 
-    def of_keys(self, keys: Sequence[Any], using: str | None) -> Iterator[Row]:
-        """Yield the rows with some keys, in the order of these, by one query; those that are gone are left out."""
+    def of_keys(self, keys: Sequence[Any], using: str | None, *, passes_over: bool = False) -> Iterator[Row]:
+        """Yield the rows with some keys, in the order of these, by one query; those that are gone are left out.
+
+        With `passes_over`, so are those that a feature refuses.
+        """
         rows: Any = QuerySet(self._shape.table, using=using).filter(pk__in=keys)
         if self._moment.path:
             rows = rows.filter(**{f"{self._moment.path}__isnull": False})
@@ -109,7 +112,13 @@ class Reading:
         else:
             found = [(None, line) for line in rows.values("pk", *asked)]
         for instance, line in found:
-            yield self._row(instance, line, rows.db)
+            try:
+                row = self._row(instance, line, rows.db)
+            except InvalidRequest:
+                if not passes_over:
+                    raise
+                continue
+            yield row
 
     def _row(self, instance: Any, line: dict[str, Any], using: str) -> Row:
         key = line["pk"] if instance is None else instance.pk

@@ -8,17 +8,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 from django.utils import timezone
 
-from trivet.cli.person import actor_of, person_of
+from trivet.cli.person import actor_of, check_may_view
 from trivet.cli.values import moment_of
 from trivet.cli.verb import DONE, USAGE, Out
 from trivet.control.predictions.export_files import check_parquet, write_csv, write_parquet
 from trivet.control.predictions.exporting import export_predictions
-from trivet.core.errors import PermissionDenied
 from trivet.core.signature import enumerate_names
 from trivet.features.exporting import export_features
 from trivet.features.feature_set import find_feature_set
@@ -37,10 +36,7 @@ def _features(options: argparse.Namespace, out: Out) -> int:
         return USAGE
     feature_set = find_feature_set(options.features)
     shape = shape_of(feature_set)
-    person: Any = person_of(options)  # a user of whatever class
-    wanted = f"{shape.table._meta.app_label}.view_{shape.table._meta.model_name}"
-    if person is not None and not person.has_perm(wanted):
-        raise PermissionDenied(f"to take rows of {shape.table.__name__} away takes {wanted!r}.")
+    check_may_view(options, shape.table)
     as_of = options.as_of
     if as_of is not None and not as_of.isidentifier():
         as_of = moment_of("--as-of", as_of, now=timezone.now())

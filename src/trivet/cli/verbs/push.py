@@ -6,12 +6,12 @@ import argparse
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from trivet import conf
-from trivet.cli.person import actor_of
+from trivet.cli.person import actor_of, check_may_view
 from trivet.cli.signing_key import read_key
 from trivet.cli.verb import DONE, USAGE, WRONG, Out, labels_problem
 from trivet.control.registry.models import CHAMPION
@@ -20,13 +20,18 @@ from trivet.core.errors import CompileError, ParityFailed, quoted
 from trivet.core.examples import curl, fields_of, infer_body
 from trivet.core.profile.reference import Reference
 from trivet.core.signature import Input, Signature
-from trivet.features.exporting import bundled
+from trivet.features.feature_set import find_feature_set
+from trivet.features.sampling import basis_of
+from trivet.features.shape import shape_of
 from trivet.model.bundle.sample import SAMPLE_NAME
 from trivet.model.compile.disposable import warm
 from trivet.model.environments.environment import needs_of
 from trivet.serving.acknowledgement import Acknowledgement, wait_for_workers
 from trivet.serving.address import base_url
 from trivet.serving.zygote import zygote_nearby
+
+if TYPE_CHECKING:
+    from trivet.model.signing.keys import Signer
 
 KNOWN_SHOWN = 6
 PARITY_FILE = "parity.csv"
@@ -53,24 +58,8 @@ def _push(options: argparse.Namespace, out: Out) -> int:
         out.problem(f"trivet push: {problem}")
         return USAGE
     signer = None if options.sign is None else read_key(options.sign, out)
-    features = bundled(options.features, options.sample)
     try:
-        pushed = push_file(
-            options.file,
-            name=options.name,
-            actor=actor_of(options),
-            sample=options.sample,
-            label_column=options.labels,
-            tolerance=options.tolerance,
-            message=options.message,
-            promote=options.promote,
-            is_vouched_for=options.vouch,
-            accepted_types=options.accept_types,
-            requirements=options.requirements.read_bytes() if options.requirements is not None else None,
-            signer=signer,
-            sensitive=options.sensitive,
-            features=features,
-        )
+        pushed, origin = _pushed(options, signer)
     except CompileError as error:
         out.document({"state": "refused", "reason": error.message})
         if not isinstance(error, ParityFailed):
@@ -82,8 +71,33 @@ def _push(options: argparse.Namespace, out: Out) -> int:
         _write_worst(pushed.compiled.worst, out)
     event = pushed.promoted
     acknowledged = wait_for_workers(event.generation, event.model) if event else None
-    out.document(_facts(pushed, acknowledged), _report(pushed, acknowledged, options.labels))
+    out.document(_facts(pushed, acknowledged), _report(pushed, acknowledged, options.labels, origin))
     return DONE
+
+
+def _pushed(options: argparse.Namespace, signer: Signer | None) -> tuple[Pushed, str]:
+    """Push the file on the sample that is given, or on rows of its FeatureSet; return also where those came from."""
+    if options.features and options.sample is None:
+        check_may_view(options, shape_of(find_feature_set(options.features)).table)
+    with basis_of(options.features, options.sample) as basis:
+        pushed = push_file(
+            options.file,
+            name=options.name,
+            actor=actor_of(options),
+            sample=basis.sample,
+            label_column=options.labels,
+            tolerance=options.tolerance,
+            message=options.message,
+            promote=options.promote,
+            is_vouched_for=options.vouch,
+            accepted_types=options.accept_types,
+            requirements=options.requirements.read_bytes() if options.requirements is not None else None,
+            signer=signer,
+            sensitive=options.sensitive,
+            hidden=basis.sensitive,
+            features=basis.features,
+        )
+        return pushed, basis.origin
 
 
 def _reference_line(reference: Reference | None, label_column: str | None) -> str:
@@ -111,7 +125,7 @@ def _write_worst(worst: Sequence[dict[str, Any]], out: Out) -> None:
     out.problem(f"the worst rows, with their inputs: {PARITY_FILE}")
 
 
-def _report(pushed: Pushed, acknowledged: Acknowledgement | None, label_column: str | None) -> str:
+def _report(pushed: Pushed, acknowledged: Acknowledgement | None, label_column: str | None, origin: str) -> str:
     version, bundle = pushed.version, pushed.compiled.bundle
     name = version.model.name
     compiled = pushed.compiled
@@ -133,6 +147,8 @@ def _report(pushed: Pushed, acknowledged: Acknowledgement | None, label_column: 
     lines.append(f"reference: {_reference_line(compiled.reference, label_column)}")
     if features := bundle.manifest.features:
         lines.append(f"features: {features['class']} {features['hash'][:12]}")
+    if origin:
+        lines.append(f"sample: {origin}")
     lines += ["", *_signature_lines(bundle.signature), ""]
     if acknowledged is not None:
         lines.append(f"{pushed.alias} · {acknowledged}")

@@ -83,6 +83,7 @@ def push_file(
     source: str = "",
     signer: Signer | None = None,
     sensitive: Collection[str] = (),
+    hidden: Collection[str] = (),
     features: Mapping[str, Any] | None = None,
 ) -> Pushed:
     """Compile the trained file at `path`, register it, probe it in a fresh process, and give it its place.
@@ -95,7 +96,8 @@ def push_file(
     lets it hold. With `requirements`, a file of exact versions, it is opened, proved and run in their environment, which was
     made on this machine before. `source` is what its row says it was made from; the file's name where it is empty. Inputs
     called `sensitive` are hidden in every record of the model, from before its first answer; in `sample` their values are
-    shuffled, as are those hidden before, and the reference does not count them.
+    shuffled, as are those hidden before, and the reference does not count them. So it is with what is `hidden`, as far as the
+    version reads it.
     `features` are what its manifest says of the FeatureSet that it was trained on.
     `signer` signs the bundle as it is registered. Raises `CompileError`, `ParityFailed`, or `Refused` for a sandbox that is
     too weak or a signature that is required, before anything is registered; and `Refused` when the probe fails: then the
@@ -114,7 +116,9 @@ def push_file(
         accepted_types=accepted_types,
         requirements=requirements,
         sensitive=sensitive,
+        hidden=hidden,
     )
+    sensitive = [*sensitive, *(name for name in compiled.bundle.signature.field_names if name in hidden)]
     if features:
         compiled = replace(compiled, bundle=_with_features(compiled.bundle, features))
     level = compiled.confinement.level
@@ -145,10 +149,11 @@ def _compiled(
     accepted_types: Collection[str],
     requirements: bytes | None,
     sensitive: Collection[str],
+    hidden: Collection[str],
 ) -> CompiledFile:
-    """Return what becomes of the file, with values shuffled and uncounted that are to be hidden, or were hidden before."""
-    hidden_already = _hidden_already(name)
-    with shuffled(sample, sensitive, where_there=hidden_already) as rows:
+    """Return what becomes of the file, with values shuffled and uncounted that are to be hidden, or were before."""
+    also_hidden = [*_hidden_already(name), *hidden]
+    with shuffled(sample, sensitive, where_there=also_hidden) as rows:
         compiled = compile_file(
             path,
             sample=rows,
@@ -156,7 +161,7 @@ def _compiled(
             tolerance=tolerance,
             is_vouched_for=is_vouched_for,
             accepted_types=accepted_types,
-            uncounted={*sensitive, *hidden_already},
+            uncounted={*sensitive, *also_hidden},
             own=own_environment(environments_folder(), requirements) if requirements is not None else None,
         )
     check_sensitive(compiled.bundle.signature, sensitive, name)
