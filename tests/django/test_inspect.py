@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import sys
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import joblib
@@ -22,8 +24,28 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from tests.django.command_line import trivet
-from trivet.cli.table_fields import match_fields, stub
+from tests.django.declared import declaring
+from trivet import checks
+from trivet.cli.table_fields import in_words, match_fields, module_of
 from trivet.core.signature import Input, Signature
+from trivet.features.predictor import Predictor, name_of
+
+
+@pytest.fixture(autouse=True)
+def _of_this_test() -> Iterator[None]:
+    with declaring():
+        yield
+
+
+def module_from(file: Path) -> Any:
+    """Return the module that a file is, imported anew."""
+    spec = spec_from_file_location(f"begun_{file.parent.name}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +67,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.django_db
 def test_it_reads_then_opens_then_matches_and_writes_what_runs(trained, tmp_path, capsys):
     written = tmp_path / "ml.py"
     words = ["inspect", trained / "usage.joblib", "--sample", trained / "rows.csv", "--vouch"]
@@ -54,24 +77,50 @@ def test_it_reads_then_opens_then_matches_and_writes_what_runs(trained, tmp_path
     assert f"made with      scikit-learn {sklearn.__version__} (here {sklearn.__version__})" in said
     assert "  codename         BYTES  add, view" in said
     assert "  label            BYTES  idle, used" in said
-    assert "matched        2 of 3 on auth.Permission; to be written: clicks" in said
+    mean = f"training mean {pd.read_csv(trained / 'rows.csv').clicks.mean():.4g}"
+    assert f"matched        2 of 3 on auth.Permission; clicks written as f.TODO (float; {mean})\n" in said
     assert "verdict        compiled: parity on " in said
 
-    text = written.read_text()
-    made: dict[str, Any] = {}
-    exec(compile(text, "ml.py", "exec"), made)
-    instance = SimpleNamespace(codename="view", content_type=SimpleNamespace(model="user"))
-    with pytest.raises(NotImplementedError, match=r"FP64, .* in training"):
-        made["features"](instance)
-    exec(compile(text.replace('todo("FP64', 'len("FP64'), "ml.py", "exec"), made)
-    row = made["features"](instance)
-    assert (list(row), row["codename"], row["content_type__model"]) == (
-        ["codename", "content_type__model", "clicks"],
-        "view",
-        "user",
+    made = module_from(written)
+    assert {name: type(feature).__name__ for name, feature in made.UsageFeatures.declared.items()} == {"clicks": "TODO"}
+    assert made.UsageFeatures.Meta.fields == ["codename", "content_type__model"]
+    assert (name_of(made.Usage), made.Usage.features) == ("usage", made.UsageFeatures)
+    (todo,) = checks.check_unfilled_features()
+    assert "UsageFeatures.clicks: is an f.TODO (float; 0." in todo.msg
+    assert mean in todo.msg
+    written.write_text(written.read_text().replace("clicks = f.TODO(", "clicks = f.Given(float, title="))
+    made = module_from(written)
+    assert list(checks.check_unfilled_features()) == list(checks.check_feature_paths()) == []
+    permission = Permission.objects.get(codename="view_user")
+    assert made.UsageFeatures.for_instance(permission, given={"clicks": 3}) == {
+        "codename": "view_user",
+        "content_type__model": "user",
+        "clicks": 3.0,
+    }
+
+
+def test_a_file_that_is_there_stays_unless_somebody_says_yes(trained, tmp_path, capsys):
+    written = tmp_path / "ml.py"
+    written.write_text("mine")
+    words = [
+        "inspect",
+        trained / "usage.joblib",
+        "--sample",
+        trained / "rows.csv",
+        "--vouch",
+        "--model",
+        "auth.Permission",
+    ]
+    assert trivet(*words, "--write", written) == 2
+    assert (
+        f"{written} is there already and stays as it is: name another, or replace it with --yes."
+        in capsys.readouterr().err
     )
-    assert trivet(*words, "--model", "auth.Permission", "--write", written) == 2
-    assert "not overwritten" in capsys.readouterr().err
+    assert trivet(*words, "--write", tmp_path / "no" / "ml.py") == 2
+    assert "is no place for a file" in capsys.readouterr().err
+    assert written.read_text() == "mine"
+    assert trivet(*words, "--write", written, "--yes") == 0
+    assert "class UsageFeatures(trivet.FeatureSet):" in written.read_text()
 
 
 def test_a_model_directory_is_inspected_as_the_file_in_it_is(trained, tmp_path, capsys):
@@ -160,11 +209,30 @@ def test_inputs_match_by_name_and_datatype_and_others_say_what_was_seen():
         ),
         outputs=(),
     )
-    matches = {match.name: match for match in match_fields(signature, Permission)}
-    assert matches["name"].expression == "instance.name"
-    assert matches["codename"].hint == "FP64, 0 to 9 in training. CharField is no FP64"
-    assert matches["content_type"].expression == "instance.content_type.id"
-    assert matches["content_typ"].hint == "one of a, b. Did you mean 'content_type'?"
-    assert matches["id"].expression == "instance.id"
-    assert not matches["age"].expression
-    compile(stub(list(matches.values()), Permission, "its", "a\"b'c.joblib"), "ml.py", "exec")
+    matches = {match.name: match for match in match_fields(signature, Permission, {"age": 41.25})}
+    assert matches["name"].path == "name"
+    assert matches["codename"].hint == "float; 0 to 9 in training; CharField of Permission is no float"
+    assert matches["content_type"].path == "content_type__id"
+    assert matches["content_typ"].hint == "str; one of a, b; Did you mean 'content_type'?"
+    assert matches["id"].path == "id"
+    assert matches["age"].hint == "float; training mean 41.25"
+    assert in_words(list(matches.values()), is_written=False) == (
+        "; to be written: codename, content_typ, age (float, str; training mean 41.25)"
+    )
+
+
+@pytest.mark.parametrize("model", ["churn", "usage-v2", "permission", "none", "3rd.try"])
+def test_whatever_a_file_calls_its_inputs_the_module_is_one_of_python(tmp_path, model):
+    names = ['a"b\n;import os', "class", "rows", "Meta", "__init_subclass__", "codename", "hours per week", "ok"]
+    signature = Signature(
+        inputs=tuple(Input(name=name, datatype="BYTES", shape=(-1, 1), categories=("'\"\n",)) for name in names),
+        outputs=(),
+    )
+    text = module_of(match_fields(signature, Permission), Permission, model, "a\"b'c.joblib")
+    (tmp_path / "ml.py").write_text(text)
+    made = module_from(tmp_path / "ml.py")
+    (features,) = [one for name, one in vars(made).items() if name.endswith("Features")]
+    (found,) = [one for one in vars(made).values() if isinstance(one, type) and issubclass(one, Predictor)]
+    assert (list(features.declared), features.Meta.fields, name_of(found)) == (["ok"], ["codename"], model)
+    assert text.count("can be no attribute: rename the column, and train again.") == 6
+    assert [problem.id for problem in checks.check_unfilled_features()] == ["trivet.E011"]

@@ -16,8 +16,12 @@ def inspect(parser: argparse.ArgumentParser) -> None:
     _labels_argument(parser)
     parser.add_argument("--model", metavar="app.Model", help="the table whose rows the model is about")
     parser.add_argument(
-        "--write", type=Path, metavar="ml.py", help="write the function that makes a row of an instance"
+        "--write",
+        type=Path,
+        metavar="ml.py",
+        help="write a FeatureSet of what matches, and an f.TODO for each of the rest",
     )
+    parser.add_argument("--yes", action="store_true", help="replace the file of --write where it is there")
     _vouch_argument(parser)
 
 
@@ -40,7 +44,8 @@ def push(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--features",
         metavar="APP.ML.CLASS",
-        help="the FeatureSet that it was trained on; without it the one in the manifest of an exported sample",
+        help="the FeatureSet that it was trained on, which gives the rows where there is no --sample; without it the one in the"
+        " manifest of an exported sample",
     )
     parser.add_argument("--promote", action="store_true", help="take all the traffic, though another version has it")
     parser.add_argument(

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from trivet.cli.verb import DONE, REFUSED, USAGE, Out, labels_problem
 from trivet.core.errors import CompileError, Refused
 from trivet.core.signature import Input, Signature, enumerate_names
+from trivet.model.bundle.bundle import Bundle
 from trivet.model.bundle.libraries import here
+from trivet.model.bundle.sample import SAMPLE_NAME, decode_sample
 from trivet.model.compile.inspection import list_file
 from trivet.model.compile.listing import Listing
 from trivet.model.compile.process import CompiledFile, compile_file
@@ -58,7 +61,7 @@ def inspect(options: argparse.Namespace, out: Out) -> int:
         facts["reason"] = compiled.why
         out.say(f"not compiled   {compiled.why}")
     if options.model:
-        facts["matches"] = _matched(options, signature, out)
+        facts["matches"] = _matched(options, compiled.bundle, out)
     return _end(facts, out, DONE)
 
 
@@ -71,8 +74,10 @@ def _wrong_usage(options: argparse.Namespace) -> str:
         return problem
     if options.write and not options.model:
         return "--write needs --model app.Model: the table whose rows the model is about."
-    if options.write and options.write.exists():
-        return f"{options.write} is there already; name another, it is not overwritten."
+    if options.write and (options.write.is_dir() or not options.write.parent.is_dir()):
+        return f"{options.write} is no place for a file."
+    if options.write and options.write.exists() and not options.yes:
+        return f"{options.write} is there already and stays as it is: name another, or replace it with --yes."
     return ""
 
 
@@ -145,19 +150,36 @@ def _verdict(compiled: CompiledFile) -> str:
     return f"{proof}; opened in a sandbox of level L{compiled.confinement.level}"
 
 
-def _matched(options: argparse.Namespace, signature: Signature, out: Out) -> dict[str, Any]:
-    from trivet.cli.table_fields import find_table, match_fields, stub  # Django's tables are there only with a project
+def _matched(options: argparse.Namespace, bundle: Bundle, out: Out) -> dict[str, Any]:
+    from trivet.cli import table_fields  # Django's tables are there only with a project
 
-    table = find_table(options.model)
-    matches = match_fields(signature, table)
-    missing = [match.name for match in matches if not match.expression]
-    rest = f"; to be written: {enumerate_names(missing)}" if missing else ""
-    out.say(f"matched        {len(matches) - len(missing)} of {len(matches)} on {options.model}{rest}")
+    table = table_fields.find_table(options.model)
+    matches = table_fields.match_fields(bundle.signature, table, _means(bundle))
+    found = sum(1 for match in matches if match.path)
+    rest = table_fields.in_words(matches, is_written=bool(options.write))
+    out.say(f"matched        {found} of {len(matches)} on {options.model}{rest}")
     if options.write:
         name = re.sub(r"[^a-z0-9._-]+", "-", options.file.stem.lower()).strip("-._") or "model"
-        options.write.write_text(stub(matches, table, name, options.file.name), encoding="utf-8")
+        text = table_fields.module_of(matches, table, name, options.file.name)
+        options.write.write_text(text, encoding="utf-8")
         out.say(f"wrote          {options.write}")
-    return {match.name: match.expression or None for match in matches}
+    return {match.name: match.path or None for match in matches}
+
+
+def _means(bundle: Bundle) -> dict[str, float]:
+    """Return the mean of each number in the rows that were recorded, where they were not made up."""
+    if bundle.manifest.parity.get("synthetic", True) or SAMPLE_NAME not in bundle.files:
+        return {}
+    inputs, _ = decode_sample(bundle.signature, bundle.files[SAMPLE_NAME])
+    found: dict[str, float] = {}
+    for spec in bundle.signature.inputs:
+        values = inputs[spec.name]
+        if values.dtype.kind in "iuf" and len(values):
+            columns = values.reshape(len(values), -1).astype(np.float64).T
+            for name, column in zip(spec.field_names, columns, strict=True):
+                if np.isfinite(column).any():
+                    found[name] = float(column[np.isfinite(column)].mean())
+    return found
 
 
 def _listed(listing: Listing) -> dict[str, Any]:
