@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
+from django.db import connections, router
 from django.db.models import F, Manager, QuerySet
 
 from trivet.core.errors import InvalidRequest, quoted
@@ -17,7 +17,8 @@ from trivet.features.computed import Method, fetching
 from trivet.features.given import Given, Supplied, Supply
 from trivet.features.paths import resolved
 from trivet.features.rows import by_database, chunks, is_paged, key_of, places_of
-from trivet.features.shape import METHOD, Shape
+from trivet.features.shape import METHOD, Declared, Shape
+from trivet.features.statement import Statement, aliases, statement_of
 
 CHUNK_ROWS = 2000  # read by one query: their keys stand in it
 LARGEST_CHUNK = 20_000  # of a query: SQLite takes 32,766 values in one
@@ -43,7 +44,7 @@ class Reading:
         self,
         shape: Shape,
         as_of: Any,
-        maker: Callable[[datetime], Any],
+        maker: Declared,
         also: Sequence[str] = (),
         given: Supplied = None,
     ) -> None:
@@ -61,11 +62,7 @@ class Reading:
                     f"also: {quoted(path)} is a feature of {shape.name}, whose value is there under that name."
                 )
         self._methods = {name: one for name, one in shape.features.items() if isinstance(one, Method)}
-        self._asked = {
-            f"trivet_{place}": (name, feature.expression(shape.table, self._moment))
-            for place, (name, feature) in enumerate(shape.features.items())
-            if not isinstance(feature, Method | Given)
-        }
+        self._aliases = aliases(shape)
 
     @property
     def condition(self) -> str:
@@ -98,32 +95,60 @@ class Reading:
 
         With `passes_over`, so are those that a feature refuses.
         """
-        rows: Any = QuerySet(self._shape.table, using=using).filter(pk__in=keys)
-        if self._moment.path:
-            rows = rows.filter(**{f"{self._moment.path}__isnull": False})
-        asked = {alias: expression for alias, (_, expression) in self._asked.items()}
-        asked |= {f"trivet_also_{place}": F(path) for place, path in enumerate(self._also)}
-        if self._moment.path:
-            asked["trivet_as_of"] = self._moment.here
-        rows = rows.order_by("pk").annotate(**asked)
-        if self._methods:
-            rows = fetching(self._shape.table, rows, list(self._methods.values()))
-            found = [(row, {alias: getattr(row, alias) for alias in asked}) for row in rows]
-        else:
-            found = [(None, line) for line in rows.values("pk", *asked)]
-        for instance, line in found:
+        for instance, line, alias in self._read(keys, using):
             try:
-                row = self._row(instance, line, rows.db)
+                row = self._row(instance, line, alias)
             except InvalidRequest:
                 if not passes_over:
                     raise
                 continue
             yield row
 
+    def _read(self, keys: Sequence[Any], using: str | None) -> Iterator[tuple[Any, dict[str, Any], str]]:
+        """Yield what the database says of each row: its instance, where methods read one, its values and its database."""
+        if len(keys) == 1 and self._moment.fixed is not None and not self._also:
+            alias = using or router.db_for_read(self._shape.table)
+            statement = statement_of(self._maker, self._shape, alias)
+            if statement is not None:
+                yield from self._by_statement(statement, keys[0], self._moment.fixed, alias)
+                return
+        yield from self._by_query(keys, using)
+
+    def _by_statement(
+        self, statement: Statement, key: Any, moment: datetime, using: str
+    ) -> Iterator[tuple[Any, dict[str, Any], str]]:
+        line = statement.line(key, moment, using)
+        if line is None:
+            return
+        instance = None
+        if self._methods:
+            pk, table = key_of(self._shape).attname, self._shape.table
+            given = {**{name: line[name] for name in statement.columns}, pk: line["pk"]}
+            names = [field.attname for field in table._meta.concrete_fields if field.attname in given]
+            instance = table.from_db(using, names, [given[name] for name in names])
+        yield instance, line, using
+
+    def _by_query(self, keys: Sequence[Any], using: str | None) -> Iterator[tuple[Any, dict[str, Any], str]]:
+        rows: Any = QuerySet(self._shape.table, using=using).filter(pk__in=keys)
+        if self._moment.path:
+            rows = rows.filter(**{f"{self._moment.path}__isnull": False})
+        table, features = self._shape.table, self._shape.features
+        asked = {alias: features[name].expression(table, self._moment) for alias, name in self._aliases.items()}
+        asked |= {f"trivet_also_{place}": F(path) for place, path in enumerate(self._also)}
+        if self._moment.path:
+            asked["trivet_as_of"] = self._moment.here
+        rows = rows.order_by("pk").annotate(**asked)
+        if self._methods:
+            rows = fetching(table, rows, list(self._methods.values()))
+            found = [(row, {alias: getattr(row, alias) for alias in asked}) for row in rows]
+        else:
+            found = [(None, line) for line in rows.values("pk", *asked)]
+        yield from ((instance, line, rows.db) for instance, line in found)
+
     def _row(self, instance: Any, line: dict[str, Any], using: str) -> Row:
         key = line["pk"] if instance is None else instance.pk
         moment = line["trivet_as_of"] if self._moment.fixed is None else self._moment.fixed
-        raw = {name: self._shape.features[name].read(line[alias], moment) for alias, (name, _) in self._asked.items()}
+        raw = {name: self._shape.features[name].read(line[alias], moment) for alias, name in self._aliases.items()}
         raw |= {name: self._made(name, instance, moment, using) for name in self._methods}
         also = {path: line[f"trivet_also_{place}"] for place, path in enumerate(self._also)}
         return Row(key, self._settled(key, raw), also)
