@@ -20,14 +20,19 @@ class TrivetConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the checks of `trivet.checks`; follow the users whom keys belong to, and rows that say what came true."""
+        """Register the checks of `trivet.checks`; follow the users whom keys belong to, and rows that say what came true.
+
+        In DEBUG also requests, to tell of models that are asked row by row.
+        """
         from trivet import checks  # the app registry must be ready before settings are judged
         from trivet.control.registry.key_owners import watch_owners
         from trivet.features.saves import watch_rows
+        from trivet.serving.repeats import watch_requests
 
         for check in checks.ALL_CHECKS:
             tags = ("trivet", Tags.database) if check in checks.DATABASE_CHECKS else ("trivet",)
             register(check, *tags, deploy=check in checks.DEPLOY_CHECKS)
         watch_owners()
         watch_rows()
+        watch_requests()
         autodiscover_modules("ml")

@@ -13,12 +13,12 @@ from django.db.models import F, Manager, QuerySet
 
 from trivet.core.errors import InvalidRequest, quoted
 from trivet.features.as_of import Moment, moment_of
-from trivet.features.computed import Method, fetching
+from trivet.features.computed import fetching
 from trivet.features.given import Given, Supplied, Supply
 from trivet.features.paths import resolved
 from trivet.features.rows import by_database, chunks, is_paged, key_of, places_of
 from trivet.features.shape import METHOD, Declared, Shape
-from trivet.features.statement import Statement, aliases, statement_of
+from trivet.features.statement import Statement, statement_of
 
 CHUNK_ROWS = 2000  # read by one query: their keys stand in it
 LARGEST_CHUNK = 20_000  # of a query: SQLite takes 32,766 values in one
@@ -61,8 +61,6 @@ class Reading:
                 raise InvalidRequest(
                     f"also: {quoted(path)} is a feature of {shape.name}, whose value is there under that name."
                 )
-        self._methods = {name: one for name, one in shape.features.items() if isinstance(one, Method)}
-        self._aliases = aliases(shape)
 
     @property
     def condition(self) -> str:
@@ -121,7 +119,7 @@ class Reading:
         if line is None:
             return
         instance = None
-        if self._methods:
+        if self._shape.methods:
             pk, table = key_of(self._shape).attname, self._shape.table
             given = {**{name: line[name] for name in statement.columns}, pk: line["pk"]}
             names = [field.attname for field in table._meta.concrete_fields if field.attname in given]
@@ -133,13 +131,13 @@ class Reading:
         if self._moment.path:
             rows = rows.filter(**{f"{self._moment.path}__isnull": False})
         table, features = self._shape.table, self._shape.features
-        asked = {alias: features[name].expression(table, self._moment) for alias, name in self._aliases.items()}
+        asked = {alias: features[name].expression(table, self._moment) for alias, name in self._shape.aliases.items()}
         asked |= {f"trivet_also_{place}": F(path) for place, path in enumerate(self._also)}
         if self._moment.path:
             asked["trivet_as_of"] = self._moment.here
         rows = rows.order_by("pk").annotate(**asked)
-        if self._methods:
-            rows = fetching(table, rows, list(self._methods.values()))
+        if self._shape.methods:
+            rows = fetching(table, rows, list(self._shape.methods.values()))
             found = [(row, {alias: getattr(row, alias) for alias in asked}) for row in rows]
         else:
             found = [(None, line) for line in rows.values("pk", *asked)]
@@ -148,8 +146,10 @@ class Reading:
     def _row(self, instance: Any, line: dict[str, Any], using: str) -> Row:
         key = line["pk"] if instance is None else instance.pk
         moment = line["trivet_as_of"] if self._moment.fixed is None else self._moment.fixed
-        raw = {name: self._shape.features[name].read(line[alias], moment) for alias, name in self._aliases.items()}
-        raw |= {name: self._made(name, instance, moment, using) for name in self._methods}
+        raw = {
+            name: self._shape.features[name].read(line[alias], moment) for alias, name in self._shape.aliases.items()
+        }
+        raw |= {name: self._made(name, instance, moment, using) for name in self._shape.methods}
         also = {path: line[f"trivet_also_{place}"] for place, path in enumerate(self._also)}
         return Row(key, self._settled(key, raw), also)
 

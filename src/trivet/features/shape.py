@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from django.apps import apps
@@ -19,6 +20,7 @@ from trivet.features.aggregates import UNKNOWN_TIME, Related, relation_of
 from trivet.features.columns import Boolean, Category, Column
 from trivet.features.computed import DATATYPES, Method
 from trivet.features.feature import Feature, Kind
+from trivet.features.given import Given
 from trivet.features.todo import TODO
 
 Declared = type[Any]  # a FeatureSet, which stands above this module
@@ -40,6 +42,20 @@ class Shape:
     table: type[Model]
     features: Mapping[str, Feature]
     kinds: Mapping[str, Kind]
+
+    @cached_property
+    def methods(self) -> Mapping[str, Method]:
+        """The features that a method makes of a row."""
+        return {name: one for name, one in self.features.items() if isinstance(one, Method)}
+
+    @cached_property
+    def aliases(self) -> Mapping[str, str]:
+        """By which name of a query the database is asked for each feature that no method makes and nobody supplies."""
+        return {
+            f"trivet_{place}": name
+            for place, (name, feature) in enumerate(self.features.items())
+            if not isinstance(feature, Method | Given)
+        }
 
     @property
     def inputs(self) -> tuple[Input, ...]:

@@ -7,11 +7,12 @@ key, the moment or its day, as the database takes these, the others stay as they
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from django.conf import settings
 from django.core.exceptions import EmptyResultSet
@@ -20,8 +21,6 @@ from django.db.models import CharField, IntegerField, QuerySet, UUIDField
 from django.utils import timezone
 
 from trivet.features.as_of import Moment, day_of
-from trivet.features.computed import Method
-from trivet.features.given import Given
 from trivet.features.paths import Path, resolved
 from trivet.features.shape import Declared, Shape
 
@@ -37,10 +36,16 @@ KEYS: tuple[tuple[type[Any], tuple[Any, ...]], ...] = (
 )
 MOST = 64  # that are kept of one FeatureSet: they differ by time zone, which may be a person's own
 
-_Forms = Mapping[str, Any]  # the key, the moment and its day, as the database takes them
+FORMS: dict[str, Callable[[Any, Any, datetime, Any], Any]] = {  # as the database takes them
+    "key": lambda field, key, _moment, connection: field.get_db_prep_value(key, connection),
+    "moment": lambda _field, _key, moment, connection: connection.ops.adapt_datetimefield_value(moment),
+    "day": lambda _field, _key, moment, connection: connection.ops.adapt_datefield_value(day_of(moment)),
+}
+
+_Forms = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Statement:
     """One query: its SQL, its parameters with the places of those that change, and the expressions that it selects."""
 
@@ -56,18 +61,31 @@ class Statement:
     def line(self, key: Any, moment: datetime, using: str) -> dict[str, Any] | None:
         """Return what the database says of the row with a key, by name; None where there is no such row."""
         connection = connections[using]
-        forms = _forms(self._key, key, moment, connection)
-        parameters = list(self._parameters)
-        for place, form in self._changing:
-            parameters[place] = forms[form]
         with connection.cursor() as cursor:
-            cursor.execute(self._sql, parameters)
+            cursor.execute(self._sql, self._filled(key, moment, connection))
             found = cursor.fetchone()
         if found is None:
             return None
-        compiler = self._query.get_compiler(connection=connection)  # whose converters are of this thread's connection
-        (values,) = compiler.apply_converters([found], compiler.get_converters(self._selected))
+        values = list(found)
+        for place, converters, expression in self._converters(connection):
+            for convert in converters:
+                values[place] = convert(values[place], expression, connection)
         return dict(zip(self._names, values, strict=True))
+
+    def _filled(self, key: Any, moment: datetime, connection: Any) -> list[Any]:
+        """Return the parameters for a key and a moment."""
+        parameters = list(self._parameters)
+        for place, form in self._changing:
+            parameters[place] = FORMS[form](self._key, key, moment, connection)
+        return parameters
+
+    def _converters(self, connection: Any) -> list[tuple[int, Sequence[Callable[..., Any]], Any]]:
+        """Return what makes values of what a connection brings. They are bound to it, so it keeps them, and they end with it."""
+        kept = vars(connection).setdefault("_trivet_converters", WeakKeyDictionary())
+        if self not in kept:
+            found = self._query.get_compiler(connection=connection).get_converters(self._selected)
+            kept[self] = [(place, converters, expression) for place, (converters, expression) in found.items()]
+        return cast("list[tuple[int, Sequence[Callable[..., Any]], Any]]", kept[self])
 
 
 def statement_of(feature_set: Declared, shape: Shape, using: str) -> Statement | None:
@@ -79,8 +97,7 @@ def statement_of(feature_set: Declared, shape: Shape, using: str) -> Statement |
     known = vars(feature_set).get("_statements")
     if known is None:
         known = feature_set._statements = {}  # of this class alone
-    zones = (settings.USE_TZ, timezone.get_current_timezone(), timezone.get_default_timezone())
-    place = (using, connections[using].timezone_name, *zones)
+    place = (using, connections[using].timezone_name, settings.USE_TZ, timezone.get_current_timezone())
     if place not in known:
         if len(known) >= MOST:
             known.clear()
@@ -122,25 +139,16 @@ def _made(shape: Shape, using: str) -> Statement | None:
 def _asking(shape: Shape, key: Any, moment: datetime, columns: Sequence[str], using: str) -> Any:
     """Return the QuerySet of the row with a key: its features as of a moment, and what methods read."""
     asked = {
-        alias: shape.features[name].expression(shape.table, Moment(moment)) for alias, name in aliases(shape).items()
+        alias: shape.features[name].expression(shape.table, Moment(moment)) for alias, name in shape.aliases.items()
     }
     rows: Any = QuerySet(shape.table, using=using).filter(pk=key).order_by()
     return rows.annotate(**asked).values("pk", *columns, *asked)
 
 
-def aliases(shape: Shape) -> dict[str, str]:
-    """Return by which name of a query each feature is asked of the database, which makes those of no method and of nobody."""
-    return {
-        f"trivet_{place}": name
-        for place, (name, feature) in enumerate(shape.features.items())
-        if not isinstance(feature, Method | Given)
-    }
-
-
 def _columns(shape: Shape) -> tuple[str, ...] | None:
     """Return the columns of the row itself that methods read; None where one reads another row."""
     wanted = set()
-    for path in (path for one in shape.features.values() if isinstance(one, Method) for path in one.needs):
+    for path in (path for method in shape.methods.values() for path in method.needs):
         found = resolved(shape.table, path)
         if not isinstance(found, Path) or found.rest or len(found.fields) != 1:
             return None
@@ -175,11 +183,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def _forms(field: Any, key: Any, moment: datetime, connection: Any) -> dict[str, Any]:
-    return {
-        "key": field.get_db_prep_value(key, connection),
-        "moment": connection.ops.adapt_datetimefield_value(moment),
-        "day": connection.ops.adapt_datefield_value(day_of(moment)),
-    }
+    return {name: form(field, key, moment, connection) for name, form in FORMS.items()}
 
 
 def _ending(field: Any) -> Any:

@@ -25,6 +25,7 @@ from trivet.serving.as_declared import as_declared
 from trivet.serving.instead import NOT_ANSWERED, RAISE, instead
 from trivet.serving.prediction import Prediction
 from trivet.serving.process import this_process
+from trivet.serving.repeats import asked_once
 from trivet.serving.stubs import answered, in_place_of
 from trivet.serving.subjects import Subjects, Target, needs_database, subjects_of, target_of
 
@@ -63,6 +64,7 @@ def predict(
     """
     _refuse_in_a_loop()
     call = _call(model, user, deadline_seconds)
+    asked_once(call.target.name)
     try:
         return _predict(call, [data], [entity_key])[0]
     except NOT_ANSWERED as error:
@@ -98,6 +100,7 @@ async def apredict(
 ) -> Prediction:
     """Return what `predict` returns, without blocking the event loop. A `fallback` that is called is called in a thread."""
     call = _call(model, user, deadline_seconds)
+    asked_once(call.target.name)
     try:
         return (await _apredict(call, [data], [entity_key]))[0]
     except NOT_ANSWERED as error:

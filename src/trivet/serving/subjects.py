@@ -91,7 +91,7 @@ def needs_database(rows: Any) -> bool:
 
 def _of_table(target: Target, rows: Any) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the features of rows of a table, and their entity keys."""
-    feature_set = _feature_set_of(target, rows)
+    feature_set = feature_set_of(target, rows.model.__name__ if gives_instances(rows) else type(rows[0]).__name__)
     shape = shape_of(feature_set)
     try:
         places = places_named(shape, rows) if _are_keys(target, rows) else places_of(shape, rows)
@@ -104,13 +104,16 @@ def _of_table(target: Target, rows: Any) -> tuple[list[dict[str, Any]], list[str
     return [row.values for row in found], [f"{prefix}{row.key}" for row in found]
 
 
-def _feature_set_of(target: Target, rows: Any) -> type[FeatureSet]:
+def feature_set_of(target: Target, about: str) -> type[FeatureSet]:
+    """Return the FeatureSet of the Predictor of a model, which was asked about one `about`.
+
+    Raises `InvalidRequest` where it has none, and `ImproperlyConfigured` where what it has is no FeatureSet.
+    """
     predictor = target.predictor or predictor_of(target.name)
     if predictor is None or predictor.features is None:
-        one = rows.model.__name__ if gives_instances(rows) else type(rows[0]).__name__
         where = f"{predictor.__name__} has no features" if predictor else "it has no Predictor"
         raise InvalidRequest(
-            f"{target.name}: asked about {quoted(one)}, and {where}. In an app's ml.py: features = …, a FeatureSet of"
+            f"{target.name}: asked about {quoted(about)}, and {where}. In an app's ml.py: features = …, a FeatureSet of"
             " that model; or ask about a mapping of named features."
         )
     said: Any = predictor.features  # of whatever type somebody wrote
