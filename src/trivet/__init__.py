@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trivet.features.feature_set import FeatureSet as FeatureSet
     from trivet.features.latest import Latest as Latest
     from trivet.features.outcome import Outcome as Outcome
+    from trivet.features.predicted_field import PredictedField as PredictedField
     from trivet.features.predictor import Predictor as Predictor
     from trivet.serving.labels import label as label
     from trivet.serving.predict import (
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         predict_many as predict_many,
     )
     from trivet.serving.prediction import Prediction as Prediction
+    from trivet.serving.scoring.scoring import score as score
 
 __version__ = "0.1.0"
 
@@ -32,6 +34,7 @@ _HOMES = {
     "FeatureSet": "trivet.features.feature_set",
     "Latest": "trivet.features.latest",
     "Outcome": "trivet.features.outcome",
+    "PredictedField": "trivet.features.predicted_field",
     "Prediction": "trivet.serving.prediction",
     "Predictor": "trivet.features.predictor",
     "TrivetError": "trivet.core.errors",
@@ -42,12 +45,14 @@ _HOMES = {
     "predict": "trivet.serving.predict",
     "predict_many": "trivet.serving.predict",
     "push": "trivet.cli.notebook",
+    "score": "trivet.serving.scoring.scoring",
 }
 
 __all__ = [
     "FeatureSet",
     "Latest",
     "Outcome",
+    "PredictedField",
     "Prediction",
     "Predictor",
     "TrivetError",
@@ -58,6 +63,7 @@ __all__ = [
     "predict",
     "predict_many",
     "push",
+    "score",
 ]
 
 

@@ -28,6 +28,7 @@ from trivet.control.registry.models import (
     Shadow,
     Worker,
 )
+from trivet.control.scoring.models import ScoringError, ScoringRun
 
 __all__ = [
     "Alert",
@@ -54,6 +55,8 @@ __all__ = [
     "RegisteredModel",
     "RegistryState",
     "Route",
+    "ScoringError",
+    "ScoringRun",
     "Shadow",
     "SpoolCursor",
     "Worker",

@@ -29,6 +29,9 @@ version_rolled_back = Signal()
 predictions_recorded = Signal()
 """A batch of answers reached the log: `model, ids`, each id as `<uuid>:<row>`."""
 
+rows_scored = Signal()
+"""A batch of rows of a table has their predictions: `run` (a `ScoringRun`), `queryset_model`, `pks` (a list, in order)."""
+
 label_recorded = Signal()
 """What turned out true for an answer was said, or corrected: `prediction` (a row of the log), `value, source, revision`."""
 

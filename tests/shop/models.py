@@ -4,6 +4,8 @@ import uuid
 
 from django.db import models
 
+import trivet
+
 
 class Flight(models.Model):
     """What is known of one flight; nothing before it landed."""
@@ -130,3 +132,30 @@ class Delay(models.Model):
 
     def __str__(self) -> str:
         return self.flight_id
+
+
+class Subscriber(models.Model):
+    """Somebody of whom a column says how likely they stay."""
+
+    seats = models.IntegerField(null=True)
+    plan = models.CharField(max_length=10, default="free")
+    staying = trivet.PredictedField("renewal")
+    guess = models.FloatField(null=True)
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class Voucher(models.Model):
+    """Of which the key is no number, and the order is not that in which they were made."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    worth = models.FloatField(default=1.0)
+    guess = models.FloatField(null=True)
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class Printed(Voucher):
+    """A voucher with a table of its own beside, and the parent's key and columns."""

@@ -48,6 +48,18 @@ def decide(signature: Signature, outputs: Mapping[str, Flat], rows: int) -> list
     return _numbers(signature, columns, rows)
 
 
+def gives_score(signature: Signature) -> bool:
+    """True where a row's outputs amount to one number: `decide` gives each a score, unless it is not finite."""
+    names = {output.name for output in signature.outputs}
+    if signature.task == "classification":
+        is_of_several = any(name.startswith(LABEL_OF_A_TARGET) for name in names)
+        return not is_of_several and not names.isdisjoint((PROBABILITIES, SCORES))
+    if signature.task in ("outlier", "cluster"):
+        return (SCORES if signature.task == "outlier" else LABEL) in names
+    numbers = [output for output in signature.outputs if output.datatype != "BYTES" and set(output.shape[1:]) <= {1}]
+    return len(numbers) == 1
+
+
 def split(flat: Flat, rows: int) -> list[Flat]:
     """Return a flat tensor as one list per row; a tensor that does not divide belongs to the first row."""
     if len(flat) == rows:

@@ -10,10 +10,17 @@ from typing import Any, ClassVar
 from trivet import conf
 from trivet.control.monitoring.measures import METRICS
 from trivet.control.registry.declarations import Declaration, declare
+from trivet.core.errors import NotFound, Refused, did_you_mean, quoted
 from trivet.features.feature_set import FeatureSet
 from trivet.features.outcome import Outcome
 from trivet.features.outputs import Probability
 from trivet.features.shape import place_of
+
+
+def _age(value: Any) -> timedelta:
+    if not isinstance(value, timedelta) or value <= timedelta():
+        raise ValueError("a timedelta above zero")
+    return value
 
 
 def _answer(value: Any) -> Any:
@@ -23,6 +30,7 @@ def _answer(value: Any) -> Any:
 
 
 META: Mapping[str, Callable[[Any], Any]] = {  # Any: whatever stands in the class
+    "max_age": conf.optional(_age),
     "name": conf.text,
     "title": conf.text,
     "test_value": _answer,
@@ -48,9 +56,10 @@ class Predictor:
 
     It is optional: a pushed model answers without one. The model is that of its name in snake case, or of `Meta.name`.
     `features` is the FeatureSet by which it is asked about a row of its model, `output` which class its number is of
-    (`f.Probability`), `outcome` finds labels, `segments` are names of inputs, `Meta.title` is for people, and `Meta.test_value`
-    is what it answers in tests (`trivet.testing`). `Monitoring` may say `false_alarm_days`, `tolerance`, `rate_tolerance`,
-    `trust_tolerance`, `season`, `metric`, `floor` and `min_segment_rows`.
+    (`f.Probability`), `outcome` finds labels, `segments` are names of inputs, `Meta.title` is for people, `Meta.max_age`
+    how old a prediction in a column may be before it is stale, and `Meta.test_value` what it answers in tests
+    (`trivet.testing`). `Monitoring` may say `false_alarm_days`, `tolerance`, `rate_tolerance`, `trust_tolerance`, `season`,
+    `metric`, `floor` and `min_segment_rows`.
     A name that is none of these is an error of `manage.py check` (E018), but for those that begin with an underscore.
     """
 
@@ -83,6 +92,32 @@ def test_value_of(model: str) -> Any:
     """Return what the model of this name answers in tests: a number, the name of a class or class to probability; None unsaid."""
     found = predictor_of(model)
     return None if found is None else _accepted(inner(found, "Meta"), META).get("test_value")
+
+
+def features_of(model: str) -> type[FeatureSet]:
+    """Return what rows are asked with of which the model of this name is to say something.
+
+    Raises `NotFound` where no Predictor is of that model, and `Refused` where it has no `features`.
+    """
+    found = predictor_of(model)
+    if found is None:
+        raise NotFound(
+            f"no ml.py has a Predictor of {quoted(model)}, so nothing says what a row is asked with."
+            f"{did_you_mean(model, map(name_of, predictors))} Write one, with features = a FeatureSet."
+        )
+    if found.features is None:
+        raise Refused(
+            f"{found.__module__}.{found.__qualname__} has no features, so nothing says what a row is asked"
+            " with: features = a FeatureSet."
+        )
+    return found.features
+
+
+def max_age_of(model: str) -> timedelta | None:
+    """Return how old what the model of this name wrote into a column may be; None where its Predictor does not say."""
+    found = predictor_of(model)
+    age: timedelta | None = None if found is None else _accepted(inner(found, "Meta"), META).get("max_age")
+    return age
 
 
 def declaration_of(predictor: type[Predictor]) -> Declaration:

@@ -33,6 +33,14 @@ class Row:
     also: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class RefusedRow:
+    """One row of which a feature refuses the value, and what it says."""
+
+    key: Any
+    message: str
+
+
 class Reading:
     """One way to read features: of which shape, as of which moment, and what comes along.
 
@@ -88,19 +96,18 @@ class Reading:
             yield from self.of_keys(keys, rows.db)
             keys = list(keys_of.filter(**{f"{key}__gt": keys[-1]})[:chunk_rows])
 
-    def of_keys(self, keys: Sequence[Any], using: str | None, *, passes_over: bool = False) -> Iterator[Row]:
-        """Yield the rows with some keys, in the order of these, by one query; those that are gone are left out.
+    def of_keys(self, keys: Sequence[Any], using: str | None) -> Iterator[Row]:
+        """Yield the rows with some keys, in the order of these, by one query; those that are gone are left out."""
+        for instance, line, alias in self._read(keys, using):
+            yield self._row(instance, line, alias)
 
-        With `passes_over`, so are those that a feature refuses.
-        """
+    def of_each_key(self, keys: Sequence[Any], using: str | None) -> Iterator[Row | RefusedRow]:
+        """Yield what `of_keys` does, and in the place of a row that a feature refuses what it says."""
         for instance, line, alias in self._read(keys, using):
             try:
-                row = self._row(instance, line, alias)
-            except InvalidRequest:
-                if not passes_over:
-                    raise
-                continue
-            yield row
+                yield self._row(instance, line, alias)
+            except InvalidRequest as error:
+                yield RefusedRow(line["pk"] if instance is None else instance.pk, error.message)
 
     def _read(self, keys: Sequence[Any], using: str | None) -> Iterator[tuple[Any, dict[str, Any], str]]:
         """Yield what the database says of each row: its instance, where methods read one, its values and its database."""

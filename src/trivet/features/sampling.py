@@ -18,7 +18,7 @@ from trivet.core.signature import enumerate_names
 from trivet.features.exporting import bundled, write_rows
 from trivet.features.feature_set import FeatureSet, find_feature_set
 from trivet.features.given import Given
-from trivet.features.reading import Reading
+from trivet.features.reading import Reading, Row
 from trivet.features.shape import Shape, shape_of
 
 SAMPLE_ROWS = 200
@@ -91,7 +91,7 @@ def drawn(feature_set: type[FeatureSet], count: int = SAMPLE_ROWS) -> Iterator[D
         yield Drawn(None, 0, table, f"{table} has no rows yet, so they are made up: give a --sample")
         return
     reading = Reading(shape, None, feature_set)
-    rows = [row.values for row in reading.of_keys(keys, None, passes_over=True)]
+    rows = [row.values for row in reading.of_each_key(keys, None) if isinstance(row, Row)]
     if not rows:
         next(reading.of_keys(keys, None))  # raises for the first
     with TemporaryDirectory(prefix="trivet-sample-") as folder:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from trivet.control.registry.models.claims import BundleClaim as BundleClaim
 from trivet.control.registry.models.events import (
+    ACTOR_LENGTH as ACTOR_LENGTH,
     OF_NO_SNAPSHOT as OF_NO_SNAPSHOT,
     REFUSAL as REFUSAL,
     REFUSED_PROMOTION as REFUSED_PROMOTION,

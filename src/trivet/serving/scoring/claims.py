@@ -1,0 +1,113 @@
+"""Claims: one process at a time walks a run; one that was killed is gone on with at once, one that hangs after a while."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from trivet.control.scoring.models import RunState, ScoringRun
+from trivet.core.errors import Conflict
+from trivet.core.holders import is_gone, this_holder
+from trivet.serving.scoring.asked import Asked
+
+SILENT_SECONDS = 120.0  # after which one that says nothing counts as gone, wherever it is
+SAID_SECONDS = 5.0  # between two signs of life
+
+
+def begin(asked: Asked, *, actor: str, batch_size: int, where: dict[str, str] | None) -> ScoringRun:
+    """Return the run that is to do what is asked, claimed: the unfinished one that was begun for the same, or a new one.
+
+    An unfinished one that asked for something else is abandoned. Raises `Conflict`, which names the holder, while another
+    process writes the same column.
+    """
+    for run in ScoringRun.objects.into(asked.target.label, asked.target.value.name).unfinished():
+        if run.question == asked.digest:
+            return claim(run)
+        _end_another(run)
+    run = ScoringRun(
+        model=asked.model,
+        version=asked.version,
+        table=asked.target.label,
+        field=asked.target.value.name,
+        features_hash=asked.features.hash,
+        question=asked.digest,
+        where=where,
+        only_stale=asked.only_stale,
+        stale_before=asked.stale_before,
+        limit=asked.limit,
+        batch_size=batch_size,
+        total=asked.count(),
+        actor=actor,
+        holder=this_holder(),
+        claim=uuid.uuid4(),
+    )
+    try:
+        with transaction.atomic():
+            run.save(force_insert=True)
+    except IntegrityError:
+        raise Conflict(f"somebody else began to score {run.target} just now.") from None
+    return run
+
+
+def claim(run: ScoringRun) -> ScoringRun:
+    """Take an unfinished run over, and return it; raises `Conflict` while its holder lives."""
+    _check_free(run)
+    before, run.claim, run.holder = run.claim, uuid.uuid4(), this_holder()
+    run.state, run.seen_at, run.problem = RunState.RUNNING, timezone.now(), ""
+    try:
+        with transaction.atomic():
+            taken = ScoringRun.objects.filter(pk=run.pk, claim=before).update(
+                claim=run.claim, holder=run.holder, state=run.state, seen_at=run.seen_at, problem=""
+            )
+    except IntegrityError:
+        taken = 0
+    if not taken:
+        raise Conflict(f"somebody else took {run} over just now.")
+    run.refresh_from_db()
+    return run
+
+
+def hold(run: ScoringRun) -> None:
+    """Say that its holder lives. Raises `Conflict` where that is another one by now."""
+    now = timezone.now()
+    mine = ScoringRun.objects.filter(pk=run.pk, claim=run.claim, state=RunState.RUNNING)
+    if not mine.update(seen_at=now):
+        raise Conflict(f"{run} was taken over, or cancelled; here it stops.")
+    run.seen_at = now
+
+
+def say_alive(run: ScoringRun) -> None:
+    """The same, where it was not said lately."""
+    if timezone.now() - run.seen_at > timedelta(seconds=SAID_SECONDS):
+        hold(run)
+
+
+def let_go(run: ScoringRun, state: RunState, problem: str = "") -> None:
+    """End the run, or leave it for somebody who goes on; where another one has it by now, nothing changes."""
+    run.state, run.problem, now = state, problem, timezone.now()
+    run.ended_at = None if state == RunState.INTERRUPTED else now
+    ScoringRun.objects.filter(pk=run.pk, claim=run.claim).update(
+        state=state, problem=problem, ended_at=run.ended_at, seen_at=now, holder=""
+    )
+
+
+def _end_another(run: ScoringRun) -> None:
+    """Give up a run that nobody walks any more."""
+    _check_free(run)
+    ScoringRun.objects.filter(pk=run.pk, claim=run.claim).update(
+        state=RunState.ABANDONED, ended_at=timezone.now(), holder="", problem="something else was asked for"
+    )
+
+
+def _check_free(run: ScoringRun) -> None:
+    if run.state != RunState.RUNNING or is_gone(run.holder):
+        return
+    silent = (timezone.now() - run.seen_at).total_seconds()
+    if silent <= SILENT_SECONDS:
+        raise Conflict(
+            f"{run} is under way: {run.actor} began it at {run.began_at:%Y-%m-%d %H:%M} UTC, process"
+            f" {run.holder.split(':')[1]}, {run.handled:,} of {run.total:,} rows done, last seen {silent:.0f} s ago."
+        )
