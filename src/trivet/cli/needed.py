@@ -94,6 +94,7 @@ _OF_VERB: Mapping[str, Find] = {
     "rollback": _of_model("view", action="roll_back"),
     "verify": _verify,
     "predict": _of_model("predict"),
+    "score": _of_model("predict"),
     "label": _label,  # without a model it leads to predictions whose models are asked for then
     "drift": _of_model("view"),
     "report": _of_model("view"),

@@ -86,6 +86,12 @@ VERBS = (
         versions.verify,
     ),
     Verb("predict", "predict one row, or every row of a file", "predict:predict_rows", predictions.predict),
+    Verb(
+        "score",
+        "write what a model says of each row of a table into its columns; a plan, until --apply",
+        "score:score",
+        predictions.score,
+    ),
     Verb("label", "say what turned out true for one prediction, or those of a file", "label:label", predictions.label),
     Verb("drift", "say what a model sees beside what it was trained on", "drift:drift", monitoring.drift),
     Verb("report", "say how a model is, as a page for people", "report:report", monitoring.report),

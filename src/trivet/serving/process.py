@@ -296,6 +296,12 @@ def this_process(kind: WorkerKind = WorkerKind.PROCESS, *, ships: bool = True, p
     return _process
 
 
+def stop_process() -> None:
+    """Ship what this process has recorded and give its lease back, where it has answered anything."""
+    if _process is not None:
+        _process.stop()
+
+
 def _count_joined(counts: Counts, **_: object) -> None:
     """Count what rows that this process saved said of predictions."""
     if _process is not None:

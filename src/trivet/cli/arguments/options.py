@@ -42,5 +42,13 @@ def reason(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-m", "--reason", default="", help="why, for the Event")
 
 
+def count(text: str) -> int:
+    """Return a whole number above zero, as argparse asks for it."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return number
+
+
 def no_arguments(_parser: argparse.ArgumentParser) -> None:
     """Add nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trivet.cli.arguments.options import add_common_options, model_or_version, reason
+from trivet.cli.arguments.options import add_common_options, count, model_or_version, reason
 
 
 def predict(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,28 @@ def predict(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "-o", "--output", choices=("csv", "jsonl"), default="csv", help="how the answers of a file are written"
+    )
+
+
+def score(parser: argparse.ArgumentParser) -> None:
+    model_or_version(parser)
+    parser.add_argument("table", metavar="APP.MODEL", help="the Django model whose rows are scored")
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="only rows that meet it, by any lookup of Django's: country=DE, joined_at__lt=2026-01-01; repeatable",
+    )
+    parser.add_argument(
+        "--to", default="", metavar="FIELD", help="the column; by default the only PredictedField of the model"
+    )
+    parser.add_argument("--all", action="store_true", help="every row, not only those that are stale")
+    parser.add_argument("--limit", type=count, metavar="N", help="no more rows than N")
+    parser.add_argument("--batch-size", type=count, metavar="N", help="rows of one transaction; default 2000")
+    parser.add_argument("--apply", action="store_true", help="do it; without, only say what would be done")
+    parser.add_argument(
+        "--resume", type=count, metavar="RUN", help="go on with a run that was interrupted or killed, by its number"
     )
 
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from trivet.control.registry.models import ACTOR_LENGTH
-from trivet.core.errors import NotFound, quoted
+from trivet.core.errors import NotFound
 
 MAX_ERRORS_KEPT = 1000  # of a run, as rows; the rest is counted
 
@@ -31,7 +31,7 @@ class ScoringRunQuerySet(models.QuerySet["ScoringRun"]):
         """Return the run of this number; raises `NotFound`."""
         found = self.filter(pk=number).first()
         if found is None:
-            raise NotFound(f"there is no scoring run {quoted(number)}: `trivet score --runs` lists them.")
+            raise NotFound(f"there is no scoring run {number}.")
         return found
 
     def into(self, table: str, field: str) -> ScoringRunQuerySet:

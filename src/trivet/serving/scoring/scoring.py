@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,13 +17,14 @@ from trivet.core.errors import Conflict, InvalidRequest, Refused
 from trivet.serving.predict import caller_of
 from trivet.serving.scoring.answers import answer
 from trivet.serving.scoring.asked import Asked, asked
-from trivet.serving.scoring.claims import begin, let_go, say_alive
+from trivet.serving.scoring.claims import begin, claim, let_go, say_alive
 from trivet.serving.scoring.writing import write
 
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 2000  # rows of one transaction
 Tell = Callable[[ScoringRun], None]
+RowsWhere = Callable[[dict[str, str]], Any]  # conditions to a QuerySet
 
 
 def score(
@@ -69,7 +71,29 @@ def walk(
     wanted = asked(queryset, model, to=to, only_stale=only_stale, limit=limit)
     _refuse_in_a_transaction(wanted)
     run = begin(wanted, actor=caller_of(user), batch_size=batch_size, where=where)
-    return _carried_out(run, wanted, user, tell)
+    return _carried_out(run, replace(wanted, stale_before=run.stale_before), user, tell)
+
+
+def resume(run: ScoringRun, rows_where: RowsWhere, *, user: Any, tell: Tell) -> ScoringRun:
+    """Go on with a run that was interrupted or killed, with the conditions that it keeps, and the version it began with.
+
+    Raises `Refused` for one that has ended, that code began, or of which the features have changed; `Conflict` while it runs.
+    """
+    if run.state not in (RunState.RUNNING, RunState.INTERRUPTED):
+        raise Refused(f"{run} is {run.state}: begin a new one.")
+    if run.where is None:
+        raise Refused(f"{run} was begun by code, which knows its rows: call trivet.score with the same again.")
+    wanted = asked(
+        rows_where(run.where),
+        f"{run.model}@{run.version}" if run.version else run.model,
+        to=run.field,
+        only_stale=run.only_stale,
+        limit=run.limit,
+    )
+    if wanted.digest != run.question:
+        raise Refused(f"{run} asked something else: its features or columns have changed since. Begin a new one.")
+    _refuse_in_a_transaction(wanted)
+    return _carried_out(claim(run), replace(wanted, stale_before=run.stale_before), user, tell)
 
 
 def _carried_out(run: ScoringRun, wanted: Asked, user: Any, tell: Tell) -> ScoringRun:
