@@ -68,6 +68,10 @@ class Migration(migrations.Migration):
                 ("errors", models.PositiveBigIntegerField(default=0, help_text="Rows that could not be scored.")),
                 ("gone", models.PositiveBigIntegerField(default=0, help_text="Rows that were deleted meanwhile.")),
                 ("seconds", models.FloatField(default=0.0, help_text="Spent on the rows so far.")),
+                (
+                    "longest_seconds",
+                    models.FloatField(default=0.0, help_text="That one of its transactions held its rows."),
+                ),
                 ("actor", models.CharField(max_length=200)),
                 ("began_at", models.DateTimeField(default=django.utils.timezone.now)),
                 (

@@ -146,6 +146,18 @@ def _summary(run: ScoringRun) -> str:
 
 
 def _facts(run: ScoringRun) -> dict[str, Any]:
-    names = ("state", "model", "version", "table", "field", "done", "total", "errors", "gone", "seconds")
+    names = (
+        "state",
+        "model",
+        "version",
+        "table",
+        "field",
+        "done",
+        "total",
+        "errors",
+        "gone",
+        "seconds",
+        "longest_seconds",
+    )
     problems = [{"key": one.key, "message": one.message} for one in run.problems.all()]
     return {"run": run.pk, **{name: getattr(run, name) for name in names}, "problems": problems}

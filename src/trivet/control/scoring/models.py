@@ -70,6 +70,7 @@ class ScoringRun(models.Model):
     errors = models.PositiveBigIntegerField(default=0, help_text=_("Rows that could not be scored."))
     gone = models.PositiveBigIntegerField(default=0, help_text=_("Rows that were deleted meanwhile."))
     seconds = models.FloatField(default=0.0, help_text=_("Spent on the rows so far."))
+    longest_seconds = models.FloatField(default=0.0, help_text=_("That one of its transactions held its rows."))
     actor = models.CharField(max_length=ACTOR_LENGTH)
     began_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(default=timezone.now, help_text=_("When its holder last said that it lives."))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, router, transaction
 from django.utils import timezone
 
 from trivet.control.scoring.models import RunState, ScoringRun
-from trivet.core.errors import Conflict
+from trivet.core.errors import Conflict, Refused
 from trivet.core.holders import is_gone, this_holder
 from trivet.serving.scoring.asked import Asked
 
@@ -45,7 +47,7 @@ def begin(asked: Asked, *, actor: str, batch_size: int, where: dict[str, str] | 
         claim=uuid.uuid4(),
     )
     try:
-        with transaction.atomic():
+        with _transaction():
             run.save(force_insert=True)
     except IntegrityError:
         raise Conflict(f"somebody else began to score {run.target} just now.") from None
@@ -58,7 +60,7 @@ def claim(run: ScoringRun) -> ScoringRun:
     before, run.claim, run.holder = run.claim, uuid.uuid4(), this_holder()
     run.state, run.seen_at, run.problem = RunState.RUNNING, timezone.now(), ""
     try:
-        with transaction.atomic():
+        with _transaction():
             taken = ScoringRun.objects.filter(pk=run.pk, claim=before).update(
                 claim=run.claim, holder=run.holder, state=run.state, seen_at=run.seen_at, problem=""
             )
@@ -90,8 +92,29 @@ def let_go(run: ScoringRun, state: RunState, problem: str = "") -> None:
     run.state, run.problem, now = state, problem, timezone.now()
     run.ended_at = None if state == RunState.INTERRUPTED else now
     ScoringRun.objects.filter(pk=run.pk, claim=run.claim).update(
-        state=state, problem=problem, ended_at=run.ended_at, seen_at=now, holder=""
+        state=state,
+        problem=problem,
+        ended_at=run.ended_at,
+        seen_at=now,
+        holder="",
+        longest_seconds=run.longest_seconds,
     )
+
+
+@contextmanager
+def _transaction() -> Iterator[None]:
+    """Be a transaction of one's own; raises `Refused` inside another one, in which every page would wait for its end."""
+    own = transaction.atomic(router.db_for_write(ScoringRun), durable=True)
+    try:
+        own.__enter__()
+    except RuntimeError:
+        raise Refused(
+            "score was called inside a transaction, which would hold every row until its end: call it outside, or from a"
+            " task."
+        ) from None
+    with ExitStack() as ends:
+        ends.push(own)
+        yield
 
 
 def _end_another(run: ScoringRun) -> None:

@@ -9,8 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from django.db import router, transaction
-
 from trivet import signals
 from trivet.control.scoring.models import RunState, ScoringRun
 from trivet.core.errors import Conflict, InvalidRequest, Refused
@@ -69,7 +67,6 @@ def walk(
     if batch_size < 1:
         raise InvalidRequest(f"batch_size is {batch_size}: at least 1.")
     wanted = asked(queryset, model, to=to, only_stale=only_stale, limit=limit)
-    _refuse_in_a_transaction(wanted)
     run = begin(wanted, actor=caller_of(user), batch_size=batch_size, where=where)
     return _carried_out(run, replace(wanted, stale_before=run.stale_before), user, tell)
 
@@ -92,7 +89,6 @@ def resume(run: ScoringRun, rows_where: RowsWhere, *, user: Any, tell: Tell) -> 
     )
     if wanted.digest != run.question:
         raise Refused(f"{run} asked something else: its features or columns have changed since. Begin a new one.")
-    _refuse_in_a_transaction(wanted)
     return _carried_out(claim(run), replace(wanted, stale_before=run.stale_before), user, tell)
 
 
@@ -122,15 +118,3 @@ def _page(run: ScoringRun, wanted: Asked, user: Any) -> bool:
     if written:
         signals.rows_scored.send_robust(sender=ScoringRun, run=run, queryset_model=wanted.target.table, pks=written)
     return True
-
-
-def _refuse_in_a_transaction(wanted: Asked) -> None:
-    for alias in {wanted.writes_to, router.db_for_write(ScoringRun)}:
-        try:
-            with transaction.atomic(alias, durable=True):
-                pass
-        except RuntimeError:
-            raise Refused(
-                "score was called inside a transaction, which would hold every row until its end: call it outside, or from"
-                " a task."
-            ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ def write(run: ScoringRun, asked: Asked, page: Page, seconds: float) -> list[Any
     runs = router.db_for_write(ScoringRun)
     with transaction.atomic(runs, durable=True), transaction.atomic(asked.writes_to, savepoint=False):
         hold(run)  # the first statement: it waits for whoever writes, and lets one that was taken over write nothing
+        began = time.monotonic()
         there = _lock(asked, list(page.values))
         _update(asked, page, there)
         _keep_errors(run, page)
@@ -32,7 +34,10 @@ def write(run: ScoringRun, asked: Asked, page: Page, seconds: float) -> list[Any
         run.errors += len(page.refused)
         run.gone += len(page.keys) - len(there) - len(page.refused)
         run.seconds += seconds
-        run.save(using=runs, update_fields=["cursor", "done", "errors", "gone", "seconds"])
+        run.save(using=runs, update_fields=["cursor", "done", "errors", "gone", "seconds", "longest_seconds"])
+    run.longest_seconds = max(
+        run.longest_seconds, time.monotonic() - began
+    )  # with the commit, so the next page writes it
     return there
 
 
