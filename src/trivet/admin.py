@@ -35,6 +35,7 @@ from trivet.control.registry.models import (
     Shadow,
 )
 from trivet.control.registry.permissions import can, models_open_to
+from trivet.control.scoring.models import ScoringError, ScoringRun
 from trivet.core.ids import split_row_id
 from trivet.core.records import SHADOW
 
@@ -426,6 +427,30 @@ class GrantAdmin(ReadOnlyAdmin):
     list_display = ("principal", "model", "verbs")
     list_filter = ("model",)
     list_select_related = ("model", "user", "group")
+
+
+@admin.register(ScoringRun)
+class ScoringRunAdmin(ReadOnlyAdmin):
+    """Walks through tables of the project: how far each is, and who began it."""
+
+    name_of_model = "model"
+    list_display = ("pk", "model", "version", "target", "state", "done", "total", "errors", "eta", "actor", "began_at")
+    list_filter = ("state", "model")
+    search_fields = ("model", "table", "actor")
+    exclude = hidden = ("claim",)
+
+
+@admin.register(ScoringError)
+class ScoringErrorAdmin(ReadOnlyAdmin):
+    """Rows that a run could not score, and why, in which their values may be named."""
+
+    name_of_model, seen_with = "run__model", "view_inputs"
+    list_display = ("run", "key", "message")
+    list_filter = ("run__model",)
+    list_select_related = ("run",)
+
+    def _sees_all(self, request: HttpRequest) -> bool:
+        return can(request.user, self.seen_with)
 
 
 @admin.register(Proposal)

@@ -11,6 +11,7 @@ from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  (Djan
 from django.core.exceptions import ImproperlyConfigured
 
 from trivet import conf
+from trivet.checks.columns import check_predicted_fields, check_predicted_outputs
 from trivet.checks.deployment import check_endless_inputs, check_open_models, check_pepper, check_plain_address
 from trivet.checks.standing import (
     check_bundles,
@@ -178,6 +179,7 @@ DATABASE_CHECKS: tuple[Check, ...] = (
     check_needed_features,
     check_unread_features,
     check_keeper,
+    check_predicted_outputs,
 )
 DEPLOY_CHECKS: tuple[Check, ...] = (check_open_models, check_plain_address, check_endless_inputs, check_pepper)
 ALL_CHECKS: tuple[Check, ...] = (
@@ -194,6 +196,7 @@ ALL_CHECKS: tuple[Check, ...] = (
     check_outcomes,
     check_training_imports,
     check_declared_names,
+    check_predicted_fields,
     *DATABASE_CHECKS,
     *DEPLOY_CHECKS,
 )

@@ -31,7 +31,7 @@ from django.db.models import (
 
 from trivet.control.monitoring.estimates import MEASURED
 from trivet.control.registry.declarations import Declaration
-from trivet.core.errors import NotFound, did_you_mean, quoted
+from trivet.core.errors import InvalidRequest, NotFound, Refused, did_you_mean, quoted
 from trivet.core.names import MODEL_NAME, RESERVED_MODEL_NAMES
 from trivet.core.signature import enumerate_names
 from trivet.features import shape
@@ -40,11 +40,13 @@ from trivet.features.fingerprint import columns_of, differences
 from trivet.features.outcome import Outcome
 from trivet.features.outputs import Probability
 from trivet.features.paths import leaves, no_field, resolved
+from trivet.features.predicted_field import columns_of_models
 from trivet.features.predictor import (
     META,
     MONITORING,
     Predictor,
     declaration_of,
+    features_of,
     inner,
     is_feature_set,
     name_of,
@@ -99,6 +101,18 @@ def feature_problems() -> Iterator[tuple[str, str]]:
     for feature_set in feature_sets:
         if not shape.is_abstract(feature_set):
             yield from shape.problems(feature_set)
+
+
+def predicted_fields() -> Iterator[str]:
+    """Yield which PredictedFields are of a model that no Predictor is of, or that cannot be asked about their rows."""
+    for table, field in columns_of_models():
+        place = f"{table._meta.label}.{field.name}"
+        try:
+            shape.shape_of(features_of(field.predictor)).check_model(table)
+        except (InvalidRequest, NotFound, Refused) as error:
+            yield f"{place}: {error.message}"
+        except ImproperlyConfigured:
+            continue  # E012 or E018 tells
 
 
 def untimed() -> Iterator[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
+from django.apps import apps
 from django.db.models import DateTimeField, FloatField, Model, PositiveIntegerField
 
 from trivet.core.errors import did_you_mean, quoted
@@ -59,3 +61,9 @@ class PredictedField(FloatField):
         """Return the plain column, as the state of migrations has it."""
         _, _, arguments, options = self.deconstruct()
         return FloatField(*arguments, **options)
+
+
+def columns_of_models() -> Iterator[tuple[type[Model], PredictedField]]:
+    """Yield the PredictedFields of all models of the project, each with the model whose table has it."""
+    for model in apps.get_models():
+        yield from ((model, field) for field in model._meta.local_fields if isinstance(field, PredictedField))
