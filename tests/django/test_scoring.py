@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -258,6 +259,40 @@ def test_inside_a_transaction_it_is_refused():
         score()
 
 
+@pytest.mark.usefixtures("_stubbed")
+def test_pages_become_smaller_where_their_transactions_take_long(monkeypatch: Any):
+    subscribers(20)
+    monkeypatch.setattr(writing, "LONG_SECONDS", 0.0)
+    monkeypatch.setattr(writing, "LEAST_ROWS", 3)
+    sizes: list[int] = []
+    with listening(signals.rows_scored, lambda pks, **_: sizes.append(len(pks))):
+        run = score(batch_size=8)
+    assert (sizes, run.done) == ([8, 4, 3, 3, 2], 20)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one lock for the whole database")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_stubbed")
+def test_a_row_that_somebody_else_holds_keeps_nobody_from_the_rows_before_it(monkeypatch: Any):
+    rows, held = subscribers(6), threading.Event()
+    others = threading.Thread(target=hold_row, args=(rows[4].pk, held, let_go := threading.Event()))
+    others.start()
+    held.wait()
+    paused: list[int] = []
+
+    def pause(_seconds: float) -> None:
+        with transaction.atomic():
+            Subscriber.objects.select_for_update(nowait=True).get(pk=rows[0].pk)  # raises where it is held
+        paused.append(1)
+        let_go.set()
+        others.join()
+
+    monkeypatch.setattr(writing.time, "sleep", pause)
+    assert score().done == 6
+    assert paused == [1]
+    assert Subscriber.objects.get(pk=rows[4].pk).seats == 77  # what they wrote meanwhile stays
+
+
 def test_a_plain_column_is_written_alone():
     subscribers(2)
     with override_predictor("renewal", returns={"leaves": 0.25, "stays": 0.75}):
@@ -289,6 +324,17 @@ def stop_after(pages: int, monkeypatch: Any) -> None:
         return real(*args)
 
     monkeypatch.setattr(scoring, "write", write)
+
+
+def hold_row(key: int, held: threading.Event, let_go: threading.Event) -> None:
+    """Be somebody else, who changes a row in a long transaction."""
+    try:
+        with transaction.atomic():
+            Subscriber.objects.filter(pk=key).update(seats=77)
+            held.set()
+            let_go.wait(30)
+    finally:
+        connection.close()
 
 
 def unfinished_run(**said: Any) -> ScoringRun:

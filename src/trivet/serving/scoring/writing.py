@@ -6,22 +6,47 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import connections, router, transaction
+from django.db import OperationalError, connections, router, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from trivet.control.scoring.models import MAX_ERRORS_KEPT, ScoringError, ScoringRun
+from trivet.core.errors import Unavailable, quoted
 from trivet.serving.scoring.answers import Page
 from trivet.serving.scoring.asked import Asked
 from trivet.serving.scoring.claims import hold
+
+LOCKING_MILLISECONDS = 300  # that a page waits for rows of others before it lets its own go; of each of its statements
+FIRST_PAUSE_SECONDS = 0.05  # before it is tried again, then twice as long each time
+PATIENCE_SECONDS = 60.0
+LONG_SECONDS = 0.5  # that a transaction may hold its rows; then pages become smaller
+LEAST_ROWS = 50  # of a page
+HELD = ("57014", "55P03", "40P01", "40001")  # PostgreSQL: canceled, lock not available, deadlock, serialization failure
 
 
 def write(run: ScoringRun, asked: Asked, page: Page, seconds: float) -> list[Any]:
     """Write the numbers of a page, move the run behind it, and return the keys that were written.
 
+    Where others hold one of the rows, everything is let go and tried again a little later, so that nobody waits for the rest.
     Where the rows are in another database than the run, they are committed first: a kill in between writes them once more.
-    Raises `Conflict` when somebody else has taken the run over.
+    Raises `Conflict` when somebody else has taken the run over, and `Unavailable` when a row is held for a minute.
     """
+    given_up, pause = time.monotonic() + PATIENCE_SECONDS, FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return _written(run, asked, page, seconds)
+        except OperationalError as error:
+            if not _is_held_by_others(error):
+                raise
+            if time.monotonic() > given_up:
+                raise Unavailable(
+                    f"rows of {asked.target.label} behind {quoted(run.cursor)} are held by another transaction: {error}"
+                ) from error
+        time.sleep(pause)
+        pause *= 2
+
+
+def _written(run: ScoringRun, asked: Asked, page: Page, seconds: float) -> list[Any]:
     runs = router.db_for_write(ScoringRun)
     with transaction.atomic(runs, durable=True), transaction.atomic(asked.writes_to, savepoint=False):
         hold(run)  # the first statement: it waits for whoever writes, and lets one that was taken over write nothing
@@ -29,21 +54,42 @@ def write(run: ScoringRun, asked: Asked, page: Page, seconds: float) -> list[Any
         there = _lock(asked, list(page.values))
         _update(asked, page, there)
         _keep_errors(run, page)
-        run.cursor = str(page.keys[-1])
-        run.done += len(there)
-        run.errors += len(page.refused)
-        run.gone += len(page.keys) - len(there) - len(page.refused)
-        run.seconds += seconds
-        run.save(using=runs, update_fields=["cursor", "done", "errors", "gone", "seconds", "longest_seconds"])
-    run.longest_seconds = max(
-        run.longest_seconds, time.monotonic() - began
-    )  # with the commit, so the next page writes it
+        moved = _moved(run, page, len(there), seconds)
+        ScoringRun.objects.filter(pk=run.pk).update(**moved)
+    held = time.monotonic() - began
+    for name, value in moved.items():  # now that it is so
+        setattr(run, name, value)
+    run.longest_seconds = max(run.longest_seconds, held)  # with the commit, so the next page writes it
+    if held > LONG_SECONDS:
+        run.batch_size = max(run.batch_size // 2, LEAST_ROWS)
     return there
+
+
+def _moved(run: ScoringRun, page: Page, written: int, seconds: float) -> dict[str, Any]:
+    """Return where the run is behind the page."""
+    return {
+        "cursor": str(page.keys[-1]),
+        "done": run.done + written,
+        "errors": run.errors + len(page.refused),
+        "gone": run.gone + len(page.keys) - written - len(page.refused),
+        "seconds": run.seconds + seconds,
+        "longest_seconds": run.longest_seconds,
+        "batch_size": run.batch_size,
+    }
+
+
+def _is_held_by_others(error: OperationalError) -> bool:
+    """True where it failed for want of a lock, or was chosen as the victim of a deadlock."""
+    return getattr(error.__cause__, "sqlstate", "") in HELD or "database is locked" in str(error)
 
 
 def _lock(asked: Asked, keys: Sequence[Any]) -> list[Any]:
     """Return which of `keys` are still there, in their order, and let nobody else change them until the page is written."""
-    has_no_key = connections[asked.writes_to].features.has_select_for_no_key_update
+    connection = connections[asked.writes_to]
+    if connection.vendor == "postgresql":  # who waits for one row holds those before it meanwhile
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL statement_timeout = {LOCKING_MILLISECONDS}")
+    has_no_key = connection.features.has_select_for_no_key_update
     rows: Any = QuerySet(asked.target.table, using=asked.writes_to).filter(pk__in=keys).order_by("pk")
     return list(rows.select_for_update(no_key=has_no_key).values_list("pk", flat=True))
 
