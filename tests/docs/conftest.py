@@ -20,6 +20,7 @@ IN_A_PROJECT_OF_ONES_OWN = frozenset(
         "docs/how-to/existing-project.md",
         "docs/how-to/features-from-the-orm.md",
         "docs/how-to/labels-from-your-tables.md",
+        "docs/how-to/score-a-table.md",
         "docs/how-to/test-your-code.md",
     }
 )

@@ -10,7 +10,7 @@ from trivet.migrations._beside_others import AddColumn, wait_for_others
 
 
 class Migration(migrations.Migration):
-    dependencies = [("trivet", "0018_trust_from_below")]
+    dependencies = [("trivet", "0019_scoring_runs")]
 
     operations = [
         migrations.RunPython(wait_for_others, migrations.RunPython.noop),
