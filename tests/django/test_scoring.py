@@ -260,14 +260,20 @@ def test_inside_a_transaction_it_is_refused():
 
 
 @pytest.mark.usefixtures("_stubbed")
-def test_pages_become_smaller_where_their_transactions_take_long(monkeypatch: Any):
-    subscribers(20)
+def test_a_page_that_takes_long_is_written_in_several_transactions_and_the_cursor_moves_with_each(monkeypatch: Any):
+    rows = subscribers(8)
+    Subscriber.objects.filter(pk=rows[4].pk).update(plan="gold")
     monkeypatch.setattr(writing, "LONG_SECONDS", 0.0)
-    monkeypatch.setattr(writing, "LEAST_ROWS", 3)
-    sizes: list[int] = []
-    with listening(signals.rows_scored, lambda pks, **_: sizes.append(len(pks))):
-        run = score(batch_size=8)
-    assert (sizes, run.done) == ([8, 4, 3, 3, 2], 20)
+    monkeypatch.setattr(writing, "SLICE_ROWS", 3)
+    heard: list[Any] = []
+
+    def hear(run: ScoringRun, pks: list[Any], **_: Any) -> None:
+        stored = ScoringRun.objects.get(pk=run.pk)
+        heard.append((len(pks), stored.cursor == str(rows[stored.handled - 1].pk), stored.done, stored.errors))
+
+    with listening(signals.rows_scored, hear):
+        score()
+    assert heard == [(3, True, 3, 0), (2, True, 5, 1), (2, True, 7, 1)]
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one lock for the whole database")

@@ -39,7 +39,9 @@ def score(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--all", action="store_true", help="every row, not only those that are stale")
     parser.add_argument("--limit", type=count, metavar="N", help="no more rows than N")
-    parser.add_argument("--batch-size", type=count, metavar="N", help="rows of one transaction; default 2000")
+    parser.add_argument(
+        "--batch-size", type=count, metavar="N", help="rows that are read and predicted at once; default 2000"
+    )
     parser.add_argument("--apply", action="store_true", help="do it; without, only say what would be done")
     parser.add_argument(
         "--resume", type=count, metavar="RUN", help="go on with a run that was interrupted or killed, by its number"

@@ -20,7 +20,7 @@ from trivet.serving.scoring.writing import write
 
 logger = logging.getLogger(__name__)
 
-BATCH_SIZE = 2000  # rows of one transaction
+BATCH_SIZE = 2000  # rows that are read and predicted at once
 Tell = Callable[[ScoringRun], None]
 RowsWhere = Callable[[dict[str, str]], Any]  # conditions to a QuerySet
 
@@ -39,11 +39,12 @@ def score(
 
     `to` is a `PredictedField` of the model, with its version and time, or any other FloatField with null=True, then that
     column alone. `only_stale` leaves out rows that the same version wrote, with the same features and not longer ago than
-    `Meta.max_age`. Rows are walked through by primary key, `batch_size` in one short transaction, so no lock is held for long;
-    one version answers for all of them. A row that is refused is kept with the run (`run.problems`) and stays as it is.
+    `Meta.max_age`. Rows are walked through by primary key, `batch_size` at a time, and written in short transactions,
+    so no lock is held for long; one version answers for all of them. A row that is refused is kept with the run
+    (`run.problems`) and stays as it is.
 
-    A run that was killed or interrupted goes on behind the last page that it wrote when the same is asked again: no row is
-    written twice and none left out. Each page sends `rows_scored`. `user` is recorded as the caller.
+    A run that was killed or interrupted goes on behind the last rows that it wrote when the same is asked again: no row is
+    written twice and none left out. Each transaction sends `rows_scored`. `user` is recorded as the caller.
 
     Raises `Conflict` while another process writes that column, and what `predict` raises, `InvalidRequest` of rows excepted.
     Blocks until all rows are done. It may not be called inside a transaction, which would hold all rows until its end.
@@ -114,7 +115,7 @@ def _page(run: ScoringRun, wanted: Asked, user: Any) -> bool:
     if not keys:
         return False
     page = answer(wanted, keys, user=user, alive=partial(say_alive, run))
-    written = write(run, wanted, page, time.monotonic() - began)
-    if written:
-        signals.rows_scored.send_robust(sender=ScoringRun, run=run, queryset_model=wanted.target.table, pks=written)
+    for written in write(run, wanted, page, time.monotonic() - began):
+        if written:
+            signals.rows_scored.send_robust(sender=ScoringRun, run=run, queryset_model=wanted.target.table, pks=written)
     return True

@@ -1,9 +1,9 @@
-"""Writing: one page, its cursor and its counts in one short transaction, so that a kill leaves all of it or nothing."""
+"""Writing: rows, the run's cursor and its counts in one short transaction, so that a kill leaves all of it or nothing."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from django.db import OperationalError, connections, router, transaction
@@ -19,22 +19,33 @@ from trivet.serving.scoring.claims import hold
 LOCKING_MILLISECONDS = 300  # that a page waits for rows of others before it lets its own go; of each of its statements
 FIRST_PAUSE_SECONDS = 0.05  # before it is tried again, then twice as long each time
 PATIENCE_SECONDS = 60.0
-LONG_SECONDS = 0.5  # that a transaction may hold its rows; then pages become smaller
-LEAST_ROWS = 50  # of a page
+LONG_SECONDS = 0.25  # that a transaction may hold its rows; what is left of the page then waits for the next one
+SLICE_ROWS = 250  # between two looks at the clock
 HELD = ("57014", "55P03", "40P01", "40001")  # PostgreSQL: canceled, lock not available, deadlock, serialization failure
 
 
-def write(run: ScoringRun, asked: Asked, page: Page, seconds: float) -> list[Any]:
-    """Write the numbers of a page, move the run behind it, and return the keys that were written.
+def write(run: ScoringRun, asked: Asked, page: Page, seconds: float) -> Iterator[list[Any]]:
+    """Write the numbers of a page, and move the run behind them; yield the keys of each transaction when it is committed.
 
-    Where others hold one of the rows, everything is let go and tried again a little later, so that nobody waits for the rest.
-    Where the rows are in another database than the run, they are committed first: a kill in between writes them once more.
+    It takes one transaction, or more where one would hold its rows for long. Where others hold one of the rows, everything is
+    let go and tried again a little later, so that nobody waits for the rest. Where the rows are in another database than the
+    run, they are committed first: a kill in between writes them once more. `seconds` is what it took so far.
     Raises `Conflict` when somebody else has taken the run over, and `Unavailable` when a row is held for a minute.
     """
+    rest: Sequence[Any] = page.keys
+    while rest:
+        began = time.monotonic()
+        written, handled = _patiently(run, asked, page, rest, seconds)
+        yield written
+        rest = rest[handled:]
+        seconds = time.monotonic() - began
+
+
+def _patiently(run: ScoringRun, asked: Asked, page: Page, keys: Sequence[Any], seconds: float) -> tuple[list[Any], int]:
     given_up, pause = time.monotonic() + PATIENCE_SECONDS, FIRST_PAUSE_SECONDS
     while True:
         try:
-            return _written(run, asked, page, seconds)
+            return _written(run, asked, page, keys, seconds)
         except OperationalError as error:
             if not _is_held_by_others(error):
                 raise
@@ -46,36 +57,35 @@ def write(run: ScoringRun, asked: Asked, page: Page, seconds: float) -> list[Any
         pause *= 2
 
 
-def _written(run: ScoringRun, asked: Asked, page: Page, seconds: float) -> list[Any]:
+def _written(run: ScoringRun, asked: Asked, page: Page, keys: Sequence[Any], seconds: float) -> tuple[list[Any], int]:
+    """Write as many of `keys` as one transaction has time for; return which were written, and how many are done with."""
     runs = router.db_for_write(ScoringRun)
+    written: list[Any] = []
     with transaction.atomic(runs, durable=True), transaction.atomic(asked.writes_to, savepoint=False):
         hold(run)  # the first statement: it waits for whoever writes, and lets one that was taken over write nothing
         began = time.monotonic()
-        there = _lock(asked, list(page.values))
-        _update(asked, page, there)
-        _keep_errors(run, page)
-        moved = _moved(run, page, len(there), seconds)
+        handled = 0
+        while handled < len(keys) and (not handled or time.monotonic() - began < LONG_SECONDS):
+            part = keys[handled : handled + SLICE_ROWS]
+            there = _lock(asked, [key for key in part if key in page.values])
+            _update(asked, page, there)
+            written += there
+            handled += len(part)
+        refused = {key: page.refused[key] for key in keys[:handled] if key in page.refused}
+        _keep_errors(run, refused)
+        moved = {
+            "cursor": str(keys[handled - 1]),
+            "done": run.done + len(written),
+            "errors": run.errors + len(refused),
+            "gone": run.gone + handled - len(written) - len(refused),
+            "seconds": run.seconds + seconds,
+            "longest_seconds": run.longest_seconds,  # of those before: this one's is known when it is committed
+        }
         ScoringRun.objects.filter(pk=run.pk).update(**moved)
-    held = time.monotonic() - began
     for name, value in moved.items():  # now that it is so
         setattr(run, name, value)
-    run.longest_seconds = max(run.longest_seconds, held)  # with the commit, so the next page writes it
-    if held > LONG_SECONDS:
-        run.batch_size = max(run.batch_size // 2, LEAST_ROWS)
-    return there
-
-
-def _moved(run: ScoringRun, page: Page, written: int, seconds: float) -> dict[str, Any]:
-    """Return where the run is behind the page."""
-    return {
-        "cursor": str(page.keys[-1]),
-        "done": run.done + written,
-        "errors": run.errors + len(page.refused),
-        "gone": run.gone + len(page.keys) - written - len(page.refused),
-        "seconds": run.seconds + seconds,
-        "longest_seconds": run.longest_seconds,
-        "batch_size": run.batch_size,
-    }
+    run.longest_seconds = max(run.longest_seconds, time.monotonic() - began)
+    return written, handled
 
 
 def _is_held_by_others(error: OperationalError) -> bool:
@@ -113,7 +123,6 @@ def _update(asked: Asked, page: Page, keys: Sequence[Any]) -> None:
         )
 
 
-def _keep_errors(run: ScoringRun, page: Page) -> None:
-    room = max(MAX_ERRORS_KEPT - run.errors, 0)
-    kept = list(page.refused.items())[:room]
+def _keep_errors(run: ScoringRun, refused: Mapping[Any, str]) -> None:
+    kept = list(refused.items())[: max(MAX_ERRORS_KEPT - run.errors, 0)]
     ScoringError.objects.bulk_create(ScoringError(run=run, key=str(key), message=said) for key, said in kept)
