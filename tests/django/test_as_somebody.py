@@ -37,6 +37,7 @@ OF_MODEL = {  # words, with MODEL in them, and the action that they lead to
     "verify": ("verify MODEL", ""),
     "verify a version": ("verify MODEL@9", ""),
     "predict": ("predict MODEL age=1", ""),
+    "score": ("score MODEL shop.Subscriber", ""),
     "golden list": ("golden list MODEL", ""),
     "drift": ("drift MODEL", ""),
     "report": ("report MODEL", ""),
@@ -72,7 +73,7 @@ OF_REGISTRY = {  # words, what they need, and the action that they lead to
     "prune --log": ("prune --log --apply", "prune", "prune_log"),
     "prune --forget": ("prune --forget shop.customer:1 --apply", "prune", "forget"),
 }
-NO_READER = ("predict", "drift", "report")  # these versions do not run, and have no reference
+NO_READER = ("predict", "score", "drift", "report")  # these versions do not run, and have no reference
 READING = [
     case for case, (_, action) in OF_MODEL.items() if not action and "version" not in case and case not in NO_READER
 ]

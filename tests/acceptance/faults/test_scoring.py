@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +21,27 @@ from tests.scale import scaled
 
 ROWS = scaled(test=3000, ci=12_000, full=120_000)
 BATCH = scaled(test=100, ci=500, full=2000)
-KILLS = scaled(test=2, ci=3, full=5)
+KILLS = scaled(test=2, ci=3, full=3)
 LONGEST_LOCK_SECONDS = 1.0
 WORDS = ("score", "churn", "crm.Customer", "--apply", f"--batch-size={BATCH}")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(scaled(test=300, ci=600, full=1800))
 @pytest.mark.parametrize("churn", OF_A_ROW, indirect=True)
 def test_a_killed_run_is_gone_on_with_and_each_row_is_written_once(churn: Churn):
     project = churn.project
     add_customers(project, ROWS)
     longest = 0.0
     for number in range(1, KILLS + 1):
-        with watched_locks(project) as locks:
-            scoring = begin(project)
-            wait_for(lambda number=number: done(project) > ROWS * number / (KILLS + 1), seconds=300)
-        longest = max(longest, locks.longest)
-        os.kill(scoring.pid, signal.SIGSTOP)
-        refused = trivet(*WORDS, project=project, check=False, DJANGO_SETTINGS_MODULE=SETTINGS)
-        assert refused.returncode == 3, refused.stderr
-        assert "is under way: process:" in refused.stderr
-        os.kill(scoring.pid, signal.SIGKILL)
-        scoring.wait()
+        with begun(project) as scoring:
+            with watched_locks(project) as locks:
+                wait_for(lambda number=number: done(project) > ROWS * number / (KILLS + 1), seconds=600)
+            longest = max(longest, locks.longest)
+            os.kill(scoring.pid, signal.SIGSTOP)
+            refused = trivet(*WORDS, project=project, check=False, DJANGO_SETTINGS_MODULE=SETTINGS)
+            assert refused.returncode == 3, refused.stderr
+            assert "is under way: process:" in refused.stderr
     with watched_locks(project) as locks:
         last = trivet(*WORDS, project=project, DJANGO_SETTINGS_MODULE=SETTINGS)
     assert "goes on behind" in last.stdout
@@ -58,14 +59,21 @@ def test_a_killed_run_is_gone_on_with_and_each_row_is_written_once(churn: Churn)
     assert max(held, longest) < LONGEST_LOCK_SECONDS
 
 
-def begin(project: Path) -> subprocess.Popen[Any]:
-    return subprocess.Popen(
+@contextmanager
+def begun(project: Path) -> Iterator[subprocess.Popen[Any]]:
+    """Let a process score the table, and kill it at the end of the block, whatever it is at."""
+    scoring = subprocess.Popen(
         [sys.executable, "-m", "trivet", *WORDS],
         cwd=project,
         env=clean_environment(DJANGO_SETTINGS_MODULE=SETTINGS),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    try:
+        yield scoring
+    finally:
+        scoring.kill()
+        scoring.wait()
 
 
 def done(project: Path) -> int:

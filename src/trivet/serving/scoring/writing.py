@@ -19,8 +19,8 @@ from trivet.serving.scoring.claims import hold
 LOCKING_MILLISECONDS = 300  # that a page waits for rows of others before it lets its own go; of each of its statements
 FIRST_PAUSE_SECONDS = 0.05  # before it is tried again, then twice as long each time
 PATIENCE_SECONDS = 60.0
-LONG_SECONDS = 0.25  # that a transaction may hold its rows; what is left of the page then waits for the next one
-SLICE_ROWS = 250  # between two looks at the clock
+LONG_SECONDS = 0.1  # that a transaction may hold its rows; what is left of the page then waits for the next one
+SLICE_ROWS = 100  # between two looks at the clock
 HELD = ("57014", "55P03", "40P01", "40001")  # PostgreSQL: canceled, lock not available, deadlock, serialization failure
 
 
