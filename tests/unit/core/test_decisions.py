@@ -5,7 +5,7 @@ import math
 import pytest
 from hypothesis import given, strategies as st
 
-from trivet.core.decisions import decide, in_words, named_outputs, split
+from trivet.core.decisions import decide, gives_score, in_words, named_outputs, split
 from trivet.core.signature import Output, Signature
 
 
@@ -156,3 +156,32 @@ def test_what_cannot_be_cut_belongs_to_the_first_row():
 )
 def test_labels_in_words(label, words):
     assert in_words(label) == words
+
+
+ONE = Output(name="prediction", datatype="FP32", shape=(-1, 1))
+OTHER = Output(name="other", datatype="FP32", shape=(-1,))
+
+
+@pytest.mark.parametrize(
+    ("task", "outputs", "flat"),
+    [
+        ("classification", (LABEL, TWO), {"label": ["stays"], "probabilities": [0.2, 0.8]}),
+        ("classification", (THREE,), {"probabilities": [0.2, 0.7, 0.1]}),
+        ("classification", (LABEL,), {"label": ["stays"]}),
+        (
+            "classification",
+            (Output(name="label_0", datatype="BYTES", shape=(-1,)), TWO),
+            {"label_0": ["stays"], "probabilities": [0.2, 0.8]},
+        ),
+        ("regression", (ONE,), {"prediction": [3.5]}),
+        ("regression", (ONE, OTHER), {"prediction": [3.5], "other": [1.0]}),
+        ("outlier", (LABEL, Output(name="scores", datatype="FP32", shape=(-1,))), {"label": ["in"], "scores": [0.1]}),
+        ("outlier", (LABEL,), {"label": ["in"]}),
+        ("cluster", (Output(name="label", datatype="INT64", shape=(-1,)),), {"label": [2]}),
+        ("tensors", (Output(name="text", datatype="BYTES", shape=(-1,)),), {"text": ["x"]}),
+        ("tensors", (Output(name="boxes", datatype="FP32", shape=(-1, 4)),), {"boxes": [1.0, 2.0, 3.0, 4.0]}),
+    ],
+)
+def test_a_signature_gives_a_score_where_its_rows_have_one(task, outputs, flat):
+    of = signature(task, *outputs)
+    assert gives_score(of) == (decide(of, flat, 1)[0].score is not None)
