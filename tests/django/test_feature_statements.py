@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import threading
+import weakref
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -236,25 +238,31 @@ def test_the_query_is_made_once(monkeypatch: pytest.MonkeyPatch, django_assert_n
     assert len(made) == 1
 
 
-def test_threads_that_ask_at_once_have_the_same_answers_and_hold_no_connection_of_each_other():
+def test_threads_that_ask_at_once_have_the_same_query_and_it_holds_none_of_their_connections():
     features = feature_set(Flight, "carrier", late=f.Column("arr_delay"))
-    answers, barrier = [], threading.Barrier(4)
+    flight = Flight.objects.create(code="UA1", arr_delay=3)
+    made: list[Any] = []
+    held: list[Any] = []
+    barrier = threading.Barrier(4)
 
     def ask() -> None:
-        try:
-            barrier.wait(10)
-            answers.append(statement_of(features, shape_of(features), "default"))
-        finally:
-            connections.close_all()
+        barrier.wait(10)
+        one = statement_of(features, shape_of(features), "default")
+        assert one is not None
+        one._converters(connections["default"])
+        made.append(one._sql)
+        held.append(weakref.ref(connections["default"]))
+        connections.close_all()
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(10)
-    assert len(answers) == 4
-    assert {one._sql for one in answers} == {answers[0]._sql}
-    flight = Flight.objects.create(code="UA1", arr_delay=3)
+    gc.collect()
+    assert len(made) == 4
+    assert len(set(made)) == 1
+    assert [one() for one in held] == [None] * 4
     assert features.for_instance(flight) == {"carrier": "UA", "late": 3.0}
 
 

@@ -9,7 +9,7 @@ from django.db.models import TextChoices
 from django.utils.safestring import SafeString
 
 from trivet.core.errors import InvalidRequest
-from trivet.serving.predict import _features
+from trivet.serving.subjects import _features
 from trivet.serving.prediction import Prediction
 
 
