@@ -193,3 +193,21 @@ def test_a_notebook_pushes_with_a_class_and_no_sample(model):
     feature_set(Customer, "seats", name="Shy", tenure=f.DaysSince("joined_at", sensitive=True))
     with pytest.raises(InvalidRequest, match="'tenure' is sensitive, and the rows of the sample would be kept"):
         api.push(model, "churn", features="shop.ml.Shy", sample=frame)
+
+
+def test_bounds_and_policies_of_the_class_are_frozen_into_the_signature(capsys, file: Path):
+    shop(300)
+    bounded = f.Column("seats", low=0, high=5000, outside="reject", unit="seats", title="Seats paid for")
+    feature_set(Customer, name="Bounded", seats=bounded, tenure=f.DaysSince("joined_at", missing=0))
+    assert trivet("push", file, "--name", "churn", "--features", "shop.ml.Bounded", "--vouch") == 0
+    version = ModelVersion.objects.get()
+    seats, tenure = version.read_signature().inputs
+    assert (seats.low, seats.high, seats.outside, seats.unit, seats.title) == (
+        0,
+        5000,
+        "reject",
+        "seats",
+        "Seats paid for",
+    )
+    assert (tenure.outside, tenure.unit) == ("flag", "days")
+    assert fetch_bundle(version.digest).signature == version.read_signature()

@@ -119,6 +119,7 @@ def _push(
             sample=basis.sample,
             hidden=basis.sensitive,
             features=basis.features,
+            declared=basis.declared,
         )
 
 

@@ -14,7 +14,7 @@ from django.db.models import QuerySet, Window
 from django.db.models.functions import RowNumber
 
 from trivet.core.errors import quoted
-from trivet.core.signature import enumerate_names
+from trivet.core.signature import Input, enumerate_names
 from trivet.features.exporting import bundled, write_rows
 from trivet.features.feature_set import FeatureSet, find_feature_set
 from trivet.features.given import Given
@@ -31,6 +31,7 @@ class Basis(NamedTuple):
     sample: Path | None
     origin: str  # of rows that were drawn, or why they were not, as a sentence; empty where a sample was given
     sensitive: tuple[str, ...]
+    declared: tuple[Input, ...]  # bounds, categories and policies of the features
 
 
 @contextmanager
@@ -42,16 +43,17 @@ def basis_of(place: str | None, sample: Path | None, *, has_rows: bool = False) 
     """
     features = bundled(place, sample)
     if not features:
-        yield Basis({}, sample, "", ())
+        yield Basis({}, sample, "", (), ())
         return
     feature_set = find_feature_set(features["class"])
-    hidden = tuple(name for name, feature in shape_of(feature_set).features.items() if feature.sensitive)
+    shape = shape_of(feature_set)
+    hidden = tuple(name for name, feature in shape.features.items() if feature.sensitive)
     if has_rows or sample is not None:
-        yield Basis(features, sample, "", hidden)
+        yield Basis(features, sample, "", hidden, shape.inputs)
         return
     with drawn(feature_set) as rows:
         said = features | ({"sample": rows.origin} if rows.file else {})
-        yield Basis(said, rows.file, rows.in_words(), hidden)
+        yield Basis(said, rows.file, rows.in_words(), hidden, shape.inputs)
 
 
 class Drawn(NamedTuple):

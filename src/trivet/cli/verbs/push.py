@@ -96,6 +96,7 @@ def _pushed(options: argparse.Namespace, signer: Signer | None) -> tuple[Pushed,
             sensitive=options.sensitive,
             hidden=basis.sensitive,
             features=basis.features,
+            declared=basis.declared,
         )
         return pushed, basis.origin
 

@@ -31,6 +31,7 @@ from trivet.control.registry.shuffling import shuffled
 from trivet.control.registry.signing import check_signer
 from trivet.control.registry.storage import environments_folder
 from trivet.core.errors import ApprovalNeeded, Conflict, Refused
+from trivet.core.policies import with_policies
 from trivet.core.redaction import check_sensitive
 from trivet.model.bundle.bundle import Bundle, make_bundle
 from trivet.model.bundle.golden import GOLDEN_NAME, GoldenCase, encode_cases
@@ -41,6 +42,7 @@ from trivet.model.probe import ProbeResult
 
 if TYPE_CHECKING:
     from trivet.control.registry.permissions import Actor
+    from trivet.core.signature import Input
     from trivet.model.signing.keys import Signer
 
 
@@ -85,6 +87,7 @@ def push_file(
     sensitive: Collection[str] = (),
     hidden: Collection[str] = (),
     features: Mapping[str, Any] | None = None,
+    declared: Collection[Input] = (),
 ) -> Pushed:
     """Compile the trained file at `path`, register it, probe it in a fresh process, and give it its place.
 
@@ -98,7 +101,8 @@ def push_file(
     called `sensitive` are hidden in every record of the model, from before its first answer; in `sample` their values are
     shuffled, as are those hidden before, and the reference does not count them. So it is with what is `hidden`, as far as the
     version reads it.
-    `features` are what its manifest says of the FeatureSet that it was trained on.
+    `features` are what its manifest says of the FeatureSet that it was trained on, and `declared` its inputs, whose bounds,
+    categories and policies its signature then has.
     `signer` signs the bundle as it is registered. Raises `CompileError`, `ParityFailed`, or `Refused` for a sandbox that is
     too weak or a signature that is required, before anything is registered; and `Refused` when the probe fails: then the
     version is there, rejected, and can take no traffic.
@@ -120,7 +124,7 @@ def push_file(
     )
     sensitive = [*sensitive, *(name for name in compiled.bundle.signature.field_names if name in hidden)]
     if features:
-        compiled = replace(compiled, bundle=_with_features(compiled.bundle, features))
+        compiled = replace(compiled, bundle=_with_features(compiled.bundle, features, declared))
     level = compiled.confinement.level
     probed = register_and_probe(
         compiled.bundle,
@@ -168,9 +172,11 @@ def _compiled(
     return compiled
 
 
-def _with_features(bundle: Bundle, features: Mapping[str, Any]) -> Bundle:
-    """Return `bundle` with what its manifest says of the features that it was trained on."""
-    return make_bundle(msgspec.structs.replace(bundle.manifest, features=dict(features)), bundle.files)
+def _with_features(bundle: Bundle, features: Mapping[str, Any], declared: Collection[Input]) -> Bundle:
+    """Return `bundle` with what its manifest says of the features that it was trained on, and with what these declare."""
+    signature = with_policies(bundle.signature, declared)
+    manifest = msgspec.structs.replace(bundle.manifest, features=dict(features), signature=signature)
+    return make_bundle(manifest, bundle.files)
 
 
 def _hidden_already(name: str) -> list[str]:
