@@ -9,8 +9,8 @@ from django.db.models import TextChoices
 from django.utils.safestring import SafeString
 
 from trivet.core.errors import InvalidRequest
-from trivet.serving.subjects import _features
 from trivet.serving.prediction import Prediction
+from trivet.serving.subjects import _features
 
 
 def made(value, identity="a"):
