@@ -15,7 +15,7 @@ from tests.shop.models import Customer
 from trivet import FeatureSet, checks, f
 from trivet.control.registry import actions
 from trivet.control.registry.models import REFUSED_PROMOTION, Event, ModelVersion, Worker, WorkerKind
-from trivet.core.errors import Refused
+from trivet.core.errors import InvalidRequest, Refused
 from trivet.core.signature import Input, Signature
 from trivet.model.bundle.bundle import make_bundle
 from trivet.serving.process import Process
@@ -97,6 +97,8 @@ def test_traffic_moves_away_from_what_the_code_lacks():
     actions.set_routes(model="churn", routes={1: 90, 2: 10}, actor="cli:ana")
     with pytest.raises(Refused, match="churn 2 expects 'orders'"):
         actions.set_routes(model="churn", routes={1: 80, 2: 20}, actor="cli:ana")
+    with pytest.raises(InvalidRequest, match="a whole number of percent"):
+        actions.set_routes(model="churn", routes={1: 80, 2: "20%"}, actor="cli:ana")
 
 
 def test_what_is_to_be_written_is_no_feature_and_what_may_be_left_out_is_not_needed():

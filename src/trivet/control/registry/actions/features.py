@@ -19,10 +19,13 @@ def check_features(model: str, routes: Mapping[int, int]) -> None:
     code is not asked. What has its traffic keeps it, and a rollback is not asked: neither makes anything worse.
     """
     versions = ModelVersion.objects.using(router.db_for_write(ModelVersion)).of_model(model)
-    named = versions.filter(number__in=[number for number, weight in routes.items() if weight])
+    wanted = {
+        number: weight for number, weight in routes.items() if isinstance(weight, int)
+    }  # of others it is told later
+    named = versions.filter(number__in=[number for number, weight in wanted.items() if weight])
     for version in named.select_related("model").prefetch_related("routes"):
         weight = sum(route.weight for route in version.routes.all())
-        if routes[version.number] > weight:
+        if wanted[version.number] > weight:
             _check(version)
 
 
