@@ -101,6 +101,19 @@ def test_traffic_moves_away_from_what_the_code_lacks():
         actions.set_routes(model="churn", routes={1: 80, 2: "20%"}, actor="cli:ana")
 
 
+def test_what_stands_in_where_the_champion_fails_needs_its_features_too():
+    churn("seats")
+    version("seats")
+    version("seats", "orders")
+    promote(1)
+    with pytest.raises(Refused, match="churn 2 expects 'orders'"):
+        actions.set_routes(model="churn", routes=None, fallback=[2], actor="cli:ana")
+    churn("seats", "orders")
+    actions.set_routes(model="churn", routes=None, fallback=[2], actor="cli:ana")
+    churn("seats")
+    assert actions.set_routes(model="churn", routes=None, fallback=[2], actor="cli:ana").action == "set_routes"
+
+
 def test_what_is_to_be_written_is_no_feature_and_what_may_be_left_out_is_not_needed():
     feature_set(Customer, "seats", orders=f.TODO("float"))
     version("seats", "orders", of=PLACE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from django.db import router
 
@@ -12,20 +12,21 @@ from trivet.control.registry.needed_features import lacking
 from trivet.core.errors import Refused
 
 
-def check_features(model: str, routes: Mapping[int, int]) -> None:
-    """Raise `Refused` where a version would get more traffic than it has, and code that runs lacks a feature that it needs.
+def check_features(model: str, routes: Mapping[int, int], stand_ins: Collection[int] = ()) -> None:
+    """Raise `Refused` where a version would get more traffic than it has, or stand in, and code lacks a feature that it needs.
 
     That is this process's code and that of each live one, which is named. A process of a release that says nothing of its
-    code is not asked. What has its traffic keeps it, and a rollback is not asked: neither makes anything worse.
+    code is not asked. What answers already goes on, and a rollback is not asked: neither makes anything worse.
     """
-    versions = ModelVersion.objects.using(router.db_for_write(ModelVersion)).of_model(model)
     wanted = {
         number: weight for number, weight in routes.items() if isinstance(weight, int)
     }  # of others it is told later
-    named = versions.filter(number__in=[number for number, weight in wanted.items() if weight])
-    for version in named.select_related("model").prefetch_related("routes"):
+    numbers = [*(number for number, weight in wanted.items() if weight), *stand_ins]
+    versions = ModelVersion.objects.using(router.db_for_write(ModelVersion)).of_model(model)
+    for version in versions.filter(number__in=numbers).select_related("model").prefetch_related("routes"):
         weight = sum(route.weight for route in version.routes.all())
-        if wanted[version.number] > weight:
+        stands_in = weight or version.number in (version.model.fallback or ())
+        if wanted.get(version.number, 0) > weight or (version.number in stand_ins and not stands_in):
             _check(version)
 
 

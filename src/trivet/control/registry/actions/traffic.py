@@ -237,7 +237,7 @@ def _champion(change: Change, model: RegisteredModel) -> int | None:
 def prove_move(model: str, move: Move) -> Proof | None:
     """Ask, before the lock is taken, whether those that would get a place are signed, can be asked and pass the golden cases."""
     check_signed(model, _named(move))
-    check_features(model, move.routes or {})
+    check_features(model, move.routes or {}, _stand_ins(move))
     threshold = ALL_TRAFFIC if move.action == "promote" else 1
     return _prove_newcomers(model, move.routes or {}, those_with_less_than=threshold)
 
@@ -286,8 +286,12 @@ def _named(move: Move) -> list[int | None]:
     """Return the numbers that such a move gives a place, each once; a weight of 0 takes one away."""
     tables = (move.routes or {}, move.manner.shadows or {})
     shares = [number for table in tables for number, weight in table.items() if weight]
-    chain = [step for step in move.manner.fallback or () if isinstance(step, int)]
-    return list(dict.fromkeys([*shares, *move.aliases.values(), *chain]))
+    return list(dict.fromkeys([*shares, *move.aliases.values(), *_stand_ins(move)]))
+
+
+def _stand_ins(move: Move) -> list[int]:
+    """Return the numbers that such a move lets answer where the routed version fails."""
+    return [step for step in move.manner.fallback or () if isinstance(step, int)]
 
 
 def _prove_newcomers(model: str, routes: Mapping[int, int], *, those_with_less_than: int) -> Proof | None:
