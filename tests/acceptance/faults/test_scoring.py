@@ -15,7 +15,7 @@ import pytest
 
 from tests.acceptance.conftest import Churn
 from tests.acceptance.crm import SETTINGS, add_customers, watched_locks
-from tests.acceptance.databases import OF_A_ROW, rows_of
+from tests.acceptance.databases import BOTH, rows_of
 from tests.acceptance.servers import clean_environment, trivet, wait_for
 from tests.scale import scaled
 
@@ -28,7 +28,7 @@ WORDS = ("score", "churn", "crm.Customer", "--apply", f"--batch-size={BATCH}")
 
 @pytest.mark.slow
 @pytest.mark.timeout(scaled(test=300, ci=600, full=1800))
-@pytest.mark.parametrize("churn", OF_A_ROW, indirect=True)
+@pytest.mark.parametrize("churn", BOTH, indirect=True)
 def test_a_killed_run_is_gone_on_with_and_each_row_is_written_once(churn: Churn):
     project = churn.project
     add_customers(project, ROWS)
