@@ -1,0 +1,230 @@
+"""Walkthrough A: a developer with a Django project is handed a `.joblib`, and goes from there to scored tables.
+
+Everything is done as a person does it: a plain project in a folder of its own, an environment with the wheel of this checkout and
+nothing else, `manage.py` and edits of files. What each step took is printed.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.plain_environment import built_wheel, needed_by, plain_environment, requirements_of
+from tests.acceptance.shop import APP, ASKED, COLUMN, CONSOLE, EXAMPLE, IMPORT, Shop, plain_shop, shop_in
+
+CUSTOMERS = 1200
+HEAVY = {"catboost", "lightgbm", "pandas", "redis", "scikit-learn", "skl2onnx", "tensorflow", "torch", "xgboost-cpu"}
+LIBRARIES = ("onnxruntime", "pandas", "sklearn")
+A_TO_NINE_SECONDS = 120  # of a machine's time; a person takes minutes
+CHURNED = '    churned = models.BooleanField(null=True, help_text="whether it left then; empty before it is known")\n'
+FILLED = {
+    "orders_90d": 'f.Count("orders", where=Q(placed_at__gte=f.as_of - timedelta(days=90)))',
+    "tenure_days": 'f.DaysSince("joined_at")',
+}
+HOSTILE = "import os\nclass Planted:\n    def __reduce__(self):\n        return os.system, ('touch ran',)\n"
+
+
+class Walk:
+    """How long each step took."""
+
+    def __init__(self) -> None:
+        self.took: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Take a step."""
+        began = time.monotonic()
+        yield
+        self.took[name] = time.monotonic() - began
+        print(f"{name}: {self.took[name]:.1f} s")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
+    """Return the interpreter of an environment with `trivet[server,compile]`."""
+    return plain_environment(tmp_path_factory.mktemp("developer") / "env", wheel, "server", "compile")
+
+
+@pytest.fixture(scope="module")
+def handed(tmp_path_factory: pytest.TempPathFactory, python: Path) -> Path:
+    """Return what the data scientist hands over: a folder with churn.joblib, trained on an export of the same features."""
+    shop = shop_in(tmp_path_factory.mktemp("scientist") / "shop", python)
+    shop.manage("migrate", "-v", "0")
+    shop.manage("fill_shop", "--customers", str(CUSTOMERS))
+    export = ("export", "features", "customers.ml.ChurnFeatures", "--as-of", "renewed_at", "--label", "churned")
+    shop.trivet(*export, "--out", "churned.csv")
+    shop.run("train.py", "churned.csv", "churn.joblib")
+    return shop.folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_walkthrough_A_from_a_joblib_to_scored_tables(tmp_path: Path, wheel: Path, python: Path, handed: Path):
+    walk = Walk()
+    shop = plain_shop(tmp_path / "shop", python)
+    shop.manage("migrate", "-v", "0")
+    shop.manage("fill_shop", "--customers", str(CUSTOMERS))
+    (shop.folder / "churn.joblib").write_bytes((handed / "churn.joblib").read_bytes())
+
+    with walk.step("A1 what is installed"):
+        assert not HEAVY & set(needed_by(requirements_of(wheel)))
+        assert {"numpy", "onnxruntime", "msgspec", "django"} <= set(needed_by(requirements_of(wheel)))
+
+    with walk.step("A2 one line of settings, migrate"):
+        shop.edit("shop/settings.py", "USE_TZ = True\n", f"USE_TZ = True\n{APP}")
+        shop.manage("migrate", "-v", "0")
+        assert not imported(shop, "check")
+
+    with walk.step("A3 inspect"):
+        inspected(shop)
+
+    with walk.step("A4 fill what is to do"):
+        fill(shop)
+
+    with walk.step("A5 push"):
+        pushed = shop.trivet("push", "churn.joblib", "--name", "churn", "--features", "customers.ml.ChurnFeatures")
+        assert "parity on " in pushed
+        assert "champion · generation" in pushed
+        assert "no server is running yet" in pushed
+
+    with walk.step("A6 predict in the shell"):
+        predicted(shop)
+
+    with walk.step("A7 two lines in a view"):
+        shop.edit("customers/views.py", "    risk = 0.0\n", ASKED)
+        shop.edit("customers/views.py", "from customers.models", f"{IMPORT}from customers.models")
+        shop.edit("shop/urls.py", "]\n", f"{CONSOLE}]\n")
+        page = shop.shell("from django.test import Client; print(Client().get('/customers/1/renew/').content.decode())")
+        assert "Firm 0" in page
+
+    with walk.step("A8 tests without weights"):
+        run_tests(tmp_path / "ci", wheel)
+
+    assert sum(walk.took.values()) < A_TO_NINE_SECONDS
+
+    with walk.step("A10 score a table"):
+        scored(shop)
+
+    with walk.step("A11 verify"):
+        shop.trivet("verify", "--all")
+
+    with walk.step("A14 a version that needs a feature which code lacks"):
+        refused(shop, handed)
+
+    with walk.step("A20 take it out again"):
+        shop.edit("customers/models.py", COLUMN, "")
+        shop.manage("makemigrations", "customers", "-v", "0")
+        shop.manage("migrate", "-v", "0")
+        shop.manage("migrate", "trivet", "zero", "-v", "0")
+        with closing(sqlite3.connect(shop.folder / "db.sqlite3")) as database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+        assert not [name for name in tables if "trivet" in name]
+        assert list((shop.folder / ".trivet").rglob("manifest.json")), "bundles are plain files"
+
+
+def imported(shop: Shop, *words: str) -> set[str]:
+    """Return which heavy libraries a command imports."""
+    said = shop.run("-X", "importtime", "manage.py", *words)
+    modules = {
+        line.rpartition("|")[2].strip().partition(".")[0]
+        for line in said.splitlines()
+        if line.startswith("import time:")
+    }
+    return modules & set(LIBRARIES)
+
+
+def inspected(shop: Shop) -> None:
+    """A3: the file is looked at, its inputs are matched with the table, and one that runs something is refused by name."""
+    told = shop.trivet("inspect", "churn.joblib", "--model", "customers.Customer", "--write", "customers/ml.py")
+    assert "inputs         6" in told
+    assert "matched        4 of 6 on customers.Customer; orders_90d, tenure_days written as f.TODO" in told
+    shop.run("-c", f"{HOSTILE}\nimport pickle\npickle.dump(Planted(), open('planted.pkl', 'wb'))")
+    assert "system" in shop.trivet("inspect", "planted.pkl", expect=3)
+    assert not (shop.folder / "ran").exists()
+
+
+def fill(shop: Shop) -> None:
+    """A4: check lists what is to be written by name, until it is."""
+    told = shop.manage("check", expect=1)
+    assert all(f"ChurnFeatures.{name}: is an f.TODO" in told for name in FILLED), told
+    assert "trivet.E011" in told
+    ml = shop.folder / "customers" / "ml.py"
+    text = ml.read_text()
+    for name, feature in FILLED.items():
+        text, times = re.subn(rf"(    {name} = )f\.TODO\(.*\)", rf"\1{feature}", text)
+        assert times == 1
+    text = text.replace(
+        "import trivet\n", "from datetime import timedelta\n\nfrom django.db.models import Q\n\nimport trivet\n", 1
+    )
+    ml.write_text(f'{text.rstrip()}\n    output = f.Probability("churned")\n')
+    shop.manage("check")
+
+
+def predicted(shop: Shop) -> None:
+    """A6: one query, the answer of the trained object, and a row in the log."""
+    told = shop.shell(
+        "import joblib, pandas, trivet; from django.db import connection; from django.test.utils import CaptureQueriesContext;"
+        "from customers.models import Customer; from customers.ml import ChurnFeatures;"
+        "customer = Customer.objects.first(); trivet.predict('churn', customer);\n"
+        "with CaptureQueriesContext(connection) as asked: risk = trivet.predict('churn', customer)\n"
+        "row = pandas.DataFrame([risk.features]);"
+        "bare = joblib.load('churn.joblib').predict_proba(row)[0, 1];"
+        "print('ANSWER', len(asked), abs(bare - float(risk)) < 1e-6, repr(risk))"
+    )
+    said = next(line for line in told.splitlines() if line.startswith("ANSWER"))
+    assert re.fullmatch(r"ANSWER 1 True <Prediction 0\.\d\d \S+ · churn 1 · \d+\.\d ms>", said), said
+    shop.trivet("keeper", "--once")
+    with closing(sqlite3.connect(shop.folder / "db.sqlite3")) as database:
+        (entity,) = database.execute("SELECT entity_key FROM trivet_prediction ORDER BY id DESC LIMIT 1").fetchone()
+    assert entity == "customers.customer:1"
+
+
+def run_tests(folder: Path, wheel: Path) -> None:
+    """A8: the suite of the shop passes in an environment without the compile extra, where no model is."""
+    bare = plain_environment(folder / "env", wheel, "server")
+    shop = shop_in(folder / "shop", bare)
+    assert "No module named 'sklearn'" in shop.run("-c", "import sklearn", expect=1)
+    assert "Ran 2 tests" in shop.manage("test")
+    assert not (shop.folder / ".trivet").exists()
+
+
+def scored(shop: Shop) -> None:
+    """A10: a plan, then a column filled for every row."""
+    shop.edit("customers/models.py", CHURNED, CHURNED + COLUMN)
+    shop.edit("customers/models.py", "from django.db import models\n", f"from django.db import models\n\n{IMPORT}")
+    shop.manage("makemigrations", "customers", "-v", "0")
+    shop.manage("migrate", "-v", "0")
+    verb = ("score", "churn", "customers.Customer", "--to", "churn_risk")
+    assert f"would score {CUSTOMERS:,} rows" in shop.trivet(*verb)
+    assert f"{CUSTOMERS:,} of {CUSTOMERS:,} rows scored by churn 1" in shop.trivet(*verb, "--apply")
+    with closing(sqlite3.connect(shop.folder / "db.sqlite3")) as database:
+        found = database.execute(
+            "SELECT count(*), min(churn_risk), max(churn_risk) FROM customers_customer WHERE churn_risk_version = 1"
+        ).fetchone()
+    assert found[0] == CUSTOMERS
+    assert 0 <= found[1] < found[2] <= 1
+
+
+def refused(shop: Shop, handed: Path) -> None:
+    """A14: a model with one column more is registered, gets no traffic, and says which feature is missing."""
+    rows = (handed / "churned.csv").read_text().splitlines()
+    wider = [f"{rows[0]},tickets_30d", *(f"{row},{place % 5}" for place, row in enumerate(rows[1:]))]
+    (shop.folder / "wider.csv").write_text("\n".join(wider) + "\n")
+    shop.run(str(EXAMPLE / "train.py"), "wider.csv", "churn2.joblib")
+    shop.trivet("push", "churn2.joblib", "--name", "churn", "--sample", "wider.csv")
+    told = shop.trivet("promote", "churn@2", expect=3)
+    assert "churn 2 expects 'tickets_30d'" in told
+    assert "E020" in shop.manage("check", "--database", "default")
+    told = shop.shell("import trivet; print('BY', trivet.predict('churn', 1).version)")
+    assert "BY 1" in told.splitlines()
