@@ -168,7 +168,7 @@ def test_W021_a_feature_counts_as_read_when_any_model_reads_it():
 def test_E018_features_that_are_no_feature_set():
     predictor("Churn", features="ChurnFeatures")
     (found,) = checks.check_declared_names()
-    assert found.msg == "shop.ml.Churn.features is 'ChurnFeatures': a class that inherits from trivet.FeatureSet."
+    assert found.msg == "shop.ml.Churn.features is 'ChurnFeatures': a FeatureSet, the class itself."
 
 
 # --- what the code of a live process has ----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from django.contrib import admin
 from django.db import models
@@ -17,7 +18,7 @@ from django.test.utils import isolate_apps
 import trivet
 from tests.django.declared import declaring, feature_set, predictor
 from tests.django.people import person
-from tests.django.worlds import ready, ready_free
+from tests.django.worlds import CHURN, FREE, registered
 from tests.shop.models import Customer, Subscriber
 from trivet import checks
 from trivet.checks.columns import check_predicted_fields, check_predicted_outputs
@@ -90,10 +91,14 @@ def test_E017_says_what_a_column_lacks():
 
 @pytest.mark.django_db
 def test_W017_says_that_the_champion_gives_no_number():
-    ready(model="renewal")
+    asked = tuple(
+        msgspec.structs.replace(one, name=name) for one, name in zip(CHURN.inputs, ("seats", "plan"), strict=True)
+    )
+    for number, signature in enumerate((CHURN, FREE), 1):
+        registered(f"renewal {number}", model="renewal", signature=msgspec.structs.replace(signature, inputs=asked))
+        actions.mark_ready(model="renewal", version=number, actor="process:probe")
     actions.promote(model="renewal", version=1, actor="cli:ana")
     assert check_predicted_outputs(databases=["default"]) == []
-    ready_free("renewal")
     actions.promote(model="renewal", version=2, actor="cli:ana")
     (found,) = check_predicted_outputs(databases=["default"])
     assert (found.id, found.msg) == (

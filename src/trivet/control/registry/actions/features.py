@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from django.db import router
 
 from trivet import conf
-from trivet.control.registry.models import ModelVersion, Worker
+from trivet.control.registry.models import ModelVersion, Route, Worker
 from trivet.control.registry.needed_features import lacking
 from trivet.core.errors import Refused
 
@@ -22,9 +22,12 @@ def check_features(model: str, routes: Mapping[int, int], stand_ins: Collection[
         number: weight for number, weight in routes.items() if isinstance(weight, int)
     }  # of others it is told later
     numbers = [*(number for number, weight in wanted.items() if weight), *stand_ins]
-    versions = ModelVersion.objects.using(router.db_for_write(ModelVersion)).of_model(model)
-    for version in versions.filter(number__in=numbers).select_related("model").prefetch_related("routes"):
-        weight = sum(route.weight for route in version.routes.all())
+    written = router.db_for_write(ModelVersion)  # a replica may lag behind
+    found = Route.objects.using(written).filter(model__name=model).values_list("version", "weight")
+    weights: dict[int, int] = dict(found)
+    versions = ModelVersion.objects.using(written).of_model(model).filter(number__in=numbers).select_related("model")
+    for version in versions:
+        weight = weights.get(version.pk, 0)
         stands_in = weight or version.number in (version.model.fallback or ())
         if wanted.get(version.number, 0) > weight or (version.number in stand_ins and not stands_in):
             _check(version)
