@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from django.core.checks import run_checks
 from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
+from django.test.utils import CaptureQueriesContext
 
 from tests.django.worlds import registered
 from trivet import checks
@@ -95,3 +98,15 @@ def test_W025_says_that_processes_answer_and_no_keeper_lives():
     assert code == "trivet.W025"
     Worker.objects.beat("keeper-1", generation=1, kind="keeper", host="here", pid=2)
     assert not told(checks.check_keeper, databases=["default"])
+
+
+@pytest.mark.django_db
+def test_no_table_is_asked_in_a_database_that_is_not_migrated_to_this_release():
+    """`migrate` checks first: a column that a check reads may not be there yet, or not any more."""
+    Worker.objects.beat("web-1", generation=1, kind="web", host="here", pid=1)
+    assert told(checks.check_keeper, databases=["default"])
+    MigrationRecorder(connection).record_unapplied("trivet", "0019_scoring_runs")
+    with CaptureQueriesContext(connection) as asked:
+        assert not [found for check in checks.DATABASE_CHECKS for found in told(check, databases=["default"])]
+    assert asked.captured_queries
+    assert not [query["sql"] for query in asked.captured_queries if "trivet_" in query["sql"]]

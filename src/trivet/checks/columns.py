@@ -7,8 +7,8 @@ from typing import Any
 
 from django.apps import apps
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  (Django's name)
-from django.db import connections, router
 
+from trivet.checks.schema import asked_database
 from trivet.core.decisions import gives_score
 from trivet.features import findings
 from trivet.features.predicted_field import columns_of_models
@@ -26,11 +26,9 @@ def check_predicted_outputs(databases: Collection[str] | None = None, **_: Any) 
     A warning, for `migrate` checks too, and what the registry has changes without the code.
     """
     versions = apps.get_model("trivet", "ModelVersion")
-    database = router.db_for_read(versions)
     columns = list(columns_of_models())
-    if database not in (databases or ()) or not columns:
-        return []
-    if versions._meta.db_table not in connections[database].introspection.table_names():
+    database = asked_database(versions, databases) if columns else None
+    if database is None:
         return []
     champions = versions._default_manager.using(database).filter(aliases__name="champion").select_related("model")
     silent = {one.model.name: one for one in champions if not gives_score(one.read_signature())}

@@ -9,9 +9,10 @@ from django.apps import apps
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  (Django's name)
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
-from django.db.models import Model, Q
+from django.db.models import Q
 
 from trivet import conf
+from trivet.checks.schema import asked_database
 from trivet.control.predictions.durability import may_lose_commits
 from trivet.control.registry.declarations import declared_features
 from trivet.control.registry.needed_features import lacking, needs_of
@@ -58,8 +59,8 @@ def check_bundles(databases: Collection[str] | None = None, **_: Any) -> list[Ch
     A warning, for `migrate` checks too: a job that only migrates may have no bundles, and a restored database none yet.
     """
     versions = apps.get_model("trivet", "ModelVersion")
-    database = router.db_for_read(versions)
-    if database not in (databases or ()) or not _has_table(versions, database):
+    database = asked_database(versions, databases)
+    if database is None:
         return []
     rows = versions._default_manager.using(database).filter(IN_USE).distinct().order_by("model__name", "number")
     storage = bundle_storage()
@@ -78,8 +79,8 @@ def check_bundles(databases: Collection[str] | None = None, **_: Any) -> list[Ch
 def check_libraries(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
     """W023: a native version was trained with another version of its library than the one here (`check --database`)."""
     versions = apps.get_model("trivet", "ModelVersion")
-    database = router.db_for_read(versions)
-    if database not in (databases or ()) or not _has_table(versions, database):
+    database = asked_database(versions, databases)
+    if database is None:
         return []
     native = versions._default_manager.using(database).exclude(runtime=COMPILED_RUNTIME).filter(IN_USE).distinct()
     rows = native.order_by("model__name", "number").values_list(
@@ -102,8 +103,8 @@ def check_libraries(databases: Collection[str] | None = None, **_: Any) -> list[
 def check_feature_hashes(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
     """W024: a version in use was trained on other features than the code now has (`check --database`)."""
     versions = apps.get_model("trivet", "ModelVersion")
-    database = router.db_for_read(versions)
-    if database not in (databases or ()) or not _has_table(versions, database):
+    database = asked_database(versions, databases)
+    if database is None:
         return []
     rows = versions._default_manager.using(database).filter(IN_USE).distinct().order_by("model__name", "number")
     hint = "Take the change back, or give it a class of its own; or export the rows again, train on them and push that."
@@ -151,8 +152,8 @@ def check_unread_features(databases: Collection[str] | None = None, **_: Any) ->
 def _versions_in_use(databases: Collection[str] | None) -> list[Any]:
     """Return the versions that are routed, shadows or have an alias, with their routes; none where nobody asks the database."""
     versions = apps.get_model("trivet", "ModelVersion")
-    database = router.db_for_read(versions)
-    if database not in (databases or ()) or not _has_table(versions, database):
+    database = asked_database(versions, databases)
+    if database is None:
         return []
     rows = versions._default_manager.using(database).filter(IN_USE).distinct()
     return list(rows.select_related("model").prefetch_related("routes").order_by("model__name", "number"))
@@ -161,8 +162,8 @@ def _versions_in_use(databases: Collection[str] | None) -> list[Any]:
 def check_keeper(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
     """W025: processes answer, and no keeper lives that ships what they log (`check --database`)."""
     workers = apps.get_model("trivet", "Worker")
-    database = router.db_for_read(workers)
-    if database not in (databases or ()) or not _has_table(workers, database):
+    database = asked_database(workers, databases)
+    if database is None:
         return []
     try:
         live = workers._default_manager.using(database).live(conf.LEASE_SECONDS())
@@ -178,8 +179,3 @@ def check_keeper(databases: Collection[str] | None = None, **_: Any) -> list[Che
             id="trivet.W025",
         )
     ]
-
-
-def _has_table(model: type[Model], database: str) -> bool:
-    """True once the migrations have made it: `migrate` checks first."""
-    return model._meta.db_table in connections[database].introspection.table_names()

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from tests.scale import scaled
+from tests.unit.dataplane.refusals import LEAKS
 from tests.unit.dataplane.world import GOOD_ROW, SIGNATURE, World, infer_body
 from trivet.core.examples import made_up_row
 from trivet.core.field_schema import field_schema
@@ -219,14 +220,19 @@ def test_49_H75_generated_invalid_rows_are_never_200(strict: World):
         st.none() | st.booleans() | st.integers(-(2**65), 2**65) | st.floats(allow_nan=False, allow_infinity=False)
     )
     anything = (
-        anything | st.text(max_size=5) | st.lists(st.integers(), max_size=2) | st.dictionaries(st.text(), st.none())
-    )
+        anything
+        | st.text(max_size=5)
+        | st.lists(st.integers(), max_size=2)
+        | st.dictionaries(st.text(max_size=5), st.none())
+    )  # a longer text may be a name of ours, which a message that quotes it would seem to leak
 
     @RARELY
     @given(st.sampled_from(sorted(fields)), anything)
     def check(name: str, value: Any) -> None:
         if isinstance(value, float) and value.is_integer() and fields[name].get("type") == "integer":
             return  # JSON Schema counts 1.0 as an integer, the protocol does not
+        if LEAKS.search(str(value).encode()):
+            return  # a refusal quotes it: nothing of ours
         is_valid = Draft202012Validator(fields[name]).is_valid(value)
         status, answer, _ = strict.ask(path="/v2/models/churn/predict", body={"rows": [{**STRICT_ROW, name: value}]})
         assert status == (200 if is_valid else 400), (name, value, answer)
