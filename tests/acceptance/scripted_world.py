@@ -22,6 +22,8 @@ def make_world(folder: str) -> None:
         Prediction,
         Proposal,
         RegisteredModel,
+        ScoringError,
+        ScoringRun,
         Worker,
     )
 
@@ -78,6 +80,11 @@ def make_world(folder: str) -> None:
     found = {"cause": "drift", "severity": "warning", "state": "acknowledged", "evidence": {"mean": 3.0, "budget": 2.0}}
     alert = of("Alert") | {"features": [texts["Alert.features"]]}
     Alert.objects.create(model=model, version=second.get(), acknowledged_at=timezone.now(), **alert | found)
+    walked = {"model": "churn", "version": 2, "table": "shop.customer", "field": "risk", "batch_size": 9, "total": 5}
+    run = ScoringRun.objects.create(
+        **of("ScoringRun") | walked | {"where": {texts["ScoringRun.where"]: "x"}, "state": "interrupted"}
+    )
+    ScoringError.objects.create(run=run, **of("ScoringError"))
 
 
 def register(texts: dict[str, str]) -> None:

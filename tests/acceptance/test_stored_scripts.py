@@ -111,17 +111,20 @@ FILLED = {
     "Proposal": ("action", "proposer", "reason", "decided_by"),
     "Label": ("value", "source", "entity_key", "reason", "caller"),
     "Alert": ("features", "acknowledged_by"),
+    "ScoringRun": ("where", "cursor", "actor", "holder", "problem"),
+    "ScoringError": ("key", "message"),
 }
 UNFIT = {
     "a grammar": (
         *("RegisteredModel.name", "Alias.name", "ApiKey.id", "ApiKey.limits", "Event.model", "Prediction.model"),
         *("Worker.id", "Grant.verbs", "Worker.failing", "Label.model"),
+        *("Worker.features", "ScoringRun.model", "ScoringRun.table", "ScoringRun.field"),
     ),
     "a name of ours": (
         *("ModelVersion.status", "Prediction.kind", "Proposal.state"),
         *("SpoolCursor.worker", "LogLink.worker"),
         *("Label.state", "Alert.cause", "Alert.severity", "Alert.state", "LossEvidence.loss", "Monitor.options"),
-        "JudgedWindow.grain",
+        *("JudgedWindow.grain", "ScoringRun.state"),
         *(f"{table}.{name}" for table in ("Profile", "LabelProfile") for name in ("arm", "grain", "shard")),
     ),
     "checked when it is written, names and numbers": ("RegisteredModel.fallback", "Proposal.move"),
@@ -141,6 +144,7 @@ UNFIT = {
         ),
         *("LogHead.sha256", "LogLink.digest", "LogLink.sha256"),
         *("BundleClaim.digest", "Prediction.inputs_digest", "Worker.boot", "ReferenceProfile.sha256"),
+        *("ScoringRun.features_hash", "ScoringRun.question"),
     ),
 }
 COLUMNS = """
@@ -200,6 +204,9 @@ SHOWN = {  # where a text is read whole
     "/admin/trivet/modelversion/3/change/": ("ModelVersion.status_reason", "ModelVersion.runtime", "why", "library"),
     "/admin/trivet/prediction/1/change/": tuple(f"Prediction.{name}" for name in FILLED["Prediction"]),
     "/admin/trivet/label/1/change/": tuple(f"Label.{name}" for name in FILLED["Label"]),
+    "/admin/trivet/scoringrun/": ("ScoringRun.actor",),
+    "/admin/trivet/scoringrun/1/change/": tuple(f"ScoringRun.{name}" for name in FILLED["ScoringRun"]),
+    "/admin/trivet/scoringerror/": ("ScoringError.key", "ScoringError.message"),
     "/alerts/": ("Alert.features", "Alert.acknowledged_by"),
     "/alerts/1/": ("Alert.features",),
 }
