@@ -1,5 +1,6 @@
 """The drift page, as people with and without permissions see it."""
 
+import gc
 import time
 from datetime import timedelta
 
@@ -274,10 +275,14 @@ def test_fifty_features_take_under_a_tenth_of_a_second_and_as_many_queries_as_tw
         ) as captured:
             assert client.get(address).status_code == 200
         counts.append(len(captured))
-    for _ in range(5):
-        began = time.process_time()
-        client.get("/models/wide/drift/?window=1")
-        times.append(time.process_time() - began)
+    gc.freeze()  # what other tests left is not for this page to look through
+    try:
+        for _ in range(5):
+            began = time.process_time()
+            client.get("/models/wide/drift/?window=1")
+            times.append(time.process_time() - began)
+    finally:
+        gc.unfreeze()
     assert counts[0] == counts[1] <= 20
     assert min(times) < 0.1
     page = client.get("/models/wide/drift/?window=1").content.decode()
