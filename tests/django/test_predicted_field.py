@@ -54,6 +54,7 @@ def test_migrations_have_three_plain_columns():
 @isolate_apps("tests.shop")
 def test_one_that_is_inherited_has_its_columns_once():
     class Scored(models.Model):
+        id = models.BigAutoField(primary_key=True)
         risk = trivet.PredictedField("renewal", db_index=True)
 
         class Meta:
