@@ -91,7 +91,7 @@ def measured(rounds: int) -> dict[str, tuple[float, float]]:
             taken[name].append(_seconds(ways[name], customers[number % len(customers)]))
     slow = "the same, the query made each time"
     taken[slow] = [
-        _seconds(lambda one: list(Reading(shape_of(features), None, features)._of_query([one.pk], None)), customer)
+        _seconds(lambda one: list(Reading(shape_of(features), None, features)._by_query([one.pk], None)), customer)
         for customer in customers[: rounds // 10]
     ]
     this_process().stop()
