@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import grpc
@@ -38,8 +39,9 @@ INFER = f"/{INFERENCE_SERVICE}/ModelInfer"
 class Door:
     """A gRPC worker that runs, and a client with a key."""
 
-    def __init__(self, address: str, churn: Churn) -> None:
+    def __init__(self, address: str, churn: Churn, process: subprocess.Popen[str]) -> None:
         self.address = address
+        self.process = process
         self.metadata = [("authorization", f"Bearer {churn.key}")]
         self._body = inference.ModelInferRequest(model_name="churn")
         row = churn.rows[0]
@@ -51,9 +53,12 @@ class Door:
             tensor = self._body.inputs.add(name=name, datatype=datatype, shape=[1, 1])
             value = row[name].encode() if isinstance(row[name], str) else row[name]
             getattr(tensor.contents, field).append(value)
-        self._channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
-        self._infer = self._channel.unary_unary(INFER)
-        self._check = self._channel.unary_unary(CHECK)
+        channel = self._new_channel()
+        self._infer = channel.unary_unary(INFER)
+        self._check = channel.unary_unary(CHECK)
+
+    def _new_channel(self) -> grpc.Channel:
+        return grpc.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)])
 
     @property
     def message(self) -> bytes:
@@ -70,6 +75,19 @@ class Door:
             assert answer.model_version == "1"
             took.append(time.perf_counter() - began)
         return sorted(took)[int(len(took) * 0.99) - 1]
+
+    def newcomer(self) -> Any:
+        """Begin the request of a good client that has just come, and return it."""
+        return self._new_channel().unary_unary(INFER).future(self.message, 20, self.metadata)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Have the worker stand still, so that all that is sent meanwhile comes to it at once."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def is_serving(self) -> bool:
         """Ask for the worker's state without a key."""
@@ -90,7 +108,7 @@ def door(churn_template: Churn, tmp_path_factory: pytest.TempPathFactory) -> Ite
     said = Output(process)
     try:
         told = wait_for(lambda: [line for line in said.lines if line.startswith("ready on ")])
-        yield Door(told[0].removeprefix("ready on ").strip(), churn_template)
+        yield Door(told[0].removeprefix("ready on ").strip(), churn_template, process)
     finally:
         process.terminate()
         process.wait(timeout=30)
@@ -174,6 +192,18 @@ def test_H60_calls_of_a_connection_that_is_gone_hold_nothing(door: Door):
                 connection.call(method, **dict(door.metadata))
     assert door.p99() > 0
     assert door.is_serving()
+
+
+def test_H60_calls_that_come_all_at_once_keep_no_newcomer_with_a_key_out(door: Door):
+    for _ in range(ROUNDS):
+        with ExitStack() as stack:
+            with door.stopped():
+                for _ in range(4 * CONNECTIONS):
+                    connection = stack.enter_context(Frames(door.address))
+                    for _ in range(MAX_STREAMS):
+                        connection.call(CHECK)
+                asked = door.newcomer()
+            assert asked.exception() is None
 
 
 def test_H56_a_connection_that_says_nothing_is_closed(door: Door):

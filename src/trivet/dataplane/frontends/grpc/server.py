@@ -11,6 +11,9 @@ MAX_METADATA = 8 * 1024
 MAX_STREAMS = 100  # of one connection
 MAX_CONNECTIONS = 1024
 MAX_CALLS = 1024  # under way at once
+MAX_WAITING = (
+    8 * MAX_CALLS
+)  # that came and are not looked at yet; beyond a thousand the library would cancel any it likes
 IDLE_MS = 60_000  # a connection without a call
 HANDSHAKE_MS = 5_000  # until a connection has said which protocol it speaks
 
@@ -30,6 +33,8 @@ def make_server(servicer: Servicer, max_body_bytes: int, *, shares_port: bool = 
             ("grpc.absolute_max_metadata_size", MAX_METADATA),
             ("grpc.max_concurrent_streams", MAX_STREAMS),
             ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+            ("grpc.server.max_pending_requests", MAX_WAITING),
+            ("grpc.server.max_pending_requests_hard_limit", MAX_WAITING),
             ("grpc.max_connection_idle_ms", IDLE_MS),
             ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
             ("grpc.so_reuseport", int(shares_port)),
