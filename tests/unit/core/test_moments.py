@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from tests.unit.core.earlier_formats import first_format, second_format
 from trivet.core.errors import BundleError
 from trivet.core.profile.bins import category_bins, numeric_bins
 from trivet.core.profile.layout import Answers
@@ -17,7 +18,6 @@ from trivet.core.profile.making import make_reference
 from trivet.core.profile.moments import FARTHEST, MOST_NUMBERS, STEPS, Moments
 from trivet.core.profile.profile import Profile, decode_profile, encode_profile, merge
 from trivet.core.profile.reference import Reference, decode_reference, encode_reference
-from trivet.core.profile.sparse import sparse
 from trivet.core.signature import Input, Output, Signature
 
 ANY = st.floats(allow_nan=True, allow_infinity=True, width=64)
@@ -132,14 +132,10 @@ def test_a_profile_parts_into_its_counts_and_its_moments() -> None:
     assert whole - moments - counts == REFERENCE.empty
 
 
-def first_format(profile: Profile) -> bytes:
-    """Return `profile` as releases before the moments wrote it."""
-    return msgspec.msgpack.encode([1, profile.rows, sparse(profile.cells), sparse(profile.sums), profile.unseen])
-
-
 def test_what_an_earlier_release_counted_is_read_and_added_to() -> None:
     """Its rows are counted, and not summed."""
     old, new = profiled(drawn(30)), profiled(drawn(20, seed=1))
+    assert decode_profile(second_format(old)) == old
     read = decode_profile(first_format(old))
     both = read + new
 
@@ -165,12 +161,12 @@ def test_by_a_reference_of_an_earlier_release_no_moments_are_summed() -> None:
     assert read.layout.sums_of_numbers(read.whole).rows == 0
 
 
-@pytest.mark.parametrize("number", [0, 3])
+@pytest.mark.parametrize("number", [0, 4])
 def test_a_format_that_is_not_known_is_refused(number: int) -> None:
     """With what is read here."""
     later = msgspec.msgpack.encode([number, *msgspec.msgpack.decode(encode_profile(REFERENCE.empty))[1:]])
     with pytest.raises(
-        BundleError, match=f"profile format {number} is unknown here; this release reads formats 1 to 2"
+        BundleError, match=f"profile format {number} is unknown here; this release reads formats 1 to 3"
     ):
         decode_profile(later)
     with pytest.raises(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 from operator import add
 
@@ -10,11 +11,15 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from tests.unit.core.earlier_formats import first_format, first_format_of_labels, second_format
 from trivet.core.errors import BundleError
 from trivet.core.profile import summing
-from trivet.core.profile.labels import LabelTable, encode_labels
-from trivet.core.profile.profile import Profile, encode_profile
+from trivet.core.profile.labels import LabelTable, decode_labels, encode_labels
+from trivet.core.profile.profile import Profile, decode_profile, encode_profile
+from trivet.core.profile.sparse import numbers, packed
 from trivet.core.profile.summing import sum_labels, sum_profiles
+
+Encode = Callable[[Profile], bytes]
 
 PLACES, SUMS, MOMENTS = 7, 3, 4
 KEYS = st.sampled_from(["monday", "tuesday", "wednesday"])
@@ -66,6 +71,31 @@ def test_label_tables_at_once_are_label_tables_one_by_one(found: list[tuple[str,
     }
 
 
+@given(found=st.lists(st.tuples(st.sampled_from([second_format, encode_profile]), PROFILES), min_size=1, max_size=9))
+def test_profiles_of_an_earlier_format_are_summed_among_others(found: list[tuple[Encode, Profile]]) -> None:
+    in_order = [encode(one) for encode, one in found]
+    assert sum_profiles(((1, data) for data in in_order), NOBODY) == {1: reduce(add, (one for _, one in found), NOBODY)}
+
+
+def test_what_the_first_releases_counted_is_summed_among_others() -> None:
+    counts, moments = Profile(2, NOBODY.cells + 1, NOBODY.sums), Profile(0, NOBODY.cells, NOBODY.sums, {}, np.arange(4))
+    found = [first_format(counts), encode_profile(counts), encode_profile(moments)]
+    assert sum_profiles(((1, data) for data in found), NOBODY) == {1: counts + counts + moments}
+    table = LabelTable(3, np.arange(PLACES), ((2**70, 1),))
+    assert decode_labels(first_format_of_labels(table)) == table
+    found = [first_format_of_labels(table), encode_labels(table)]
+    assert sum_labels(((1, data) for data in found), NOTHING) == {1: table + table}
+
+
+@given(values=arrays(PLACES).map(lambda values: values >> 8 * (int(values[0]) % 5)))
+def test_numbers_take_no_more_bytes_than_they_need(values: np.ndarray) -> None:
+    few = packed(values)
+    assert numbers([few]).tolist() == values.tolist()
+    assert len(few) == 1 + len(values) * few[0]
+    narrower = {1: (), 2: (np.uint8,), 4: (np.uint8, np.uint16), 8: (np.uint8, np.uint16, np.int32)}[few[0]]
+    assert not any(np.array_equal(values.astype(kind), values) for kind in narrower)
+
+
 def test_of_the_values_that_nobody_had_seen_the_commonest_are_kept() -> None:
     many = [Profile(1, NOBODY.cells, NOBODY.sums, {"plan": {f"v{place % 40}": 1 + place % 40}}) for place in range(80)]
 
@@ -110,3 +140,31 @@ def test_places_that_nobody_encoded_are_refused(gaps: list[int], held: list[int]
         sum_profiles([(1, encode_profile(NOBODY)), (1, forged)], NOBODY)
     with pytest.raises(BundleError, match="cannot be read"):
         sum_labels([(1, msgspec.msgpack.encode([1, 1, cells, [["0", "0"]]]))], NOTHING)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "held"),
+    [
+        (b"", b""),  # not even a width
+        (b"\1\1", b""),
+        (b"\0\1", b"\0\1"),
+        (b"\3\1\0\0", b"\3\1\0\0"),
+        (b"\2\1", b"\2"),  # half a number
+        (b"\1\1", b"\1\1\1"),  # more than places
+        (bytes([1, PLACES]), b"\1\1"),
+        (b"\4" + b"\xff" * 4, b"\1\1"),  # before the first place
+    ],
+)
+def test_bytes_that_nobody_packed_are_refused(gaps: bytes, held: bytes) -> None:
+    cells = (PLACES, gaps, held)
+    nothing = (SUMS, b"\1", b"\1")
+    forged = msgspec.msgpack.encode([3, 1, cells, nothing, {}, b"\1"])
+    table = msgspec.msgpack.encode([2, 1, cells, [["0", "0"]]])
+    for read in (
+        lambda: sum_profiles([(1, encode_profile(NOBODY)), (1, forged)], NOBODY),
+        lambda: sum_labels([(1, table)], NOTHING),
+        lambda: decode_profile(forged),
+        lambda: decode_labels(table),
+    ):
+        with pytest.raises(BundleError, match="cannot be read"):
+            read()

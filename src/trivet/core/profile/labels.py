@@ -18,7 +18,8 @@ from trivet.core.profile.layout import Answers, predicted_of, word_of
 from trivet.core.profile.profile import UNREADABLE
 from trivet.core.profile.scores import MOST, ScoreBins
 
-LABEL_TABLE_FORMAT = 1
+LABEL_TABLE_FORMAT = 2
+READ_FORMATS = (1, 2)  # the first has lists of numbers
 ERROR_SUMS = 6  # labels, Σe, Σ|e|, Σe², Σy, Σy² of a regression, e = prediction - truth
 BARE = frozenset(("true", "1", "false", "0"))  # yes and no, as languages write them
 _SAME = {"true": "1", "false": "0"}
@@ -218,8 +219,10 @@ def read_labels(data: bytes | memoryview) -> Encoded:
         read = msgspec.msgpack.decode(data, type=Encoded)
     except UNREADABLE as error:
         raise unreadable(error) from None
-    if read.format != LABEL_TABLE_FORMAT:
-        raise BundleError(f"label table format {read.format} is unknown here; this release reads {LABEL_TABLE_FORMAT}.")
+    if read.format not in READ_FORMATS:
+        raise BundleError(
+            f"label table format {read.format} is unknown here; this release reads formats 1 to {LABEL_TABLE_FORMAT}."
+        )
     return read
 
 

@@ -14,8 +14,8 @@ from trivet.core.profile import sparse
 from trivet.core.profile.bins import UNSEEN_SHOWN
 from trivet.core.profile.losses import LOSS_SUMS, Sums
 
-PROFILE_FORMAT = 2
-READ_FORMATS = (1, 2)  # the first is without moments
+PROFILE_FORMAT = 3
+READ_FORMATS = (1, 2, 3)  # the first is without moments, and both before the last have lists of numbers
 
 UNREADABLE = (msgspec.DecodeError, ValueError, IndexError)  # what bytes raise that nobody encoded here
 
@@ -95,7 +95,7 @@ def encode_profile(profile: Profile) -> bytes:
         sparse.sparse(profile.cells),
         sparse.sparse(profile.sums),
         profile.unseen,
-        profile.moments.tolist(),
+        sparse.packed(profile.moments),
     ]
     return msgspec.msgpack.encode([*parts, list(map(str, profile.losses))] if profile.losses else parts)
 
@@ -144,7 +144,7 @@ class Encoded(msgspec.Struct, array_like=True):
     cells: sparse.Sparse
     sums: sparse.Sparse
     unseen: dict[str, dict[str, int]]
-    moments: list[int] = []
+    moments: sparse.Numbers = b"\1"
     losses: list[str] = []
 
 

@@ -15,7 +15,7 @@ from trivet.core.profile import labels, profile
 from trivet.core.profile.labels import LabelTable, read_labels
 from trivet.core.profile.losses import Sums
 from trivet.core.profile.profile import UNREADABLE, Profile, commonest, losses_of, read_profile
-from trivet.core.profile.sparse import Sparse, numbers, stacked
+from trivet.core.profile.sparse import Sparse, count, numbers, stacked
 
 AT_ONCE = 64  # encoded counts whose places are in memory: more of them leave the processor's cache, fewer pay for NumPy each time
 
@@ -38,7 +38,7 @@ def sum_profiles(found: Iterable[tuple[K, bytes]], empty: Profile) -> dict[K, Pr
             sums.add(keys, [one.sums for one in read])
             for key, one in zip(keys, read, strict=True):
                 rows[key] += one.rows
-                if one.moments:
+                if count(one.moments):
                     moments[key] = moments.get(key, empty.moments) + numbers([one.moments])
                 if one.losses:
                     losses[key] = profile.summed(losses.get(key, ()), losses_of(one))
@@ -61,7 +61,7 @@ def sum_profiles(found: Iterable[tuple[K, bytes]], empty: Profile) -> dict[K, Pr
 
 def _fits(one: profile.Encoded, empty: Profile) -> bool:
     widths = (one.cells[0], one.sums[0]) == (len(empty.cells), len(empty.sums))
-    return widths and len(one.moments) in (0, len(empty.moments))
+    return widths and count(one.moments) in (0, len(empty.moments))
 
 
 def sum_labels(
