@@ -308,6 +308,14 @@ def test_workers_end_when_the_supervisor_is_killed(churn: Churn):
         server.stop()
 
 
+@pytest.mark.parametrize("verb", ["web", "keeper"])
+def test_a_process_whose_supervisor_died_while_it_started_ends(churn: Churn, verb: str):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    done = trivet(verb, "--supervisor", str(gone.pid), project=churn.project, check=False)
+    assert done.returncode == -signal.SIGTERM
+
+
 def test_a_second_server_of_one_trivet_home_is_refused_with_the_process_that_is_in_its_way(churn: Churn):
     with serving(churn.project, workers=1) as server:
         second = trivet(

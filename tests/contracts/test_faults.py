@@ -31,3 +31,8 @@ def test_the_rows_that_have_a_count_reach_it_in_full():
         assert any(
             int(full) == count for text in texts if f"def test_F{row}_" in text for full in FULL.findall(text)
         ), row
+
+
+def test_all_that_kills_cuts_and_fills_is_in_a_row_so_that_the_table_runs_it_where_make_test_leaves_it_out():
+    for path in (ROOT / "tests/acceptance/faults").glob("test_*.py"):
+        assert not re.findall(r"^def (test_(?!F\d\d_)\w+)", path.read_text(encoding="utf-8"), re.MULTILINE), path.name

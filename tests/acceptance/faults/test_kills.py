@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import signal
 import struct
-import subprocess
-import sys
 import time
 from pathlib import Path
 from statistics import median
@@ -21,7 +19,7 @@ from tests.acceptance.faults.chance import seeded_chance
 from tests.acceptance.faults.invariants import Fault, Leftovers, assert_allowed, recovery_seconds, settle
 from tests.acceptance.faults.ledger import clients
 from tests.acceptance.faults.victims import kill_everything, kill_one, kill_supervisor
-from tests.acceptance.servers import Server, free_port, serving, trivet, wait_for
+from tests.acceptance.servers import Server, free_port, serving, wait_for
 from tests.robustness.score import Score
 from tests.scale import scaled
 
@@ -117,11 +115,3 @@ def tear(spool: Path, chance: random.Random) -> None:
         with path.open("r+b") as file:
             file.seek(end)
             file.write(torn)
-
-
-@pytest.mark.parametrize("verb", ["web", "keeper"])
-def test_a_process_whose_supervisor_died_while_it_started_ends(churn: Churn, verb: str):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    done = trivet(verb, "--supervisor", str(gone.pid), project=churn.project, check=False)
-    assert done.returncode == -signal.SIGTERM
