@@ -19,6 +19,9 @@ from trivet.model.bundle.bundle import read_bundle
 READY = re.compile(r"^(\S+ \S+) INFO .* event=ready imports_seconds=(\S+) loading_seconds=(\S+)$", re.MULTILINE)
 
 
+SPOOL_MB = "20480"  # each round begins with what the ones before left to be shipped, which no site would
+
+
 class Trivet(Opponent):
     """`trivet serve` on a project with the four models."""
 
@@ -53,7 +56,8 @@ class Trivet(Opponent):
     def environment(self, model: str) -> dict[str, str]:
         inherited = super().environment(model)
         ours = str(Path(trivet.__file__).parent.parent)  # what is measured is the code that measures
-        return {**inherited, "PYTHONPATH": os.pathsep.join([ours, inherited["PYTHONPATH"]]), "LOG_LEVEL": "INFO"}
+        measured = os.pathsep.join([ours, inherited["PYTHONPATH"]])
+        return {**inherited, "PYTHONPATH": measured, "LOG_LEVEL": "INFO", "TRIVET_SPOOL_MB": SPOOL_MB}
 
     def moments(self, log: str, began: datetime) -> Moments | None:
         told = READY.search(log)
