@@ -15,6 +15,10 @@ APP = 'INSTALLED_APPS += ["trivet"]\n'
 CONSOLE = '    path("trivet/", include("trivet.console.urls")),\n'
 IMPORT = "import trivet\n"
 COLUMN = '    churn_risk = trivet.PredictedField("churn")\n'
+MIXIN = "from trivet.admin import PredictionAdminMixin, prediction_column\n"
+MIXED = "PredictionAdminMixin, admin.ModelAdmin"
+PREDICTORS = '    predictors = ["churn"]\n'
+PREDICTION_COLUMN = ', prediction_column("churn")]'
 ASKED = '    risk = trivet.predict("churn", customer)\n'
 
 
@@ -75,7 +79,8 @@ def plain_shop(folder: Path, python: Path) -> Shop:
     shop.edit("shop/urls.py", CONSOLE, "")
     shop.edit("customers/models.py", IMPORT, "")
     shop.edit("customers/models.py", COLUMN, "")
-    shop.edit("customers/admin.py", ', "churn_risk"]', "]")
+    for before, after in ((MIXIN, ""), (MIXED, "admin.ModelAdmin"), (PREDICTORS, ""), (PREDICTION_COLUMN, "]")):
+        shop.edit("customers/admin.py", before, after)
     shop.edit("customers/views.py", IMPORT, "")
     shop.edit("customers/views.py", ASKED, "    risk = 0.0\n")
     left = [file.name for file in folder.rglob("*.py") if "trivet" in file.read_text()]

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance import shop as edits
 from tests.acceptance.plain_environment import built_wheel, needed_by, plain_environment, requirements_of
-from tests.acceptance.shop import APP, ASKED, COLUMN, CONSOLE, EXAMPLE, IMPORT, Shop, plain_shop, shop_in
+from tests.acceptance.shop import ASKED, COLUMN, CONSOLE, EXAMPLE, IMPORT, Shop, plain_shop, shop_in
 
+VISITOR = Path(__file__).with_name("admin_visitor.py")
 CUSTOMERS = 1200
 HEAVY = {"catboost", "lightgbm", "pandas", "redis", "scikit-learn", "skl2onnx", "tensorflow", "torch", "xgboost-cpu"}
 LIBRARIES = ("onnxruntime", "pandas", "sklearn")
@@ -82,7 +84,7 @@ def test_walkthrough_A_from_a_joblib_to_scored_tables(tmp_path: Path, wheel: Pat
         assert {"numpy", "onnxruntime", "msgspec", "django"} <= set(needed_by(requirements_of(wheel)))
 
     with walk.step("A2 one line of settings, migrate"):
-        shop.edit("shop/settings.py", "USE_TZ = True\n", f"USE_TZ = True\n{APP}")
+        shop.edit("shop/settings.py", "USE_TZ = True\n", f"USE_TZ = True\n{edits.APP}")
         shop.manage("migrate", "-v", "0")
         assert not imported(shop, "check")
 
@@ -110,6 +112,9 @@ def test_walkthrough_A_from_a_joblib_to_scored_tables(tmp_path: Path, wheel: Pat
 
     with walk.step("A8 tests without weights"):
         run_tests(tmp_path / "ci", wheel)
+
+    with walk.step("A9 the admin of customers"):
+        administered(shop)
 
     assert sum(walk.took.values()) < A_TO_NINE_SECONDS
 
@@ -197,6 +202,28 @@ def run_tests(folder: Path, wheel: Path) -> None:
     assert "No module named 'sklearn'" in shop.run("-c", "import sklearn", expect=1)
     assert "Ran 2 tests" in shop.manage("test")
     assert not (shop.folder / ".trivet").exists()
+
+
+def administered(shop: Shop) -> None:
+    """A9: fifty customers are chosen and scored, by who may; the column is sorted by, and the page of one tells what was said."""
+    shop.edit("customers/admin.py", "admin.ModelAdmin", edits.MIXED)
+    shop.edit(
+        "customers/admin.py",
+        "from customers.models import Customer\n",
+        f"from customers.models import Customer\n{edits.MIXIN}",
+    )
+    shop.edit("customers/admin.py", "    list_display", f"{edits.PREDICTORS}    list_display")
+    shop.edit("customers/admin.py", '"renewed_at"]', f'"renewed_at"{edits.PREDICTION_COLUMN}')
+    shop.manage("check")
+    told = shop.run(str(VISITOR), "chooses")
+    assert "ana offered 200 Scored 50 rows with churn." in told
+    assert "ben not offered 403" in told
+    shop.trivet("keeper", "--once")
+    column, badge = shop.run(str(VISITOR), "looks").splitlines()[-2:]
+    shares = [int(said.removesuffix(" %")) for said in column.split("|")[1:] if re.fullmatch(r"\d+ %", said)]
+    assert len(shares) > 40
+    assert shares == sorted(shares, reverse=True)
+    assert re.search(r"\d+ % .+ · churn 1 · .+ ago · was it right\?", badge), badge
 
 
 def scored(shop: Shop) -> None:

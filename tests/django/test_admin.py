@@ -5,8 +5,8 @@ from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-import trivet.admin
 from tests.django.worlds import MADE_AT, ready, record
+from trivet.admin import tables
 from trivet.console.words import ROUTES
 from trivet.control.predictions.labelling import apply_labels
 from trivet.control.predictions.models import Label, Prediction
@@ -110,8 +110,8 @@ def test_inputs_cannot_be_guessed_by_filtering(staff, world, lookup):
 
 
 def test_the_log_is_filtered_by_every_value_that_its_columns_have():
-    assert {*trivet.admin.Door.values} == {*DOORS.values(), GRPC, PYTHON} - {FEEDBACK}
-    assert {*trivet.admin.Reason.values} == {*ROUTES, SHADOW}
+    assert {*tables.Door.values} == {*DOORS.values(), GRPC, PYTHON} - {FEEDBACK}
+    assert {*tables.Reason.values} == {*ROUTES, SHADOW}
 
 
 @pytest.mark.parametrize("address", ["model=churn", "kind=predict", "door=rest", "route=only", "cached__exact=0"])
@@ -124,7 +124,7 @@ def test_a_filter_keeps_the_rows_that_have_its_value(admin_client, world, addres
 
 def test_a_long_log_is_neither_counted_nor_paged_to_its_end(admin_client, world, monkeypatch):
     ship([record(ModelVersion.objects.get()) for _ in range(4)])
-    monkeypatch.setattr(trivet.admin, "NEWEST", 3)
+    monkeypatch.setattr(tables, "NEWEST", 3)
     with CaptureQueriesContext(connection) as asked:
         page = admin_client.get("/admin/trivet/prediction/").content.decode()
     assert "3 predictions" in page
@@ -138,7 +138,7 @@ def test_a_long_log_is_neither_counted_nor_paged_to_its_end(admin_client, world,
 def test_filters_and_words_look_at_the_newest_rows_and_an_id_or_an_entity_is_found_wherever_it_is(
     admin_client, world, monkeypatch
 ):
-    monkeypatch.setattr(trivet.admin, "LOOKED_AT", 2)
+    monkeypatch.setattr(tables, "LOOKED_AT", 2)
     old = Prediction.objects.get()
     ship([record(ModelVersion.objects.get(), entity_key=f"shop.customer:{number}") for number in range(4)])
 

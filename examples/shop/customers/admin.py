@@ -3,11 +3,13 @@
 from django.contrib import admin
 
 from customers.models import Customer
+from trivet.admin import PredictionAdminMixin, prediction_column
 
 
 @admin.register(Customer)
-class CustomerAdmin(admin.ModelAdmin):
-    """A list of customers."""
+class CustomerAdmin(PredictionAdminMixin, admin.ModelAdmin):
+    """A list of customers, with what the model says of each, and an action that asks it."""
 
-    list_display = ["name", "country", "plan", "seats", "renewed_at", "churn_risk"]
+    predictors = ["churn"]
+    list_display = ["name", "country", "plan", "seats", "renewed_at", prediction_column("churn")]
     list_select_related = ["plan"]

@@ -64,7 +64,16 @@ class _UuidText(Func):
 
 def latest_score(instance: Model, model: str) -> Any:
     """Return the score of what the champion of `model` said last about a saved row, or None: one query of the log alone."""
-    return _answers(model, f"{prefix_of(type(instance))}{instance.pk}").values_list("score", flat=True).first()
+    return _about(instance, model).values_list("score", flat=True).first()
+
+
+def latest_answer(instance: Model, model: str) -> Any:
+    """Return the `Prediction` that the champion of `model` made last about a saved row, or None."""
+    return _about(instance, model).first()
+
+
+def _about(instance: Model, model: str) -> Any:  # a QuerySet of answers
+    return _answers(model, f"{prefix_of(type(instance))}{instance.pk}")
 
 
 def _entity_of(model: type[Model], path: str) -> tuple[type[Model], Any]:
