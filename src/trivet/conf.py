@@ -393,6 +393,7 @@ TESTS = Setting(
     choice("stub", "raise", "real"),
     "What `trivet.predict` does in your tests: answer for the model, fail unless the test answers, or ask the model.",
 )
+TASKS = Setting("TRIVET_TASKS", lambda: "default", text, "Alias of the backend in `TASKS` by which `trivet.tasks` run.")
 
 SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     HOME,
@@ -435,6 +436,7 @@ SETTINGS: tuple[Setting[Any], ...] = (  # Any: of one type each
     LABELS_MATURE_HOURS,
     ACCESS_LOG,
     TRACING,
+    TASKS,
     TESTS,
 )
 SECRETS = (KEY_PEPPER, KEY_PEPPER_FALLBACKS, ALERT_WEBHOOKS, WEBHOOK_SECRET)  # never repeated in a message

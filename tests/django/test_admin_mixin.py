@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import clear_url_caches, include, path
 
+import django
 from tests.django.declared import declaring, feature_set, predictor
 from tests.django.people import browser, grant, person
 from tests.django.worlds import MADE_AT, ready, record
@@ -124,6 +126,27 @@ def test_more_rows_than_a_page_waits_for_are_for_the_command(monkeypatch: pytest
     (said,) = messages_of(page)
     assert said.endswith("In a shell: trivet score renewal shop.Subscriber --apply")
     assert not ScoringRun.objects.exists()
+
+
+@pytest.mark.usefixtures("_stubbed")
+@pytest.mark.skipif(django.VERSION < (6, 0), reason="Django 5.2 has no tasks of its own")
+def test_more_rows_are_for_a_task_where_there_are_workers(monkeypatch: pytest.MonkeyPatch):
+    from trivet import tasks
+
+    monkeypatch.setattr(mixin, "MOST_AT_ONCE", 1)
+    enqueued: list[Any] = []
+    later = SimpleNamespace(get_backend=Queue, enqueue=lambda *words, **said: enqueued.append((words, said)))
+    monkeypatch.setattr(tasks, "score", later)
+    rows = [Subscriber.objects.create(seats=seats) for seats in (10, 20, 30)]
+    page = chosen(staff("view_subscriber", "change_subscriber", "predict"), rows[:2])
+    assert messages_of(page) == ["2 rows are scored with renewal by a task, as soon as a worker takes it."]
+    keys = set(enqueued[0][1].pop("where")["pk__in"].split(","))
+    assert keys == {str(row.pk) for row in rows[:2]}
+    assert enqueued == [(("renewal", "shop.Subscriber"), {"only_stale": False, "user": "ben"})]
+
+
+class Queue:
+    """A backend that has workers."""
 
 
 @pytest.mark.usefixtures("_stubbed")

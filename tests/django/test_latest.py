@@ -11,10 +11,12 @@ from django.template import Context, Template
 
 import trivet
 from tests.django.worlds import MADE_AT, ready, record
-from tests.shop.models import Crate, Customer, Delay, Flight, Order, Parcel
+from tests.shop.models import Crate, Customer, Delay, Flight, Order, Parcel, Subscriber
 from trivet.control.predictions.shipping import ship
 from trivet.control.registry import actions
+from trivet.core.errors import Unavailable
 from trivet.core.records import SHADOW
+from trivet.testing import outbox, override_predictor
 
 pytestmark = pytest.mark.django_db
 
@@ -122,3 +124,17 @@ def test_a_template_asks_the_log_alone_wherever_the_row_is():
     ship([said(version, 0.75, anna)], cursor=("worker", 1, 10))
     anna._state.db = "elsewhere"  # a database that has no log
     assert Template('{% load trivet %}{{ who|prediction:"churn" }}').render(Context({"who": anna})) == "0.75"
+
+
+def test_a_template_asks_now_and_says_who_looked(rf, django_user_model):
+    request = rf.get("/")
+    request.user = django_user_model(username="ana")
+    row = Subscriber.objects.create(seats=10)
+    page = Template('{% load trivet %}{% predict who "renewal" as risk %}{{ risk.value }} {{ risk.version }}')
+    with override_predictor("renewal", returns=0.3):
+        assert page.render(Context({"who": row, "request": request})) == "0.3 0"
+        assert page.render(Context({"who": row})) == "0.3 0"
+    assert next((asked.caller, asked.entity_key) for asked in outbox) == ("user:ana", f"shop.subscriber:{row.pk}")
+    late = Template('{% load trivet %}{% predict who "renewal" fallback=0.5 as risk %}{{ risk.value }}')
+    with override_predictor("renewal", raises=Unavailable("no room")):
+        assert late.render(Context({"who": row})) == "0.5"

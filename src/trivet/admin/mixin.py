@@ -24,6 +24,7 @@ else:
     Base = object
 
 MOST_AT_ONCE = 500  # rows that are scored while somebody waits for a page
+MOST_LATER = 10_000  # rows whose keys a task is given
 ACTION = "trivet_score_"  # begins the name of an action; the model's name follows
 BANDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "low": (gettext_lazy("low: under a third"), {"lt": 1 / 3}),
@@ -39,8 +40,8 @@ class PredictionAdminMixin(Base):
     Each gets an action "Score with churn" for who may predict with it and change these rows, a filter by how likely its class
     is, and on the page of a row what it said last of it. `prediction_column` is its column in the list. Nothing is predicted
     to fill a page. The action asks of up to 500 rows at once, and writes into the PredictedField of the model where the
-    table has one; for more it names the command. What is not in a column of the table is read from the log, by who has
-    `view_predictions`.
+    table has one; more are for a task, where the project has workers for such, or else for the command, which it names.
+    What is not in a column of the table is read from the log, by who has `view_predictions`.
 
     Raises `TypeError` for `predictors` that are one text.
     """
@@ -206,6 +207,10 @@ def _filter_of(model: str) -> type[admin.SimpleListFilter]:
 def _score(model: str, of: PredictionAdminMixin, request: HttpRequest, rows: QuerySet[Any]) -> None:
     """Ask `model` of the rows that were chosen, and say what came of it."""
     number = rows.count()
+    if number > MOST_AT_ONCE and number <= MOST_LATER and _is_enqueued(model, of, request, rows):
+        text = _("%(number)s rows are scored with %(model)s by a task, as soon as a worker takes it.")
+        of.message_user(request, text % {"number": number, "model": model}, messages.INFO)
+        return
     if number > MOST_AT_ONCE:
         command = f"trivet score {model} {of.model._meta.label}"
         text = _("%(number)s rows are more than the %(most)s that a page waits for. In a shell: %(command)s --apply")
@@ -221,6 +226,21 @@ def _score(model: str, of: PredictionAdminMixin, request: HttpRequest, rows: Que
     if refused:
         text += " " + _("%(refused)s were refused: see the scoring runs.") % {"refused": refused}
     of.message_user(request, text, messages.WARNING if refused else messages.SUCCESS)
+
+
+def _is_enqueued(model: str, of: PredictionAdminMixin, request: HttpRequest, rows: QuerySet[Any]) -> bool:
+    """Have a worker score the rows into their column; return False where there is none, or a task would not run elsewhere."""
+    try:
+        from trivet.tasks import score  # which Django 5.2 has not
+    except ImportError:
+        return False
+    if column_of(of.model, model) is None or type(score.get_backend()).__name__ in ("ImmediateBackend", "DummyBackend"):
+        return False
+    keys = ",".join(str(key) for key in rows.values_list("pk", flat=True))
+    score.enqueue(
+        model, of.model._meta.label, where={"pk__in": keys}, only_stale=False, user=request.user.get_username()
+    )
+    return True
 
 
 def _score_of(row: Any, model: str) -> Any:

@@ -1,4 +1,4 @@
-"""What templates ask of predictions: only what was said already; nothing is predicted to fill a page."""
+"""What templates ask of predictions: `prediction` for what was said already, and `predict` for an answer made now."""
 
 from __future__ import annotations
 
@@ -22,3 +22,16 @@ def prediction(instance: Any, model: str) -> Any:
     if not isinstance(instance, Model) or instance.pk is None:
         return None
     return latest_score(instance, model)
+
+
+@register.simple_tag(takes_context=True)
+def predict(context: Any, row: Any, model: str, **options: Any) -> Any:
+    """Return what `model` says of a row now: `{% predict customer "churn" as risk %}{{ risk.decision }}`.
+
+    It is a call, with all that `trivet.predict` is and raises, of which `fallback=` and `deadline_seconds=` may be given; the
+    user of the request is recorded as the caller. Of a list it is a call a row: hand the template `predict_many` instead.
+    """
+    from trivet.serving.predict import predict as ask  # what predicts is loaded by who does
+
+    user = getattr(context.get("request"), "user", None)
+    return ask(model, row, user=user, **options)
