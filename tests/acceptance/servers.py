@@ -99,6 +99,7 @@ class Server:
         grpc: str | None = None,
         grpc_workers: int = 1,
         port: int | None = None,
+        python: Path | str = sys.executable,
         **environment: str,
     ) -> None:
         """Start it, on a free port where none is given."""
@@ -106,7 +107,7 @@ class Server:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         command = [
-            sys.executable,
+            str(python),
             "-m",
             "trivet",
             "serve",

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.acceptance.servers import clean_environment
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "shop"
-LEFT_OUT = shutil.ignore_patterns("db.sqlite3", ".trivet", "__pycache__", "*.csv", "*.json", "*.joblib")
+LEFT_OUT = shutil.ignore_patterns("db.sqlite3", ".trivet", "__pycache__", "*.csv", "*.json", "*.joblib", "static")
 APP = 'INSTALLED_APPS += ["trivet"]\n'
 CONSOLE = '    path("trivet/", include("trivet.console.urls")),\n'
 IMPORT = "import trivet\n"

@@ -6,21 +6,27 @@ nothing else, `manage.py` and edits of files. What each step took is printed.
 
 from __future__ import annotations
 
+import http.client
+import json
 import re
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.acceptance import shop as edits
 from tests.acceptance.plain_environment import built_wheel, needed_by, plain_environment, requirements_of
+from tests.acceptance.servers import Load, Server, drained, serving, wait_for
 from tests.acceptance.shop import ASKED, COLUMN, CONSOLE, EXAMPLE, IMPORT, Shop, plain_shop, shop_in
 
 VISITOR = Path(__file__).with_name("admin_visitor.py")
 CUSTOMERS = 1200
+WORKERS = 4
+INFER = "/v2/models/churn/infer"
 HEAVY = {"catboost", "lightgbm", "pandas", "redis", "scikit-learn", "skl2onnx", "tensorflow", "torch", "xgboost-cpu"}
 LIBRARIES = ("onnxruntime", "pandas", "sklearn")
 A_TO_NINE_SECONDS = 120  # of a machine's time; a person takes minutes
@@ -70,9 +76,17 @@ def handed(tmp_path_factory: pytest.TempPathFactory, python: Path) -> Path:
     return shop.folder
 
 
+@pytest.fixture(scope="module")
+def served_by(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
+    """Return the interpreter of an environment with `trivet[server]`, which compiles nothing."""
+    return plain_environment(tmp_path_factory.mktemp("server") / "env", wheel, "server")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_walkthrough_A_from_a_joblib_to_scored_tables(tmp_path: Path, wheel: Path, python: Path, handed: Path):
+def test_walkthrough_A_from_a_joblib_to_scored_tables(
+    tmp_path: Path, wheel: Path, python: Path, served_by: Path, handed: Path
+):
     walk = Walk()
     shop = plain_shop(tmp_path / "shop", python)
     shop.manage("migrate", "-v", "0")
@@ -111,7 +125,7 @@ def test_walkthrough_A_from_a_joblib_to_scored_tables(tmp_path: Path, wheel: Pat
         assert "Firm 0" in page
 
     with walk.step("A8 tests without weights"):
-        run_tests(tmp_path / "ci", wheel)
+        run_tests(tmp_path / "ci", served_by)
 
     with walk.step("A9 the admin of customers"):
         administered(shop)
@@ -124,8 +138,19 @@ def test_walkthrough_A_from_a_joblib_to_scored_tables(tmp_path: Path, wheel: Pat
     with walk.step("A11 verify"):
         shop.trivet("verify", "--all")
 
-    with walk.step("A14 a version that needs a feature which code lacks"):
-        refused(shop, handed)
+    with ExitStack() as stack:
+        with walk.step("A12 deployed, four workers without what compiles"):
+            server = stack.enter_context(deployed(shop, served_by))
+
+        with walk.step("A13 what is wrong with a request is said"):
+            key = key_of(shop)
+            asked_badly(server, key)
+
+        with walk.step("A14 a version that needs a feature which code lacks"):
+            refused(shop, handed)
+
+        with walk.step("A16, A17 promoted and rolled back under load"):
+            moved(shop, handed, server, key)
 
     with walk.step("A20 take it out again"):
         shop.edit("customers/models.py", COLUMN, "")
@@ -195,10 +220,9 @@ def predicted(shop: Shop) -> None:
     assert entity == "customers.customer:1"
 
 
-def run_tests(folder: Path, wheel: Path) -> None:
+def run_tests(folder: Path, bare: Path) -> None:
     """A8: the suite of the shop passes in an environment without the compile extra, where no model is."""
-    bare = plain_environment(folder / "env", wheel, "server")
-    shop = shop_in(folder / "shop", bare)
+    shop = shop_in(folder, bare)
     assert "No module named 'sklearn'" in shop.run("-c", "import sklearn", expect=1)
     assert "Ran 2 tests" in shop.manage("test")
     assert not (shop.folder / ".trivet").exists()
@@ -241,6 +265,96 @@ def scored(shop: Shop) -> None:
         ).fetchone()
     assert found[0] == CUSTOMERS
     assert 0 <= found[1] < found[2] <= 1
+
+
+@contextmanager
+def deployed(shop: Shop, bare: Path) -> Iterator[Server]:
+    """A12: what is run before a deployment loads no model, in an environment that could compile none; then it serves."""
+    there = Shop(shop.folder, bare)
+    for words in (("check", "--deploy"), ("migrate", "-v", "0"), ("collectstatic", "--noinput", "-v", "0")):
+        assert not imported(there, *words), words
+    with serving(shop.folder, workers=WORKERS, python=bare, PYTHONPATH="") as server:
+        assert any(line.split()[:3] == ["web", str(WORKERS), "workers"] for line in server.lines), server.lines
+        yield server
+
+
+def key_of(shop: Shop) -> str:
+    """Return a key that may ask."""
+    made = shop.trivet("keys", "create", "renewals", "--model", "churn", "--verb", "predict", "--json")
+    return str(json.loads(made[made.index("{") :])["key"])
+
+
+CUSTOMER = {"country": "AT", "seats": 3, "monthly_fee": 9.5, "plan": "pro", "orders_90d": 2, "tenure_days": 400.0}
+DATATYPES = {"country": "BYTES", "plan": "BYTES", "seats": "INT64", "orders_90d": "INT64"}
+
+
+def body_of(**changed: Any) -> bytes:
+    """Return a request about a customer, with other values or, where one is None, without that column."""
+    row = {name: value for name, value in {**CUSTOMER, **changed}.items() if value is not None}
+    inputs = [
+        {"name": name, "datatype": DATATYPES.get(name, "FP64"), "shape": [1, 1], "data": [value]}
+        for name, value in row.items()
+    ]
+    return json.dumps({"inputs": inputs}).encode()
+
+
+def asked(server: Server, key: str, body: bytes) -> tuple[int, str]:
+    """Ask the model over a connection of one's own; return the status and the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    try:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        with suppress(BrokenPipeError, ConnectionResetError):  # too long a body is refused before its end
+            connection.request("POST", INFER, body, {**headers, "Content-Type": "application/json"})
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+def asked_badly(server: Server, key: str) -> None:
+    """A13: each mistake is told as the client's own, by the name of the column, and nothing of the inside with it."""
+    assert asked(server, key, body_of())[0] == 200
+    for body, status, word in (
+        (body_of(seats=None), 400, "seats"),
+        (body_of(seats="three"), 400, "seats"),
+        (body_of(monthly_fee=1).replace(b'"data": [1]', b'"data": [NaN]'), 400, "NaN"),
+        (body_of(seats=1e308), 400, "seats"),
+        (body_of(monthly_fee=1).replace(b'"data": [1]', b'"data": [1e999]'), 400, "inputs[2].data[0]"),
+        (b" " * 50 * 1024**2 + body_of(), 413, "bytes"),
+        (b"{", 400, "JSON"),
+    ):
+        got, said = asked(server, key, body)
+        assert (got, word in said) == (status, True), (body[:200], got, said)
+        assert not any(inside in said for inside in ("Traceback", "/site-packages", str(server.project))), said
+    assert asked(server, "", body_of())[0] == asked(server, f"{key[:-1]}x", body_of())[0] == 401
+    got, said = asked(server, key, body_of(plan="platinum"))
+    assert got == 200
+    assert json.loads(said)["parameters"]["flagged_rows"] == 1  # the model has no word for it
+
+
+def moved(shop: Shop, handed: Path, server: Server, key: str) -> None:
+    """A16, A17: a version trained anew is promoted, and taken back, while others ask: none fails, each gets the live one."""
+    lines = (handed / "churned.csv").read_text().splitlines()
+    (shop.folder / "recent.csv").write_text("\n".join([lines[0], *lines[1::2]]) + "\n")
+    shop.run(str(EXAMPLE / "train.py"), "recent.csv", "churn3.joblib")
+    pushed = shop.trivet("push", "churn3.joblib", "--name", "churn", "--features", "customers.ml.ChurnFeatures")
+    assert "challenger" in pushed
+    with Load(server, body_of(), key, path=INFER, clients=2) as load:
+        wait_for(lambda: load.answers.qsize() > 50)
+        assert f"live in {WORKERS} of {WORKERS} workers" in shop.trivet("promote", "churn@3")
+        assert {version_of(server, key) for _ in range(5 * WORKERS)} == {"3"}
+        told = shop.shell("import trivet; print('BY', trivet.predict('churn', 1).version)")
+        assert "BY 3" in told.splitlines()
+        shop.trivet("rollback", "churn")
+        assert {version_of(server, key) for _ in range(5 * WORKERS)} == {"1"}
+    assert not drained(load.failures)
+    assert not drained(load.resets)
+    assert {answer["model_version"] for _, _, answer in drained(load.answers)} == {"1", "3"}
+
+
+def version_of(server: Server, key: str) -> str:
+    """Return which version answers now."""
+    return str(json.loads(asked(server, key, body_of())[1])["model_version"])
 
 
 def refused(shop: Shop, handed: Path) -> None:

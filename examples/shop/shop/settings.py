@@ -43,6 +43,7 @@ WSGI_APPLICATION = "shop.wsgi.application"
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "static"
 USE_TZ = True
 TIME_ZONE = "Europe/Vienna"
 
