@@ -19,7 +19,7 @@ from tests.django.people import browser, grant, person
 from tests.django.worlds import MADE_AT, ready, record
 from tests.shop.models import Customer, Subscriber
 from trivet.admin import PredictionAdminMixin, mixin, prediction_column
-from trivet.admin.said import Meaning
+from trivet.admin.said import Meaning, in_words
 from trivet.control.predictions.shipping import ship
 from trivet.control.registry import actions
 from trivet.control.scoring.models import ScoringRun
@@ -254,6 +254,24 @@ def test_a_row_is_saved_with_the_badge_on_its_page_and_added_without_one():
     assert client.post(f"{LIST}{row.pk}/change/", {"seats": 11, "plan": "pro", "guess": 1}).status_code == 302
     row.refresh_from_db()
     assert (row.seats, row.staying) == (11, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("score", "share", "words"),
+    [
+        (0.833, True, "83 %"),
+        (0.0, True, "0 %"),
+        (0.004, True, "< 1 %"),
+        (0.999, True, "> 99 %"),
+        (1.0, True, "100 %"),
+        (0.83333, False, "0.8333"),
+        (-2.0, False, "-2"),
+        (1234567.8, False, "1234568"),
+        (None, False, "-"),
+    ],
+)
+def test_a_score_is_read_as_a_share_or_as_a_number(score: float | None, share: bool, words: str):
+    assert in_words(score, share=share) == words
 
 
 def test_a_name_in_place_of_several_is_told():

@@ -74,11 +74,12 @@ def meaning_of(model: str) -> Meaning:
 
 
 def in_words(score: float | None, *, share: bool) -> str:
-    """Return a score as people read it: 83 %, or a number with at most four digits."""
+    """Return a score as people read it: 83 %, or a number with at most four digits, but for those before the point."""
     if score is None:
         return NOTHING
     if not share:
-        return formats.number_format(float(f"{score:.4g}"), use_l10n=True)
+        rounded = round(score) if abs(score) >= 1000 else float(f"{score:.4g}")
+        return formats.number_format(int(rounded) if rounded == int(rounded) else rounded)
     if 0 < score < 0.01 or 0.99 < score < 1:
         return "< 1 %" if score < 0.5 else "> 99 %"
     return f"{formats.number_format(round(100 * score))} %"
