@@ -18,6 +18,7 @@ from tests.django.declared import declaring, feature_set, predictor
 from tests.django.people import browser, grant, person
 from tests.django.worlds import MADE_AT, ready, record
 from tests.shop.models import Customer, Subscriber
+from trivet import f
 from trivet.admin import PredictionAdminMixin, mixin, prediction_column
 from trivet.admin.said import Meaning, in_words
 from trivet.control.predictions.shipping import ship
@@ -27,7 +28,7 @@ from trivet.testing import outbox, override_predictor
 
 pytestmark = pytest.mark.django_db
 
-SITE = admin.AdminSite("own")
+SITE, OTHER, PLAIN = (admin.AdminSite(name) for name in ("own", "other", "plain"))
 LIST, CUSTOMERS = "/own/shop/subscriber/", "/own/shop/customer/"
 
 
@@ -49,7 +50,30 @@ class CustomerAdmin(PredictionAdminMixin, admin.ModelAdmin):
     fieldsets = ((None, {"fields": ("country", "seats")}),)
 
 
-urlpatterns = [path("own/", SITE.urls), path("trivet/", include("trivet.console.urls"))]
+@admin.register(Customer, site=OTHER)
+class Careless(PredictionAdminMixin, admin.ModelAdmin):
+    """Shows what it should ask about first, names no predictors, and has the column where no column is."""
+
+    list_display = ("country", prediction_column("churn"))
+    readonly_fields = (prediction_column("churn"),)
+
+    def get_list_display(self, request: Any) -> Any:
+        return self.list_display
+
+
+@admin.register(Customer, site=PLAIN)
+class Plain(admin.ModelAdmin):
+    """Without the mixin."""
+
+    list_display = ("country", prediction_column("churn"))
+
+
+urlpatterns = [
+    path("own/", SITE.urls),
+    path("other/", OTHER.urls),
+    path("plain/", PLAIN.urls),
+    path("trivet/", include("trivet.console.urls")),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +148,9 @@ def test_more_rows_than_a_page_waits_for_are_for_the_command(monkeypatch: pytest
     rows = [Subscriber.objects.create(seats=seats) for seats in (10, 20)]
     page = chosen(staff("view_subscriber", "change_subscriber", "predict"), rows)
     (said,) = messages_of(page)
-    assert said.endswith("In a shell: trivet score renewal shop.Subscriber --apply")
+    assert said.endswith(
+        "In a shell, for all rows of the table that are stale: trivet score renewal shop.Subscriber --apply"
+    )
     assert not ScoringRun.objects.exists()
 
 
@@ -145,6 +171,20 @@ def test_more_rows_are_for_a_task_where_there_are_workers(monkeypatch: pytest.Mo
     assert enqueued == [(("renewal", "shop.Subscriber"), {"only_stale": False, "user": "ben"})]
 
 
+@pytest.mark.usefixtures("_stubbed")
+@pytest.mark.skipif(django.VERSION < (6, 0), reason="Django 5.2 has no tasks of its own")
+def test_where_requests_are_transactions_a_task_does_it_whatever_the_number(monkeypatch: pytest.MonkeyPatch):
+    from trivet import tasks
+
+    enqueued: list[Any] = []
+    monkeypatch.setattr(
+        tasks, "score", SimpleNamespace(get_backend=Queue, enqueue=lambda *words, **_: enqueued.append(words))
+    )
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    chosen(staff("view_subscriber", "change_subscriber", "predict"), [Subscriber.objects.create(seats=10)])
+    assert enqueued == [("renewal", "shop.Subscriber")]
+
+
 class Queue:
     """A backend that has workers."""
 
@@ -161,7 +201,7 @@ def test_what_stands_in_the_way_is_said_in_words():
 
 
 def test_a_column_is_shown_sorted_and_filtered_without_a_query_a_row(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(mixin, "meaning_of", lambda _model: Meaning(is_share=True))
+    monkeypatch.setattr(mixin, "meaning_of", lambda _table, _model: Meaning(is_share=True))
     client = staff("view_subscriber")
     for score in (0.5, 0.1, None, 0.996, 0.7):
         Subscriber.objects.create(seats=10, staying=score)
@@ -197,11 +237,8 @@ def world() -> list[Customer]:
 def test_without_a_column_the_log_says_it_to_who_may_see_that():
     said, silent = world()
     client = staff("view_customer", "view_predictions", "view_registeredmodel")
-    assert column(client.get(f"{CUSTOMERS}?o=-1"), "churn") in (
-        ["75 %", "-"],
-        ["-", "75 %"],
-    )  # where a database has nothing
-    assert sorted(column(client.get(CUSTOMERS), "churn")) == ["-", "75 %"]
+    assert column(client.get(f"{CUSTOMERS}?o=-1"), "churn") == ["75 %", "-"]
+    assert column(client.get(f"{CUSTOMERS}?o=1"), "churn") == ["-", "75 %"]
     assert column(client.get(f"{CUSTOMERS}?said_by_churn=high"), "churn") == ["75 %"]
     page = client.get(f"{CUSTOMERS}{said.pk}/change/").content.decode()
     assert re.search(
@@ -218,6 +255,48 @@ def test_a_share_is_that_of_the_class_that_is_asked_about_whatever_was_decided()
     ship([record(version, entity_key=f"shop.customer:{customer.pk}", outputs=stays)])
     page = staff("view_customer", "view_predictions").get(f"{CUSTOMERS}{customer.pk}/change/").content.decode()
     assert "25 % churned · churn 1" in page
+
+
+def test_where_the_first_class_is_declared_list_filter_and_page_are_about_that_one():
+    said, _silent = world()
+    client = staff("view_customer", "view_predictions")
+    with declaring():
+        predictor("churn", output=f.Probability("stays"))
+        assert column(client.get(f"{CUSTOMERS}?o=-1"), "churn") == ["25 %", "-"]
+        assert column(client.get(f"{CUSTOMERS}?said_by_churn=low"), "churn") == ["25 %"]
+        assert "25 % stays · churn 1" in client.get(f"{CUSTOMERS}{said.pk}/change/").content.decode()
+
+
+@pytest.mark.parametrize("where", ["other", "plain"])
+def test_a_column_in_a_place_of_its_own_says_nothing_to_who_may_not_see_the_log(where: str):
+    said, _silent = world()
+    client, rows = staff("view_customer"), f"/{where}/shop/customer/"
+    orders = [
+        re.findall(r"field-country[^>]*>(?:<a[^>]*>)?(\w+)", client.get(f"{rows}?o={o}").content.decode())
+        for o in ("1", "-1")
+    ]
+    assert orders[0] == orders[1]
+    assert column(client.get(f"{rows}?o=-1"), "churn") == ["-", "-"]
+    assert "75 %" not in client.get(f"{rows}{said.pk}/change/").content.decode()
+
+
+def test_a_column_alone_is_enough_to_be_shown():
+    world()
+    client = staff("view_customer", "view_predictions")
+    assert column(client.get("/other/shop/customer/?o=-1"), "churn") == ["75 %", "-"]
+
+
+def test_the_page_says_what_the_column_says():
+    (version,) = ready(model="renewal")
+    with declaring():
+        predictor("renewal")  # without features, of which the version has others than the class of this project
+        actions.promote(model="renewal", version=1, actor="cli:ana")
+    row = Subscriber.objects.create(seats=10, staying=0.2, staying_version=1)
+    ship([record(version, entity_key=f"shop.subscriber:{row.pk}")])
+    client = staff("view_subscriber", "view_predictions")
+    assert column(client.get(LIST)) == ["20 %"]
+    page = client.get(f"{LIST}{row.pk}/change/").content.decode()
+    assert re.search(r"20 % churned · renewal 1 · <a [^>]*>was it right", page)
 
 
 def test_who_may_not_see_the_log_sees_neither_column_nor_filter_nor_badge():

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import flatten_fieldsets
-from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet, Value
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.db import connections
+from django.db.models import Expression, F, FloatField, Model, OrderBy, QuerySet, Value
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _, gettext_lazy
 
-from trivet.admin.said import Score, badge, column_of, in_words, meaning_of
+from trivet.admin.said import Meaning, badge, column_of, in_words, meaning_of, score_in
 from trivet.control.registry.permissions import can
 from trivet.core.errors import TrivetError
-from trivet.features.latest import latest_score
 
 if TYPE_CHECKING:
     Base = admin.ModelAdmin
@@ -62,12 +62,15 @@ class PredictionAdminMixin(Base):
     # --- the list -----------------------------------------------------------------------------------------------------
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Return the rows, each with its numbers."""
+        """Return the rows; in the list each with its numbers, which are nothing to who may not see them."""
         rows = super().get_queryset(request)
-        for model in self._seen_by(request):
-            rows = rows.annotate(
-                **{_score_name(model): Score(model), _share_name(model): Value(meaning_of(model).is_share)}
-            )
+        if request.resolver_match is not None and not str(request.resolver_match.url_name).endswith("_changelist"):
+            return rows
+        seen = self._seen_by(request)
+        for model in self._shown():
+            meaning = self._meaning(request, model)
+            number = score_in(self.model, model, meaning) if model in seen else Value(None, FloatField())
+            rows = rows.annotate(**{_score_name(model): number, _share_name(model): Value(meaning.is_share)})
         return rows
 
     def get_list_display(self, request: HttpRequest) -> Any:
@@ -78,7 +81,7 @@ class PredictionAdminMixin(Base):
 
     def get_list_filter(self, request: HttpRequest) -> Any:
         """Return the filters, and one for each model of which the numbers are probabilities."""
-        shares = [model for model in self._seen_by(request) if meaning_of(model).is_share]
+        shares = [model for model in self._seen_by(request) if self._meaning(request, model).is_share]
         return [*super().get_list_filter(request), *map(_filter_of, shares)]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -111,7 +114,8 @@ class PredictionAdminMixin(Base):
         from trivet.serving.predict import predict_many  # what predicts: a keeper, which has the admin too, never does
         from trivet.serving.scoring.scoring import BATCH_SIZE, walk
 
-        mine = self.model._default_manager.using(rows.db).filter(pk__in=list(rows.values_list("pk", flat=True)))
+        keys = list(rows.values_list("pk", flat=True))
+        mine = self.model._base_manager.using(_database_of(rows)).filter(pk__in=keys)
         if column_of(self.model, model) is None:
             return len(predict_many(model, mine, user=request.user)), 0
         run = walk(mine, model, to="", only_stale=False, batch_size=BATCH_SIZE, limit=None, user=request.user)
@@ -140,9 +144,23 @@ class PredictionAdminMixin(Base):
         """Return the models of which this person may see what they said: all that a column of the table has."""
         return [
             model
-            for model in self.predictors
+            for model in self._shown()
             if column_of(self.model, model) is not None or can(request.user, "view_predictions", model)
         ]
+
+    def _shown(self) -> list[str]:
+        """Return the models that are named, by `predictors` or by a column."""
+        columns = [one.predictor for one in self.list_display if isinstance(one, PredictionColumn)]
+        return list(dict.fromkeys([*self.predictors, *columns]))
+
+    def _meaning(self, request: Any, model: str) -> Meaning:
+        """Return what the numbers of a model mean, found out once a request."""
+        known = request.__dict__.setdefault("_trivet_meanings", {})
+        key = (self.model, model)
+        if key not in known:
+            known[key] = meaning_of(self.model, model)
+        found: Meaning = known[key]
+        return found
 
 
 class PredictionColumn:
@@ -151,15 +169,28 @@ class PredictionColumn:
     def __init__(self, predictor: str) -> None:
         self.predictor = self.__name__ = predictor
         self.short_description = predictor.replace("_", " ")
-        self.admin_order_field = Score(predictor)
+        self.admin_order_field = OrderBy(
+            _Annotated(_score_name(predictor)), nulls_first=True
+        )  # the largest first: last
 
     def __call__(self, row: Any) -> str:
-        """Return what the model said of a row, in words."""
-        if hasattr(row, _score_name(self.predictor)):
-            score, share = getattr(row, _score_name(self.predictor)), getattr(row, _share_name(self.predictor))
-        else:  # an admin without the mixin: a query a row
-            score, share = _score_of(row, self.predictor), meaning_of(self.predictor).is_share
-        return in_words(score, share=share)
+        """Return what the model said of a row, in words: what the list has found, or the row's own column."""
+        column = column_of(type(row), self.predictor)
+        score = getattr(row, _score_name(self.predictor), getattr(row, column.name) if column else None)
+        return in_words(score, share=getattr(row, _share_name(self.predictor), False))
+
+
+class _Annotated(Expression):
+    """What a QuerySet was annotated with by this name, if it was; so nobody sorts by what the list does not show them."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(FloatField())
+        self._name = name
+
+    def resolve_expression(self, query: Any = None, *arguments: Any, **options: Any) -> Any:
+        """Become the annotation."""
+        found: Any = F(self._name) if self._name in query.annotations else Value(None, FloatField())
+        return found.resolve_expression(query, *arguments, **options)
 
 
 def prediction_column(predictor: str) -> PredictionColumn:
@@ -205,47 +236,53 @@ def _filter_of(model: str) -> type[admin.SimpleListFilter]:
 
 
 def _score(model: str, of: PredictionAdminMixin, request: HttpRequest, rows: QuerySet[Any]) -> None:
-    """Ask `model` of the rows that were chosen, and say what came of it."""
-    number = rows.count()
-    if number > MOST_AT_ONCE and number <= MOST_LATER and _is_enqueued(model, of, request, rows):
-        text = _("%(number)s rows are scored with %(model)s by a task, as soon as a worker takes it.")
-        of.message_user(request, text % {"number": number, "model": model}, messages.INFO)
-        return
-    if number > MOST_AT_ONCE:
-        command = f"trivet score {model} {of.model._meta.label}"
-        text = _("%(number)s rows are more than the %(most)s that a page waits for. In a shell: %(command)s --apply")
-        said = {"number": number, "most": MOST_AT_ONCE, "command": command}
-        of.message_user(request, text % said, messages.WARNING)
-        return
+    """Ask `model` of the rows that were chosen, or have a task do so, and say what came of it."""
     try:
-        done, refused = of.score_rows(request, rows, model)
-    except TrivetError as error:
-        of.message_user(request, str(error), messages.ERROR)
-        return
+        level, text = _outcome(model, of, request, rows)
+    except (TrivetError, ImproperlyConfigured) as error:
+        level, text = messages.ERROR, str(error)
+    of.message_user(request, text, level)
+
+
+def _outcome(model: str, of: PredictionAdminMixin, request: HttpRequest, rows: QuerySet[Any]) -> tuple[int, str]:
+    number, has_column = rows.count(), column_of(of.model, model) is not None
+    is_atomic = connections[rows.db].settings_dict.get("ATOMIC_REQUESTS", False)  # then nothing is scored in a request
+    if has_column and (is_atomic or number > MOST_AT_ONCE) and _is_enqueued(model, of, request, rows):
+        text = _("%(number)s rows are scored with %(model)s by a task, as soon as a worker takes it.")
+        return messages.INFO, text % {"number": number, "model": model}
+    if number > MOST_AT_ONCE:
+        text = _("%(number)s rows are more than the %(most)s that a page waits for: choose fewer.")
+        if has_column:
+            text += " " + _("In a shell, for all rows of the table that are stale: %(command)s --apply")
+        command = f"trivet score {model} {of.model._meta.label}"
+        return messages.WARNING, text % {"number": number, "most": MOST_AT_ONCE, "command": command}
+    done, refused = of.score_rows(request, rows, model)
     text = _("Scored %(done)s rows with %(model)s.") % {"done": done, "model": model}
-    if refused:
-        text += " " + _("%(refused)s were refused: see the scoring runs.") % {"refused": refused}
-    of.message_user(request, text, messages.WARNING if refused else messages.SUCCESS)
+    if not refused:
+        return messages.SUCCESS, text
+    return messages.WARNING, f"{text} {_('%(refused)s were refused: see the scoring runs.') % {'refused': refused}}"
 
 
 def _is_enqueued(model: str, of: PredictionAdminMixin, request: HttpRequest, rows: QuerySet[Any]) -> bool:
-    """Have a worker score the rows into their column; return False where there is none, or a task would not run elsewhere."""
+    """Have a worker score the rows into their column; return False where a task would not run elsewhere, or cannot say which."""
     try:
         from trivet.tasks import score  # which Django 5.2 has not
     except ImportError:
         return False
-    if column_of(of.model, model) is None or type(score.get_backend()).__name__ in ("ImmediateBackend", "DummyBackend"):
+    if _database_of(rows) is not None or type(score.get_backend()).__name__ in ("ImmediateBackend", "DummyBackend"):
         return False
-    keys = ",".join(str(key) for key in rows.values_list("pk", flat=True))
-    score.enqueue(
-        model, of.model._meta.label, where={"pk__in": keys}, only_stale=False, user=request.user.get_username()
-    )
+    keys = [str(key) for key in rows.values_list("pk", flat=True)[: MOST_LATER + 1]]
+    if len(keys) > MOST_LATER or any("," in key for key in keys):
+        return False
+    where = {"pk__in": ",".join(keys)}
+    score.enqueue(model, of.model._meta.label, where=where, only_stale=False, user=request.user.get_username())
     return True
 
 
-def _score_of(row: Any, model: str) -> Any:
-    column = column_of(type(row), model)
-    return latest_score(row, model) if column is None else getattr(row, column.name)
+def _database_of(rows: Any) -> str | None:
+    """Return the database that somebody chose; None where a router says where to read and where to write."""
+    chosen: str | None = rows._db
+    return chosen
 
 
 def _score_name(model: str) -> str:

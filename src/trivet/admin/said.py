@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from django.db.models import Expression, F, Model
+from django.db.models import F, Model, Value
 from django.urls import NoReverseMatch, reverse
 from django.utils import formats, timezone
 from django.utils.html import format_html, format_html_join
@@ -17,33 +18,54 @@ from trivet.control.registry.models import CHAMPION, ModelVersion
 from trivet.core.decisions import PROBABILITIES
 from trivet.core.errors import TrivetError
 from trivet.features.latest import Latest, latest_answer
+from trivet.features.outputs import Probability
 from trivet.features.predicted_field import PredictedField
 
 NOTHING = "-"  # as the admin shows a field that is empty
 
 
-class Score(Expression):
-    """The number that `model` gave each row: of the only PredictedField of it, or else of the log (`Latest`)."""
+class Meaning(NamedTuple):
+    """What the numbers of a model are in one place: probabilities of a class or not, and of which one, if of one for all rows.
 
-    def __init__(self, model: str) -> None:
-        super().__init__()
-        self._model = model
+    `is_other` says that it is the first of two classes, of which the log has the second's.
+    """
 
-    def __repr__(self) -> str:
-        return f"Score({self._model!r})"
+    is_share: bool = False
+    of: str = ""
+    is_other: bool = False
 
-    def resolve_expression(
-        self,
-        query: Any = None,
-        allow_joins: bool = True,
-        reuse: Any = None,
-        summarize: bool = False,
-        for_save: bool = False,
-    ) -> Any:
-        """Become the column, or the subquery that reads the log."""
-        column = column_of(query.model, self._model)
-        found: Any = Latest(self._model) if column is None else F(column.name)
-        return found.resolve_expression(query, allow_joins, reuse, summarize, for_save)
+
+def meaning_of(table: type[Model], model: str) -> Meaning:
+    """Return what the numbers of the champion of `model` mean in a list of `table`; plain numbers, while there is none.
+
+    The column of a PredictedField has what the Predictor declares. The log has the second's of two classes, and of more that of
+    whichever is likeliest, which is no share of one class.
+    """
+    try:
+        signature = ModelVersion.objects.resolve(model, CHAMPION).read_signature()
+    except TrivetError:
+        return Meaning()
+    output = signature.output(PROBABILITIES)
+    classes = (output.classes or ()) if signature.task == "classification" and output is not None else ()
+    of = declared(model).probability_of
+    if len(classes) == 2:
+        return Meaning(is_share=True, of=of or classes[1], is_other=bool(of) and _is_first(of, classes))
+    return Meaning(is_share=True, of=of) if classes and of and column_of(table, model) is not None else Meaning()
+
+
+def _is_first(of: str, classes: Sequence[str]) -> bool:
+    try:
+        return Probability(of).among(dict(zip(classes, (1.0, 0.0), strict=True))) == 1.0
+    except LookupError:
+        return False
+
+
+def score_in(table: type[Model], model: str, meaning: Meaning) -> Any:
+    """Return the number that `model` gave each row of `table`, as an expression: of its column, or else of the log."""
+    column = column_of(table, model)
+    if column is not None:
+        return F(column.name)
+    return Value(1.0) - Latest(model) if meaning.is_other else Latest(model)
 
 
 def column_of(table: type[Model], model: str) -> PredictedField | None:
@@ -51,26 +73,6 @@ def column_of(table: type[Model], model: str) -> PredictedField | None:
     fields: Any = table._meta.fields  # of which a plugin of types knows the built-in ones alone
     found = [field for field in fields if isinstance(field, PredictedField) and field.predictor == model]
     return found[0] if len(found) == 1 else None
-
-
-class Meaning(NamedTuple):
-    """What the scores of a model are: probabilities or not, and of which class; of none in particular where it is empty."""
-
-    is_share: bool = False
-    of: str = ""
-
-
-def meaning_of(model: str) -> Meaning:
-    """Return what the scores of the champion of `model` mean; numbers, while there is none."""
-    try:
-        signature = ModelVersion.objects.resolve(model, CHAMPION).read_signature()
-    except TrivetError:
-        return Meaning()
-    output = signature.output(PROBABILITIES)
-    if signature.task != "classification" or output is None:
-        return Meaning()
-    classes = output.classes or ()
-    return Meaning(is_share=True, of=declared(model).probability_of or (classes[1] if len(classes) == 2 else ""))
 
 
 def in_words(score: float | None, *, share: bool) -> str:
@@ -85,54 +87,42 @@ def in_words(score: float | None, *, share: bool) -> str:
     return f"{formats.number_format(round(100 * score))} %"
 
 
-class _Said(NamedTuple):
-    """What was said of one row: in parts, and where the console shows it."""
-
-    parts: tuple[str, ...]
-    address: str
-
-
 def badge(row: Model, model: str, *, sees_log: bool) -> SafeString | str:
     """Return what was said of a saved row last: 83 % churned · churn 7 · 2 hours ago, and a way to say whether it was right.
 
-    Who may not see the log is told what the row's own column says, if it has one.
+    It is what the row's own column says, if it has one, or else the log, for who may see that.
     """
-    said = (_from_log(row, model) if sees_log else None) or _from_column(row, model)
-    if said is None:
+    answer = latest_answer(row, model) if sees_log else None
+    parts = _from_column(row, model) or (_from_log(row, model, answer) if answer is not None else ())
+    if not parts:
         return NOTHING
-    words = format_html_join(" · ", "{}", ((part,) for part in said.parts))
-    if not said.address:
-        return words
-    return format_html('{} · <a href="{}">{}</a>', words, said.address, _("was it right?"))
-
-
-def _from_log(row: Model, model: str) -> _Said | None:
-    answer = latest_answer(row, model)
-    if answer is None:
-        return None
-    what = _what(answer.score, meaning_of(model), answer.decision)
+    words = format_html_join(" · ", "{}", ((part,) for part in parts))
     try:
-        address = reverse("trivet:prediction", kwargs={"identity": answer.public_id})
+        address = "" if answer is None else reverse("trivet:prediction", kwargs={"identity": answer.public_id})
     except NoReverseMatch:  # the console is not mounted
         address = ""
-    return _Said((what, f"{model} {answer.version}", _ago(answer.made_at)), address)
+    if not address:
+        return words
+    return format_html('{} · <a href="{}">{}</a>', words, address, _("was it right?"))
 
 
-def _from_column(row: Model, model: str) -> _Said | None:
+def _from_log(row: Model, model: str, answer: Any) -> tuple[str, ...]:
+    meaning = meaning_of(type(row), model)
+    what = answer.decision or NOTHING
+    if answer.score is not None and (meaning.is_share or not answer.decision):
+        score = 1 - answer.score if meaning.is_other else answer.score
+        what = f"{in_words(score, share=meaning.is_share)} {meaning.of}".rstrip()
+    return what, f"{model} {answer.version}", _ago(answer.made_at)
+
+
+def _from_column(row: Model, model: str) -> tuple[str, ...]:
     column = column_of(type(row), model)
     if column is None or getattr(row, column.name) is None:
-        return None
+        return ()
     version, at = getattr(row, column.version_name), getattr(row, column.at_name)
-    what = _what(getattr(row, column.name), meaning_of(model))
-    return _Said((what, *([f"{model} {version}"] if version else []), *([_ago(at)] if at else [])), "")
-
-
-def _what(score: float | None, meaning: Meaning, decision: str = "") -> str:
-    """Return a score, and of which class it is; of many classes it is that of the one that was decided for."""
-    if score is None:
-        return decision or NOTHING
-    of = (meaning.of or decision) if meaning.is_share else ""
-    return f"{in_words(score, share=meaning.is_share)} {of}".rstrip()
+    meaning = meaning_of(type(row), model)
+    what = f"{in_words(getattr(row, column.name), share=meaning.is_share)} {meaning.of}".rstrip()
+    return what, *([f"{model} {version}"] if version else []), *([_ago(at)] if at else [])
 
 
 def _ago(at: Any) -> str:

@@ -155,7 +155,7 @@ def test_places_that_nobody_encoded_are_refused(gaps: list[int], held: list[int]
         (b"\4" + b"\xff" * 4, b"\1\1"),  # before the first place
     ],
 )
-def test_bytes_that_nobody_packed_are_refused(gaps: bytes, held: bytes) -> None:
+def test_places_in_bytes_that_nobody_packed_are_refused(gaps: bytes, held: bytes) -> None:
     cells = (PLACES, gaps, held)
     nothing = (SUMS, b"\1", b"\1")
     forged = msgspec.msgpack.encode([3, 1, cells, nothing, {}, b"\1"])
@@ -168,3 +168,10 @@ def test_bytes_that_nobody_packed_are_refused(gaps: bytes, held: bytes) -> None:
     ):
         with pytest.raises(BundleError, match="cannot be read"):
             read()
+
+
+def test_moments_that_nobody_packed_are_refused() -> None:
+    nothing = (PLACES, b"\1", b"\1"), (SUMS, b"\1", b"\1")
+    forged = msgspec.msgpack.encode([3, 1, *nothing, {}, b""])
+    with pytest.raises(BundleError, match="cannot be read"):
+        sum_profiles([(1, forged)], NOBODY)

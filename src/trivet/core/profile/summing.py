@@ -31,9 +31,9 @@ def sum_profiles(found: Iterable[tuple[K, bytes]], empty: Profile) -> dict[K, Pr
     rows, unseen, losses = Counter[K](), dict[K, dict[str, Counter[str]]](), dict[K, Sums]()
     for some in _batches(found):
         keys, read = [key for key, _ in some], [read_profile(data) for _, data in some]
-        if not all(_fits(one, empty) for one in read):
-            raise BundleError("a profile was counted by another layout than the reference has.")
         try:
+            if not all(_fits(one, empty) for one in read):
+                raise BundleError("a profile was counted by another layout than the reference has.")
             cells.add(keys, [one.cells for one in read])
             sums.add(keys, [one.sums for one in read])
             for key, one in zip(keys, read, strict=True):
