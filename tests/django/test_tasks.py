@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import django
+import trivet
 from tests.shop.models import Subscriber
 from trivet.control.scoring.models import ScoringRun
 from trivet.testing import outbox, override_predictor
@@ -72,16 +73,12 @@ def test_on_django_5_2_the_remedy_is_named():
 
 
 @has_tasks
-def test_they_run_by_the_backend_that_is_named(settings: Any):
+def test_they_run_by_the_backend_that_is_named(settings: Any, monkeypatch: pytest.MonkeyPatch, tasks: Any):
     settings.TASKS = {
         "default": {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"},
         "slow": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"},
     }
     settings.TRIVET_TASKS = "slow"
-    before = sys.modules.pop("trivet.tasks", None)
-    try:
-        assert import_module("trivet.tasks").score.backend == "slow"
-    finally:
-        sys.modules.pop("trivet.tasks", None)
-        if before is not None:
-            sys.modules["trivet.tasks"] = before
+    monkeypatch.setattr(trivet, "tasks", tasks)  # to be put back, as what follows is imported a second time
+    monkeypatch.delitem(sys.modules, "trivet.tasks")
+    assert import_module("trivet.tasks").score.backend == "slow"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from tests.acceptance.servers import wait_for
 from tests.unit.dataplane.grpc_world import Door, request, state
 from tests.unit.dataplane.world import World
 from trivet.dataplane.frontends.grpc import servicer
@@ -123,10 +123,17 @@ def test_a_call_that_ends_without_a_message_is_told_so(door: Door, method: str):
 def test_callers_without_a_key_make_room_for_each_other_and_take_none_from_who_has_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(servicer, "Strangers", partial(Strangers, 2))
+    seated = Strangers(2)
+    monkeypatch.setattr(servicer, "Strangers", lambda: seated)
     monkeypatch.setattr(servicer, "NAME_SECONDS", 20.0)  # none is sent away for its silence before the others have come
     with Door(World(tmp_path)) as door:
-        first, *others = [Slow(door, method) for method in (CHECK, WATCH, CHECK, CHECK)]
+        first = Slow(door, CHECK)
+        wait_for(
+            lambda: len(seated._waiting) == 1
+        )  # in one burst the last ones are sent away, as none of the others waits yet
+        others = [Slow(door, WATCH)]
+        wait_for(lambda: len(seated._waiting) == 2)
+        others += [Slow(door, CHECK), Slow(door, CHECK)]
         assert first.is_told() == (Code.UNAVAILABLE, "QUEUE_FULL")
         assert door.ask("ModelInfer", request()).model_version == "1"
         assert door.check() == "SERVING"  # its message comes with it
