@@ -247,3 +247,9 @@ def test_what_a_method_returns_may_be_the_same_value_of_another_type():
         features = feature_set(Customer, x=f.Method(gives=gives, missing="reject"), get_x=lambda self, row: made)  # noqa: B023  (asked at once)
         found = features.for_instance(customer)["x"]
         assert (found, type(found)) == (value, gives)
+
+
+@pytest.mark.parametrize("huge", [10**400, -(10**400), "1" * 400])
+def test_a_number_of_hundreds_of_digits_is_refused_as_any_that_does_not_fit(huge: Any):
+    with pytest.raises(InvalidRequest, match="not a whole number"):
+        feature_set(Customer, "seats").from_data({"seats": huge})

@@ -59,8 +59,11 @@ def test_what_is_supplied_is_taken_as_data_is_and_stands_beside_what_the_databas
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        (None, "'basket' is supplied by whoever asks: given={'basket': ...}."),
-        ({"basket": 1}, "'is_gift' is supplied by whoever asks: given={'is_gift': ...}."),
+        (None, "'basket' is supplied by whoever asks: ChurnFeatures.for_instance(row, given={'basket': ...})"),
+        (
+            {"basket": 1},
+            "'is_gift' is supplied by whoever asks: ChurnFeatures.for_instance(row, given={'is_gift': ...})",
+        ),
         ({**GIVEN, "basket": None}, "'basket' is missing."),
         ({**GIVEN, "basket": "much"}, "'basket' is 'much', not a number."),
         ({**GIVEN, "items": 2.5}, "'items' is '2.5', not a whole number."),

@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
+from django.utils.functional import SimpleLazyObject
 
 import trivet
 from tests.django.declared import declaring, feature_set, predictor
@@ -27,6 +28,7 @@ from trivet.control.predictions.models import Prediction
 from trivet.core.errors import DeadlineExceeded, InvalidRequest, NotFound, Unavailable
 from trivet.serving import process, subjects
 from trivet.serving.keeper import Keeper, spool_root
+from trivet.testing import outbox, override_predictor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -362,3 +364,27 @@ def test_context_variables_reach_where_features_are_made_and_the_fallback(churn,
 
     one, instead = async_to_sync(asked)()
     assert (one.features["age"], instead.value) == (42, 42)
+
+
+def test_a_user_who_is_not_read_yet_is_read_where_that_may_be(django_user_model: Any):
+    """As `request.user` is in an asynchronous view, which nobody has looked at."""
+    lazy = SimpleLazyObject(lambda: django_user_model.objects.create_user("ana"))
+    with override_predictor("renewal", returns=0.3):
+        async_to_sync(trivet.apredict)("renewal", {"seats": 3, "plan": "free"}, user=lazy)
+    assert outbox[0].caller == "user:ana"
+
+
+def test_a_table_of_columns_is_no_list_of_rows():
+    with (
+        override_predictor("renewal", returns=0.3),
+        pytest.raises(InvalidRequest, match="list of mappings, not 'dict'"),
+    ):
+        trivet.predict_many("renewal", {"seats": [3], "plan": ["free"]})
+
+
+def test_a_column_that_is_not_there_is_a_mistake_which_no_fallback_hides():
+    def raises(_features: Any) -> Any:
+        raise OperationalError("no such column: shop_subscriber.later")
+
+    with override_predictor("renewal", returns=raises), pytest.raises(OperationalError, match="no such column"):
+        trivet.predict("renewal", {"seats": 3, "plan": "free"}, fallback=0.5)

@@ -19,12 +19,15 @@ from django.utils import timezone
 import trivet
 from tests.django.declared import declaring, feature_set, predictor
 from tests.shop.ml import Renewal
-from tests.shop.models import Printed, Subscriber, Voucher
-from trivet import signals
+from tests.shop.models import Customer, Insured, InsuredCustomer, Printed, Subscriber, Voucher
+from trivet import f, signals
 from trivet.control.scoring.models import RunState, ScoringRun
 from trivet.core.errors import Conflict, InvalidRequest, NotFound, Refused
 from trivet.core.holders import this_holder
 from trivet.serving.scoring import claims, scoring, writing
+from trivet.serving.scoring.asked import Asked, asked
+from trivet.serving.scoring.plan import HIDDEN, plan
+from trivet.serving.scoring.target import check_key
 from trivet.testing import outbox, override_predictor
 
 pytestmark = pytest.mark.django_db
@@ -356,3 +359,48 @@ def listening(signal: Any, receiver: Any) -> Iterator[None]:
         yield
     finally:
         signal.disconnect(receiver)
+
+
+def test_a_row_is_not_written_by_the_key_of_another_of_its_tables():
+    check_key(InsuredCustomer, Customer, "the column is of")
+    check_key(Printed, Voucher, "the column is of")
+    with pytest.raises(InvalidRequest, match="is of Insured, of which the key is another than that of InsuredCustomer"):
+        check_key(InsuredCustomer, Insured, "the column is of")
+
+
+@pytest.mark.usefixtures("_stubbed")
+def test_it_refuses_inside_a_transaction_of_the_rows_own_database(monkeypatch: Any):
+    subscribers(1)
+    monkeypatch.setattr(claims.router, "db_for_write", lambda _model: "elsewhere")  # where the runs are
+    monkeypatch.setattr(Asked, "writes_to", "default")
+    with transaction.atomic(), pytest.raises(Refused, match="inside a transaction"):
+        score()
+    assert not ScoringRun.objects.exists()
+
+
+@pytest.mark.usefixtures("_stubbed")
+def test_of_a_run_that_is_killed_no_row_is_younger_than_its_last_sign_of_life(monkeypatch: Any):
+    subscribers(4)
+    stop_after(1, monkeypatch)
+    monkeypatch.setattr(scoring, "let_go", lambda *_: None)  # as of kill -9
+    with pytest.raises(KeyboardInterrupt):
+        score(batch_size=3)
+    (run,) = ScoringRun.objects.all()
+    assert run.done == 3
+    assert not Subscriber.objects.filter(staying_at__gt=run.seen_at).exists()
+
+
+@pytest.mark.usefixtures("_stubbed")
+def test_distinct_by_columns_is_refused():
+    with pytest.raises(InvalidRequest, match="distinct by columns"):
+        score(Subscriber.objects.order_by("plan").distinct("plan"))
+
+
+def test_what_is_sensitive_is_not_shown_by_a_plan():
+    subscribers(2)
+    hides = feature_set(Subscriber, "plan", seats=f.Column("seats", sensitive=True))
+    with declaring(), override_predictor("renewal", returns=0.3):
+        predictor("Renewal", features=hides)
+        found = plan(asked(Subscriber.objects.all(), "renewal", to="staying"), user=None)
+    assert [features["seats"] for _, features, _ in found.samples] == [HIDDEN, HIDDEN]
+    assert [features["plan"] for _, features, _ in found.samples] == ["free", "free"]

@@ -226,11 +226,10 @@ def _number(value: float | str, *, whole: bool) -> float | None:
         number = (
             int(value) if isinstance(value, str) and whole else float(value) if not isinstance(value, int) else value
         )
-    except ValueError:
+        is_finite = math.isfinite(number)
+    except (ValueError, OverflowError):  # a whole number of hundreds of digits is finite and fits nowhere
         return None
-    if not math.isfinite(number) or (
-        whole and (number != int(number) or not LEAST_INTEGER <= number <= LARGEST_INTEGER)
-    ):
+    if not is_finite or (whole and (number != int(number) or not LEAST_INTEGER <= number <= LARGEST_INTEGER)):
         return None
     return int(number) if whole else float(number)
 

@@ -71,7 +71,10 @@ class Supply:
                 raise self._unknown(str(name))
         for name in self._given:
             if name not in said and self._features[name].missing == "reject":
-                hint = f"{quoted(name)} is supplied by whoever asks: given={{{name!r}: ...}}."
+                hint = (
+                    f"{quoted(name)} is supplied by whoever asks: {self._place}.for_instance(row, given={{{name!r}: ...}}),"
+                    " of which predict takes the mapping."
+                )
                 raise InvalidRequest(hint, code="MISSING_INPUT", field=name)
         return {name: said.get(name) for name in self._given}
 

@@ -20,9 +20,10 @@ class Latest(Expression):
     """What the champion of a model said last about each row, or None: `Customer.objects.annotate(risk=Latest("churn"))`.
 
     It is read from the log, in the same query and by an index, and nothing is predicted; so it may be filtered and ordered by.
-    What is about a row is what was predicted with it as `entity_key`. `value` is one of `score` (the probability, or the
-    number), `decision`, `version`, `made_at`, `output` and `flags`; `of` is the path of the row that predictions are about,
-    as "customer" of an order. The log lags behind by the second that shipping takes.
+    What is about a row is what was predicted with it as `entity_key`. `value` is one of `score` (the number, or of two
+    classes the probability of the second, whichever a Predictor declares), `decision`, `version`, `made_at`, `output` and
+    `flags`; `of` is the path of the row that predictions are about, as "customer" of an order. The log lags behind by the
+    second that shipping takes.
 
     Raises `ValueError` for another `value`, and `FieldError` for an `of` that is no relation to one row.
     """

@@ -26,7 +26,9 @@ def instead(model: str, fallback: Any, data: Any, error: Exception, *, began: in
 
     Raises `TypeError` for what is no answer.
     """
-    if fallback is RAISE:
+    if fallback is RAISE or (
+        isinstance(error, OperationalError) and "no such" in str(error)
+    ):  # table or column, on SQLite
         raise error
     value = fallback(data) if callable(fallback) else fallback
     said = as_prediction(value, model, "", {}, who="a fallback", route=ROUTE)

@@ -63,7 +63,7 @@ def predict(
     coroutine, await `apredict`.
     """
     _refuse_in_a_loop()
-    call = _call(model, user, deadline_seconds)
+    call = _call(model, caller_of(user), deadline_seconds)
     asked_once(call.target.name)
     try:
         return _predict(call, [data], [entity_key])[0]
@@ -86,7 +86,7 @@ def predict_many(
     many as rows.
     """
     _refuse_in_a_loop()
-    return _predict(_call(model, user, deadline_seconds), rows, entity_keys)
+    return _predict(_call(model, caller_of(user), deadline_seconds), rows, entity_keys)
 
 
 async def apredict(
@@ -99,7 +99,7 @@ async def apredict(
     fallback: Any = RAISE,
 ) -> Prediction:
     """Return what `predict` returns, without blocking the event loop. A `fallback` that is called is called in a thread."""
-    call = _call(model, user, deadline_seconds)
+    call = _call(model, await _acaller_of(user), deadline_seconds)
     asked_once(call.target.name)
     try:
         return (await _apredict(call, [data], [entity_key]))[0]
@@ -116,7 +116,7 @@ async def apredict_many(
     deadline_seconds: float | None = None,
 ) -> list[Prediction]:
     """Return what `predict_many` returns, without blocking the event loop."""
-    return await _apredict(_call(model, user, deadline_seconds), rows, entity_keys)
+    return await _apredict(_call(model, await _acaller_of(user), deadline_seconds), rows, entity_keys)
 
 
 @dataclass(frozen=True)
@@ -129,13 +129,13 @@ class _Call:
     deadline_seconds: float | None
 
 
-def _call(model: str | type[Predictor], user: Any, deadline_seconds: float | None) -> _Call:
+def _call(model: str | type[Predictor], caller: str, deadline_seconds: float | None) -> _Call:
     seconds: Any = deadline_seconds  # of whatever type somebody wrote
     if seconds is not None and (
         isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf
     ):
         raise InvalidRequest(f"deadline_seconds is {quoted(str(seconds))}: a number above 0.", code="BAD_PARAMETER")
-    return _Call(target_of(model), caller_of(user), now(), deadline_seconds)
+    return _Call(target_of(model), caller, now(), deadline_seconds)
 
 
 def _predict(call: _Call, rows: Iterable[Any], entity_keys: Iterable[Any]) -> list[Prediction]:
@@ -222,6 +222,13 @@ def caller_of(user: Any) -> str:
         return f"process:{system_user()}"
     username = user.get_username() if hasattr(user, "get_username") else str(user)
     return f"user:{username}" if username else "anonymous"
+
+
+async def _acaller_of(user: Any) -> str:
+    """Return the same in a coroutine, where the user of a request may have to be read from the database yet."""
+    if user is None or type(user) is str:  # isinstance would read one that is lazy
+        return caller_of(user)
+    return await sync_to_async(caller_of)(user)
 
 
 def _refuse_in_a_loop() -> None:

@@ -71,6 +71,11 @@ def subjects_of(target: Target, rows: Iterable[Any], entity_keys: Iterable[Any])
     As many queries for many rows as for one. Raises `InvalidRequest`, `NotFound` for a row that is not there, and what the
     database raises.
     """
+    if isinstance(rows, Mapping) or hasattr(rows, "to_dict"):
+        raise InvalidRequest(
+            f"{target.name}: rows are a list of mappings, not {quoted(type(rows).__name__)}; of a DataFrame"
+            ' to_dict("records"), of one row predict.'
+        )
     rows = rows if gives_instances(rows) else list(rows)
     said = [entity_key_of(key) for key in entity_keys]
     if not needs_database(rows):

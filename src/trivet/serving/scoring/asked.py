@@ -20,7 +20,7 @@ from trivet.core.errors import InvalidRequest, Refused, quoted
 from trivet.features.feature_set import FeatureSet
 from trivet.features.predictor import features_of, max_age_of
 from trivet.features.shape import shape_of
-from trivet.serving.scoring.target import Target, find_target
+from trivet.serving.scoring.target import Target, check_key, find_target
 from trivet.serving.stubs import in_place_of
 
 
@@ -107,6 +107,7 @@ def asked(rows: Any, model: str, *, to: str = "", only_stale: bool = False, limi
     target = find_target(rows.model, name, to)
     features = features_of(name)
     shape_of(features).check_model(target.table)
+    check_key(target.table, shape_of(features).table, f"the FeatureSet of {quoted(name)} is of")
     version = None if in_place_of(name) is not None else ModelVersion.objects.resolve(name, word or CHAMPION)
     if version is not None and not gives_score(version.read_signature()):
         raise Refused(f"{version} gives no number for a row, so there is nothing to write into {target.value.name}.")
@@ -138,8 +139,10 @@ def _check_rows(rows: Any) -> None:
     if not isinstance(rows, QuerySet):
         raise InvalidRequest(f"score takes a QuerySet, not {quoted(type(rows).__name__)}: Customer.objects.all().")
     said: Any = rows
-    if said.query.is_sliced or said.query.combinator or said._fields is not None:
-        raise InvalidRequest("score walks through the rows itself: no slice (limit=N does that), union or values.")
+    if said.query.is_sliced or said.query.combinator or said.query.distinct_fields or said._fields is not None:
+        raise InvalidRequest(
+            "score walks through the rows itself: no slice (limit=N does that), union, values or distinct by columns."
+        )
 
 
 def _stale_before(model: str, target: Target, features: type[FeatureSet]) -> datetime | None:

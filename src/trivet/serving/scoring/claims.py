@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
-from django.db import IntegrityError, router, transaction
+from django.db import IntegrityError, connections, router, transaction
 from django.utils import timezone
 
 from trivet.control.scoring.models import RunState, ScoringRun
@@ -16,7 +16,17 @@ from trivet.core.holders import is_gone, this_holder
 from trivet.serving.scoring.asked import Asked
 
 SILENT_SECONDS = 120.0  # after which one that says nothing counts as gone, wherever it is
+INSIDE = (
+    "score was called inside a transaction, which would hold every row until its end: call it outside, or from a task."
+)
 SAID_SECONDS = 5.0  # between two signs of life
+
+
+def check_no_transaction(asked: Asked) -> None:
+    """Raise `Refused` inside a transaction of the rows' database, where that is another than the runs', which look themselves."""
+    is_another = asked.writes_to != router.db_for_write(ScoringRun)
+    if is_another and connections[asked.writes_to].in_atomic_block:
+        raise Refused(INSIDE)
 
 
 def begin(asked: Asked, *, actor: str, batch_size: int, where: dict[str, str] | None) -> ScoringRun:
@@ -108,10 +118,7 @@ def _transaction() -> Iterator[None]:
     try:
         own.__enter__()
     except RuntimeError:
-        raise Refused(
-            "score was called inside a transaction, which would hold every row until its end: call it outside, or from a"
-            " task."
-        ) from None
+        raise Refused(INSIDE) from None
     with ExitStack() as ends:
         ends.push(own)
         yield

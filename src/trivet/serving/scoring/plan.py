@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trivet.features.shape import shape_of
 from trivet.serving.scoring.answers import Page, answer
 from trivet.serving.scoring.asked import Asked
 
 ROWS_ASKED = 200  # of the table: for how long a row takes, and for what comes of it
 ROWS_SHOWN = 5
+HIDDEN = "(sensitive)"
 SECONDS_TO_WRITE = 6e-5  # a row: chosen, 2,000 of them in an eighth of a second; nothing is written to find out
 
 
@@ -47,11 +49,19 @@ def plan(wanted: Asked, *, user: Any) -> Plan:
         seconds=each * to_do,
         columns=wanted.target.names,
         asked=len(keys),
-        samples=tuple((str(key), page.features[key], page.values[key]) for key in list(page.values)[:ROWS_SHOWN]),
+        samples=tuple(
+            (str(key), _shown(wanted, page.features[key]), page.values[key]) for key in list(page.values)[:ROWS_SHOWN]
+        ),
         spread=(min(values), math.fsum(values) / len(values), max(values)) if values else None,
         constant=tuple(_constant(page.features.values())),
         refused=tuple((str(key), said) for key, said in page.refused.items()),
     )
+
+
+def _shown(wanted: Asked, features: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the features of a row as a person may read them: whoever scores a table need not see what is sensitive."""
+    declared = shape_of(wanted.features).features
+    return {name: HIDDEN if declared[name].sensitive else value for name, value in features.items()}
 
 
 def _constant(rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -15,7 +15,7 @@ from trivet.core.errors import Conflict, InvalidRequest, Refused
 from trivet.serving.predict import caller_of
 from trivet.serving.scoring.answers import answer
 from trivet.serving.scoring.asked import Asked, asked
-from trivet.serving.scoring.claims import begin, claim, let_go, say_alive
+from trivet.serving.scoring.claims import begin, check_no_transaction, claim, let_go, say_alive
 from trivet.serving.scoring.writing import write
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,7 @@ def walk(
     if batch_size < 1:
         raise InvalidRequest(f"batch_size is {batch_size}: at least 1.")
     wanted = asked(queryset, model, to=to, only_stale=only_stale, limit=limit)
+    check_no_transaction(wanted)
     run = begin(wanted, actor=caller_of(user), batch_size=batch_size, where=where)
     return _carried_out(run, replace(wanted, stale_before=run.stale_before), user, tell)
 
@@ -88,6 +89,7 @@ def resume(run: ScoringRun, rows_where: RowsWhere, *, user: Any, tell: Tell) -> 
         only_stale=run.only_stale,
         limit=run.limit,
     )
+    check_no_transaction(wanted)
     if wanted.digest != run.question:
         raise Refused(f"{run} asked something else: its features or columns have changed since. Begin a new one.")
     return _carried_out(claim(run), replace(wanted, stale_before=run.stale_before), user, tell)

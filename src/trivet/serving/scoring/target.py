@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Field, FloatField, Model
@@ -56,6 +57,7 @@ def find_target(table: type[Model], model: str, to: str = "") -> Target:
     except FieldDoesNotExist:
         known = [one.name for one in table._meta.fields if isinstance(one, FloatField)]
         raise InvalidRequest(f"{name} has no field {quoted(to)}.{did_you_mean(to, known)}") from None
+    check_key(table, field.model, f"{name}.{field.name} is a column of")
     if isinstance(field, PredictedField):
         if field.predictor != model:
             raise InvalidRequest(f"{name}.{field.name} is of {quoted(field.predictor)}, not of {quoted(model)}.")
@@ -67,6 +69,20 @@ def find_target(table: type[Model], model: str, to: str = "") -> Target:
             " with null=True."
         )
     return Target(table, field)
+
+
+def check_key(table: type[Model], owner: type[Model], said: str) -> None:
+    """Raise `InvalidRequest` where a row of `table` has another key than its part in the table of `owner`, one of its parents."""
+    one: Any = table
+    shared = [one]
+    while one._meta.pk.is_relation:
+        one = one._meta.pk.related_model._meta.concrete_model
+        shared.append(one)
+    if owner._meta.concrete_model not in shared:
+        raise InvalidRequest(
+            f"{said} {owner.__name__}, of which the key is another than that of {table.__name__}: score"
+            f" {owner.__name__} itself."
+        )
 
 
 def _predicted(table: type[Model]) -> Iterator[PredictedField]:

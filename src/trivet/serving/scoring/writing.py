@@ -80,6 +80,7 @@ def _written(run: ScoringRun, asked: Asked, page: Page, keys: Sequence[Any], sec
             "gone": run.gone + handled - len(written) - len(refused),
             "seconds": run.seconds + seconds,
             "longest_seconds": run.longest_seconds,  # of those before: this one's is known when it is committed
+            "seen_at": timezone.now(),  # not before the time in any of its rows: by it rows of other features are found stale
         }
         ScoringRun.objects.filter(pk=run.pk).update(**moved)
     for name, value in moved.items():  # now that it is so
