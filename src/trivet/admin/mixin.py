@@ -188,8 +188,9 @@ class _Annotated(Expression):
         self._name = name
 
     def resolve_expression(self, query: Any = None, *arguments: Any, **options: Any) -> Any:
-        """Become the annotation."""
-        found: Any = F(self._name) if self._name in query.annotations else Value(None, FloatField())
+        """Become the annotation; where it is none, or the same for all rows, which PostgreSQL orders nothing by, the key."""
+        annotated = query.annotations.get(self._name)
+        found: Any = F("pk" if annotated is None or isinstance(annotated, Value) else self._name)
         return found.resolve_expression(query, *arguments, **options)
 
 
