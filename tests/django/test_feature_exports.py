@@ -14,13 +14,13 @@ from typing import Any
 import joblib
 import pandas as pd
 import pytest
-from django.db.models import Case, F, OuterRef, Q, Subquery, When
+from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, When
 from sklearn.linear_model import LogisticRegression
 
 from tests.django.command_line import trivet, verb
 from tests.django.declared import declaring, feature_set
 from tests.django.people import person
-from tests.shop.models import Customer, Order, Ticket
+from tests.shop.models import Customer, Order, Plan, Ticket
 from trivet import FeatureSet, checks, f
 from trivet.control.registry.models import ModelVersion
 from trivet.core.errors import InvalidRequest, quoted
@@ -147,6 +147,12 @@ def hash_with(feature: Any) -> str:
     return columns_of(feature_set(Customer, x=feature))["x"]
 
 
+def within(customers: Any) -> Any:
+    """Return a feature with a query within a query."""
+    hours = Ticket.objects.filter(customer=OuterRef("pk"), customer__in=customers).values("hours")
+    return f.Expression(Subquery(hours[:1]))
+
+
 def count(**said: Any) -> Any:
     return f.Count("orders", **{"where": Q(placed_at__gte=f.as_of - 90 * DAY), **said})
 
@@ -180,6 +186,12 @@ def count(**said: Any) -> Any:
         (
             f.Expression(Subquery(Ticket.objects.filter(customer=OuterRef("pk"), hours__gt=1).values("hours")[:1])),
             f.Expression(Subquery(Ticket.objects.filter(customer=OuterRef("pk"), hours__gt=2).values("hours")[:1])),
+        ),
+        (within(Customer.objects.filter(seats__gt=1)), within(Customer.objects.filter(seats__gt=2))),
+        (within(Customer.objects.filter(seats__gt=1)), within(Customer.objects.filter(discount__gt=1))),
+        (
+            within(Customer.objects.filter(Exists(Plan.objects.filter(slug="a")))),
+            within(Customer.objects.filter(Exists(Plan.objects.filter(slug="b")))),
         ),
     ],
 )
@@ -225,10 +237,19 @@ def test_of_a_method_the_code_counts_and_not_how_it_is_laid_out():
     ]
 
 
-def test_the_hash_is_the_same_in_another_process():
-    code = f"import django; django.setup(); from {__name__} import Exported; print(Exported.hash)"
+class Nested(FeatureSet):
+    hours = within(Customer.objects.filter(Exists(Plan.objects.filter(slug="a")), seats__gt=1))
+
+    class Meta:
+        model = Customer
+
+
+@pytest.mark.parametrize("feature_set", [Exported, Nested])
+def test_the_hash_is_the_same_in_another_process(feature_set: Any):
+    name = feature_set.__name__
+    code = f"import django; django.setup(); from {__name__} import {name}; print({name}.hash)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == Exported.hash
+    assert done.stdout.strip() == feature_set.hash
 
 
 # --- a push -----------------------------------------------------------------------------------------------------------------

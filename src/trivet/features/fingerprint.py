@@ -16,8 +16,10 @@ from typing import Any
 
 import msgspec
 from django.core.exceptions import ImproperlyConfigured
-from django.db.models import Model, Q
+from django.db.models import Lookup, Model, Q
+from django.db.models.expressions import BaseExpression, Col
 from django.db.models.sql import Query
+from django.utils.tree import Node
 
 from trivet.core.errors import quoted
 from trivet.features.aggregates import UNKNOWN_TIME
@@ -82,7 +84,22 @@ def _plain(value: Any) -> Any:
     query = getattr(value, "query", value)
     if isinstance(query, Query):
         parts = (query.where, query.order_by, query.annotations, query.values_select, query.low_mark, query.high_mark)
-        return ["Query", query.model._meta.label_lower if query.model else None, [str(part) for part in parts]]
+        return ["Query", query.model._meta.label_lower if query.model else None, [_part(part) for part in parts]]
+    return [type(value).__name__, str(value)]
+
+
+def _part(value: Any) -> Any:
+    """Return a part of a query as data: conditions by what they compare, so that a query within another counts, too."""
+    if isinstance(value, Node):
+        return [type(value).__name__, value.connector, value.negated, [_part(child) for child in value.children]]
+    if isinstance(value, Lookup):
+        return [type(value).__name__, _part(value.lhs), _part(value.rhs)]
+    if isinstance(value, dict):
+        return {str(name): _part(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_part(one) for one in value]
+    if isinstance(value, Query | BaseExpression) and not isinstance(value, Col):
+        return _plain(value)
     return [type(value).__name__, str(value)]
 
 
