@@ -20,13 +20,15 @@ class TrivetConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the checks of `trivet.checks`; follow the users whom keys belong to, and rows that say what came true.
+        """Register the checks of `trivet.checks`; follow the users whom keys belong to, and rows that say what came true or have
+        columns which follow them.
 
         In DEBUG also requests, to tell of models that are asked row by row.
         """
         from trivet import checks  # the app registry must be ready before settings are judged
         from trivet.control.registry.key_owners import watch_owners
         from trivet.features.saves import watch_rows
+        from trivet.refreshing import watch_columns
         from trivet.serving.repeats import watch_requests
 
         for check in checks.ALL_CHECKS:
@@ -34,5 +36,6 @@ class TrivetConfig(AppConfig):
             register(check, *tags, deploy=check in checks.DEPLOY_CHECKS)
         watch_owners()
         watch_rows()
+        watch_columns()
         watch_requests()
         autodiscover_modules("ml")

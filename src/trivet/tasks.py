@@ -16,6 +16,7 @@ from trivet import conf
 from trivet.features.joining import join_all
 from trivet.serving.predict import predict as predict_now
 from trivet.serving.scoring.conditions import find_table, rows_where
+from trivet.serving.scoring.one_row import refresh as refresh_now
 from trivet.serving.scoring.scoring import BATCH_SIZE, walk
 
 try:
@@ -70,6 +71,16 @@ def predict(model: str, table: str, key: int | str, *, user: str = "") -> dict[s
     said = predict_now(model, row, user=user or None)
     value = dict(said.value) if isinstance(said.value, Mapping) else said.value
     return {"id": str(said.id), "value": value, "decision": said.decision, "version": said.version}
+
+
+@task(backend=conf.TASKS())
+def refresh(table: str, key: int | str, field: str, *, using: str = "", user: str = "") -> bool:
+    """Have a PredictedField of one row say what its model says now; False where that is gone, or knows better already.
+
+    It is what a column with `refresh="on_commit"` enqueues when a row is saved. `using` is the alias of the row's database.
+    Raises what `trivet.predict` raises; the column then stays as it is.
+    """
+    return refresh_now(find_table(table), key, field, using=using or None, user=user or None)
 
 
 @task(backend=conf.TASKS())

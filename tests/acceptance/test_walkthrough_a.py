@@ -23,7 +23,9 @@ from tests.acceptance.plain_environment import built_wheel, needed_by, plain_env
 from tests.acceptance.servers import Load, Server, drained, serving, wait_for
 from tests.acceptance.shop import ASKED, COLUMN, CONSOLE, EXAMPLE, IMPORT, Shop, plain_shop, shop_in
 
-VISITOR = Path(__file__).with_name("admin_visitor.py")
+VISITOR, QUARTER, NOTEBOOK = (
+    Path(__file__).with_name(name) for name in ("admin_visitor.py", "quarter_lived.py", "shop_notebook.py")
+)
 CUSTOMERS = 1200
 WORKERS = 4
 INFER = "/v2/models/churn/infer"
@@ -31,6 +33,9 @@ HEAVY = {"catboost", "lightgbm", "pandas", "redis", "scikit-learn", "skl2onnx", 
 LIBRARIES = ("onnxruntime", "pandas", "sklearn")
 A_TO_NINE_SECONDS = 120  # of a machine's time; a person takes minutes
 CHURNED = '    churned = models.BooleanField(null=True, help_text="whether it left then; empty before it is known")\n'
+OUTCOME = (
+    "    outcome = trivet.Outcome(Q(churned=True), known=Q(churned__isnull=False), model=Customer, matures=timedelta(days=60))\n"
+)
 FILLED = {
     "orders_90d": 'f.Count("orders", where=Q(placed_at__gte=f.as_of - timedelta(days=90)))',
     "tenure_days": 'f.DaysSince("joined_at")',
@@ -149,8 +154,14 @@ def test_walkthrough_A_from_a_joblib_to_scored_tables(
         with walk.step("A14 a version that needs a feature which code lacks"):
             refused(shop, handed)
 
+        with walk.step("A19 features as of then, a model trained in a notebook"):
+            trained_anew(shop)
+
         with walk.step("A16, A17 promoted and rolled back under load"):
-            moved(shop, handed, server, key)
+            moved(shop, server, key)
+
+    with walk.step("A18 how right it was, a quarter later"):
+        judged(shop)
 
     with walk.step("A20 take it out again"):
         shop.edit("customers/models.py", COLUMN, "")
@@ -332,13 +343,50 @@ def asked_badly(server: Server, key: str) -> None:
     assert json.loads(said)["parameters"]["flagged_rows"] == 1  # the model has no word for it
 
 
-def moved(shop: Shop, handed: Path, server: Server, key: str) -> None:
+def trained_anew(shop: Shop) -> None:
+    """A19: an order of later does not change a row of the export, one of before does; what is pushed has rows of it in it."""
+    export = ("export", "features", "customers.ml.ChurnFeatures", "--as-of", "renewed_at", "--label", "churned", "--out")
+    shop.trivet(*export, "renewals.csv")
+    rows = (shop.folder / "renewals.csv").read_text().splitlines()
+    order = (
+        "from datetime import timedelta; from customers.models import Customer, Order; one = Customer.objects.get(pk=1);"
+        "Order.objects.create(customer=one, total=1, placed_at=one.renewed_at {} timedelta(hours=1))"
+    )
+    differing = []
+    for when in "+-":
+        shop.shell(order.format(when))
+        shop.trivet(*export, "again.csv")
+        again = (shop.folder / "again.csv").read_text().splitlines()
+        differing.append(sum(one != other for one, other in zip(rows, again, strict=True)))
+    assert differing == [0, 1]
+    manifest = json.loads((shop.folder / "renewals.csv.manifest.json").read_text())
+    assert (manifest["as_of"], manifest["label"], manifest["rows"]) == ("renewed_at", "churned", CUSTOMERS)
+    assert "challenger" in shop.run(str(NOTEBOOK))
+    bundles = [file for file in (shop.folder / ".trivet").rglob("manifest.json")]
+    newest = max(bundles, key=lambda file: file.stat().st_mtime)
+    assert json.loads(newest.read_text())["features"]["hash"] == manifest["hash"]
+    assert len(newest.with_name("sample.jsonl").read_text().splitlines()) >= 50
+
+
+def judged(shop: Shop) -> None:
+    """A18: what became of each customer is found in their table, and how right each version was is what scikit-learn says."""
+    ml = shop.folder / "customers" / "ml.py"
+    ml.write_text(f"{ml.read_text().rstrip()}\n{OUTCOME}")
+    shop.manage("check")
+    shop.run(str(QUARTER), "asks", "1", "3")
+    assert "applied" in shop.trivet("label", "--outcomes", "--model", "churn")
+    told = json.loads(shop.run(str(QUARTER), "looks", "1", "3").splitlines()[-1])
+    for version, said in told["versions"].items():
+        assert said["labels"] >= CUSTOMERS, version
+        assert abs(said["auc"] - said["exact"]) <= said["binning"] + 1e-9, (version, said["auc"], said["exact"])
+        assert said["status"] == 200
+        assert f"{said['auc']:.3f}" in said["page"], said["page"]
+        assert "alibration" in said["page"]
+    assert told["drift"] == ["seats", "plan", "orders_90d"]
+
+
+def moved(shop: Shop, server: Server, key: str) -> None:
     """A16, A17: a version trained anew is promoted, and taken back, while others ask: none fails, each gets the live one."""
-    lines = (handed / "churned.csv").read_text().splitlines()
-    (shop.folder / "recent.csv").write_text("\n".join([lines[0], *lines[1::2]]) + "\n")
-    shop.run(str(EXAMPLE / "train.py"), "recent.csv", "churn3.joblib")
-    pushed = shop.trivet("push", "churn3.joblib", "--name", "churn", "--features", "customers.ml.ChurnFeatures")
-    assert "challenger" in pushed
     with Load(server, body_of(), key, path=INFER, clients=2) as load:
         wait_for(lambda: load.answers.qsize() > 50)
         assert f"live in {WORKERS} of {WORKERS} workers" in shop.trivet("promote", "churn@3")

@@ -201,7 +201,7 @@ def test_what_stands_in_the_way_is_said_in_words():
 
 
 def test_a_column_is_shown_sorted_and_filtered_without_a_query_a_row(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(mixin, "meaning_of", lambda _table, _model: Meaning(is_share=True))
+    monkeypatch.setattr(mixin, "meaning_of", lambda _model: Meaning(is_share=True))
     client = staff("view_subscriber")
     for score in (0.5, 0.1, None, 0.996, 0.7):
         Subscriber.objects.create(seats=10, staying=score)

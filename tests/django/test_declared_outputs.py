@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
 
 import trivet
 from tests.django.declared import declaring, predictor
@@ -70,7 +71,38 @@ def test_yes_goes_by_any_name_where_classes_have_none(of: str, shares: dict[str,
         assert Probability(of).among(shares) == meant
 
 
-@pytest.mark.parametrize("said", ["churned", Probability, Probability(""), Probability(3)])  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        (f.Probability("stays"), ""),
+        (f.Probability("gone"), "it has no class 'gone', but"),
+        (f.Choice(["stays", "churned"]), ""),
+        (f.Choice(["stays", "churned", "waits"]), "its classes are churned, stays"),
+        (f.Number("minutes"), "it answers a class"),
+    ],
+)
+def test_W019_says_what_the_champion_does_not_answer(said: Any, problem: str):
+    predictor("Churn", output=said)
+    found = checks.check_declared_outputs(databases=["default"])
+    assert [one.id for one in found] == (["trivet.W019"] if problem else [])
+    if problem:
+        assert found[0].msg.startswith(f"churn 1 does not fit output = f.{type(said).__name__} of its Predictor: {problem}")
+    assert checks.check_declared_outputs(databases=[]) == []
+
+
+def test_a_stub_answers_a_number_or_the_first_class_where_that_is_declared():
+    with override_settings(TRIVET_TESTS="stub"):
+        for output, value in ((f.Number("minutes"), 0.0), (f.Choice(["low", "high"]), {"low": 1.0}), (None, 0.5)):
+            predictor("Churn", output=output)
+            assert trivet.predict("churn", ROW).value == value
+        predictor("Churn", output=f.Choice(["low", "high"]), Meta=type("Meta", (), {"test_value": "high"}))
+        assert trivet.predict("churn", ROW).value == {"high": 1.0}
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["churned", Probability, Probability(""), Probability(3), f.Choice([]), f.Choice("ab"), f.Choice(["a", "a"])],  # type: ignore[arg-type]
+)
 def test_what_is_no_output_is_found_by_check(said: Any):
     predictor("Churn", output=said)
     assert [message.id for message in checks.check_declared_names()] == ["trivet.E018"]

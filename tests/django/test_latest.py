@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import time_ns
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from django.db import connection
 from django.template import Context, Template
 
 import trivet
-from tests.django.worlds import MADE_AT, ready, record
+from tests.django.declared import declaring, feature_set, predictor
+from tests.django.worlds import MADE_AT, ready, ready_of, record
 from tests.shop.models import Crate, Customer, Delay, Flight, Order, Parcel, Subscriber
+from trivet import f
 from trivet.control.predictions.shipping import ship
 from trivet.control.registry import actions
 from trivet.core.errors import Unavailable
@@ -19,6 +22,18 @@ from trivet.core.records import SHADOW
 from trivet.testing import outbox, override_predictor
 
 pytestmark = pytest.mark.django_db
+
+
+def numbers(model: str) -> dict[Any, Any]:
+    """Return what was said of each customer."""
+    return dict(Customer.objects.annotate(risk=trivet.Latest(model)).values_list("pk", "risk"))
+
+
+def live_of(*classes: str) -> Any:
+    """Promote a version that says how likely each of these classes is."""
+    version = ready_of(*classes)
+    actions.promote(model="churn", version=version.number, actor="cli:ana")
+    return version
 
 
 def said(version: Any, score: float, about: Any, *, hours: int = 0, **more: Any) -> Any:
@@ -82,6 +97,70 @@ def test_a_foreign_key_may_hold_another_column_and_a_key_be_a_parents():
     Delay.objects.create(flight=flight)
     assert Delay.objects.annotate(risk=trivet.Latest("churn", of="flight")).get().risk == 0.75
     assert Crate.objects.annotate(risk=trivet.Latest("churn")).get().risk == 0.25
+
+
+@pytest.mark.parametrize("classes", [("churned", "stays"), ("été \"perdu\"", "stays"), ("a", "churned", "c")])
+def test_the_number_is_that_of_the_class_which_the_predictor_declares(classes: tuple[str, ...]):
+    version = live_of(*classes)
+    anna, bert = Customer.objects.create(), Customer.objects.create()
+    shares = [0.6, 0.4] if len(classes) == 2 else [0.6, 0.3, 0.1]
+    answers = {"outputs": [[classes[0]], shares], "made_at": MADE_AT}
+    ship([record(version, entity_key=f"shop.customer:{anna.pk}", **answers)], cursor=("worker", 1, 10))
+    page = Template('{% load trivet %}{{ who|prediction:"churn" }}')
+    assert numbers("churn") == {anna.pk: 0.4 if len(classes) == 2 else 0.6, bert.pk: None}
+    for name, share in zip(classes, shares, strict=True):
+        with declaring():
+            predictor("Churn", output=f.Probability(name))
+            if '"' in name and connection.vendor == "sqlite":  # a path of SQLite has no word for it
+                assert numbers("churn") == {anna.pk: None, bert.pk: None}
+                continue
+            assert numbers("churn") == {anna.pk: share, bert.pk: None}
+            assert page.render(Context({"who": anna})) == str(share)
+            assert list(Customer.objects.annotate(risk=trivet.Latest("churn")).filter(risk__gt=share - 0.01)) == [anna]
+    with declaring():
+        predictor("Churn", output=f.Probability("gone"))
+        assert numbers("churn") == {anna.pk: None, bert.pk: None}
+
+
+def test_of_a_model_of_yes_and_no_it_is_that_of_yes_by_whatever_name():
+    version = live_of("0", "1")
+    anna = Customer.objects.create()
+    answers = {"outputs": [["0"], [0.75, 0.25]], "made_at": MADE_AT}
+    ship([record(version, entity_key=f"shop.customer:{anna.pk}", **answers)], cursor=("worker", 1, 10))
+    for name, share in (("churned", 0.25), ("0", 0.75), ("1", 0.25)):
+        with declaring():
+            predictor("Churn", output=f.Probability(name))
+            assert numbers("churn") == {anna.pk: share}
+
+
+def test_of_three_numbered_classes_none_is_meant_by_another_name():
+    version = live_of("0", "1", "2")
+    anna = Customer.objects.create()
+    answers = {"outputs": [["0"], [0.5, 0.3, 0.2]], "made_at": MADE_AT}
+    ship([record(version, entity_key=f"shop.customer:{anna.pk}", **answers)], cursor=("worker", 1, 10))
+    for name, share in (("churned", None), ("2", 0.2), ("1", 0.3)):
+        with declaring():
+            predictor("Churn", output=f.Probability(name))
+            assert numbers("churn") == {anna.pk: share}
+
+
+def test_a_row_that_inherits_is_the_same_whoever_asks_and_wherever_it_is_looked_for():
+    (version,) = ready()
+    actions.promote(model="churn", version=1, actor="cli:ana")
+    crate = Crate.objects.create(order=Order.objects.create(customer=Customer.objects.create(), total=3))
+    key = f"shop.parcel:{crate.pk}"
+    with declaring():
+        predictor("Churn", features=feature_set(Parcel, items=f.Column("order__items")))
+        ship([record(version, entity_key=key, made_at=time_ns() - 10**9)], cursor=("worker", 1, 10))
+        with override_predictor("churn", returns=0.3):
+            trivet.predict("churn", crate)
+            trivet.predict("churn", {"items": 1}, entity_key=crate)
+            trivet.predict_many("churn", Parcel.objects.all())
+        assert [asked.entity_key for asked in outbox] == [key] * 3
+        for table in (Crate, Parcel):
+            assert table.objects.annotate(risk=trivet.Latest("churn")).get().risk == 0.75
+        assert Template('{% load trivet %}{{ who|prediction:"churn" }}').render(Context({"who": crate})) == "0.75"
+        assert trivet.label(crate, "churned", model="churn").result == "applied"
 
 
 def test_it_is_read_by_the_index_of_entities():

@@ -314,6 +314,17 @@ def test_a_deadline_is_a_number_above_zero(churn, seconds: Any):
 # --- coroutines -----------------------------------------------------------------------------------------------------
 
 
+def test_reasons_and_intervals_are_refused_until_they_are_made(churn):
+    for said in ({"explain": 3}, {"interval": 0.9}):
+        with pytest.raises(InvalidRequest, match=f"^{next(iter(said))} is '.*', and no version carries") as refused:
+            trivet.predict("churn", {"age": 30.0, "city": "Oslo"}, **said)
+        assert refused.value.code == "BAD_PARAMETER"
+        with pytest.raises(InvalidRequest):
+            async_to_sync(trivet.apredict)("churn", {"age": 30.0, "city": "Oslo"}, **said)
+    answer = trivet.predict("churn", {"age": 30.0, "city": "Oslo"}, explain=0, interval=None)
+    assert (answer.reasons, answer.interval) == ((), None)
+
+
 def test_coroutines_read_rows_without_blocking_the_loop(churn, django_assert_num_queries):
     made = customers("Oslo", "Lyon", "Oslo")
 

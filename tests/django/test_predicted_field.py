@@ -20,7 +20,7 @@ from tests.django.declared import declaring, feature_set, predictor
 from tests.django.people import person
 from tests.django.worlds import CHURN, FREE, registered
 from tests.shop.models import Customer, Subscriber
-from trivet import checks
+from trivet import checks, f
 from trivet.checks.columns import check_predicted_fields, check_predicted_outputs
 from trivet.control.registry import actions
 from trivet.control.scoring.models import ScoringError, ScoringRun
@@ -87,6 +87,12 @@ def test_E017_says_what_a_column_lacks():
     assert (
         check_predicted_fields()[0].msg == "shop.Subscriber.staying: ChurnFeatures is of Customer, not of Subscriber."
     )
+    several = predictor("Renewal", features=feature_set(Subscriber, "seats"), output=f.Choice(["low", "high"]))
+    assert check_predicted_fields()[0].msg == (
+        "shop.Subscriber.staying: shop.ml.Renewal answers one of several classes, and a column takes one number: f.Probability."
+    )
+    several.output = f.Number("months")
+    assert check_predicted_fields() == []
     assert check_predicted_fields in checks.ALL_CHECKS
 
 

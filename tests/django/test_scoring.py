@@ -140,6 +140,56 @@ def test_rows_that_a_feature_or_the_model_refuses_are_kept_as_errors_and_stay_as
     assert Subscriber.objects.filter(staying_at__isnull=False).count() == 7
 
 
+def test_a_row_of_which_a_method_raises_is_named_and_the_others_are_scored():
+    rows = subscribers(3)
+    Subscriber.objects.filter(pk=rows[1].pk).update(seats=None)
+
+    def get_twice(_self: Any, row: Subscriber) -> int:
+        return row.seats + row.seats
+
+    def seats_twice(*, sensitive: bool) -> Any:
+        twice = f.Method(needs=["seats"], gives=int, sensitive=sensitive)
+        return feature_set(Subscriber, "plan", twice=twice, get_twice=get_twice)
+
+    with override_predictor("renewal", returns=0.3):
+        for sensitive, said in ((False, ": unsupported operand type(s) for +: 'NoneType' and 'NoneType'"), (True, "")):
+            with declaring():
+                predictor("Renewal", features=seats_twice(sensitive=sensitive))
+                run = score()
+                assert (run.done, run.errors) == (2, 1)
+                (problem,) = run.problems.all()
+                what = f"ChurnFeatures.get_twice raised TypeError for Subscriber {rows[1].pk}{said}"
+                assert (problem.key, problem.message) == (str(rows[1].pk), what)
+                with pytest.raises(RuntimeError, match=r"get_twice raised TypeError") as raised:
+                    trivet.predict("renewal", rows[1])
+                assert isinstance(raised.value.__cause__, TypeError)
+
+
+def test_of_a_row_that_is_refused_for_what_is_sensitive_the_value_is_not_kept():
+    rows = subscribers(2)
+    Subscriber.objects.filter(pk=rows[0].pk).update(plan="cancer")
+    plans = f.Category("plan", choices=["free", "pro"], sensitive=True)
+    with declaring(), override_predictor("renewal", returns=0.3):
+        predictor("Renewal", features=feature_set(Subscriber, "seats", plan=plans))
+        run = score()
+    (problem,) = run.problems.all()
+    assert problem.message == "ChurnFeatures: 'plan' is refused; it is sensitive, so its value is not told."
+
+
+@pytest.mark.usefixtures("_stubbed")
+def test_what_nobody_went_on_with_for_half_a_day_is_begun_anew(monkeypatch: Any):
+    subscribers(10)
+    stop_after(2, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        score(batch_size=3)
+    monkeypatch.undo()
+    ScoringRun.objects.update(seen_at=timezone.now() - timedelta(hours=13))
+    again = score(batch_size=3)
+    assert (again.state, again.done) == (RunState.FINISHED, 10)
+    old = ScoringRun.objects.exclude(pk=again.pk).get()
+    assert (old.state, old.done, old.problem) == (RunState.ABANDONED, 6, "nobody went on with it")
+
+
 @pytest.mark.usefixtures("_stubbed")
 def test_of_many_errors_the_first_are_kept_and_all_are_counted(monkeypatch: Any):
     subscribers(12)

@@ -69,7 +69,7 @@ class PredictionAdminMixin(Base):
         seen = self._seen_by(request)
         for model in self._shown():
             meaning = self._meaning(request, model)
-            number = score_in(self.model, model, meaning) if model in seen else Value(None, FloatField())
+            number = score_in(self.model, model) if model in seen else Value(None, FloatField())
             rows = rows.annotate(**{_score_name(model): number, _share_name(model): Value(meaning.is_share)})
         return rows
 
@@ -155,12 +155,10 @@ class PredictionAdminMixin(Base):
 
     def _meaning(self, request: Any, model: str) -> Meaning:
         """Return what the numbers of a model mean, found out once a request."""
-        known = request.__dict__.setdefault("_trivet_meanings", {})
-        key = (self.model, model)
-        if key not in known:
-            known[key] = meaning_of(self.model, model)
-        found: Meaning = known[key]
-        return found
+        known: dict[str, Meaning] = request.__dict__.setdefault("_trivet_meanings", {})
+        if model not in known:
+            known[model] = meaning_of(model)
+        return known[model]
 
 
 class PredictionColumn:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from django.db.models import F, Model, Value
+from django.db.models import F, Model
 from django.urls import NoReverseMatch, reverse
 from django.utils import formats, timezone
 from django.utils.html import format_html, format_html_join
@@ -18,28 +17,23 @@ from trivet.control.registry.models import CHAMPION, ModelVersion
 from trivet.core.decisions import PROBABILITIES
 from trivet.core.errors import TrivetError
 from trivet.features.latest import Latest, latest_answer
-from trivet.features.outputs import Probability
 from trivet.features.predicted_field import PredictedField
 
 NOTHING = "-"  # as the admin shows a field that is empty
 
 
 class Meaning(NamedTuple):
-    """What the numbers of a model are in one place: probabilities of a class or not, and of which one, if of one for all rows.
-
-    `is_other` says that it is the first of two classes, of which the log has the second's.
-    """
+    """What the numbers of a model are: probabilities of a class or not, and of which one, if of one for all rows."""
 
     is_share: bool = False
     of: str = ""
-    is_other: bool = False
 
 
-def meaning_of(table: type[Model], model: str) -> Meaning:
-    """Return what the numbers of the champion of `model` mean in a list of `table`; plain numbers, while there is none.
+def meaning_of(model: str) -> Meaning:
+    """Return what the numbers of the champion of `model` mean; plain numbers, while there is none.
 
-    The column of a PredictedField has what the Predictor declares. The log has the second's of two classes, and of more that of
-    whichever is likeliest, which is no share of one class.
+    They are of the class that the Predictor declares, or else of the second of two; of more they are that of whichever is
+    likeliest, which is no share of one class.
     """
     try:
         signature = ModelVersion.objects.resolve(model, CHAMPION).read_signature()
@@ -47,25 +41,14 @@ def meaning_of(table: type[Model], model: str) -> Meaning:
         return Meaning()
     output = signature.output(PROBABILITIES)
     classes = (output.classes or ()) if signature.task == "classification" and output is not None else ()
-    of = declared(model).probability_of
-    if len(classes) == 2:
-        return Meaning(is_share=True, of=of or classes[1], is_other=bool(of) and _is_first(of, classes))
-    return Meaning(is_share=True, of=of) if classes and of and column_of(table, model) is not None else Meaning()
+    of = declared(model).probability_of or (classes[1] if len(classes) == 2 else "")
+    return Meaning(is_share=True, of=of) if classes and of else Meaning()
 
 
-def _is_first(of: str, classes: Sequence[str]) -> bool:
-    try:
-        return Probability(of).among(dict(zip(classes, (1.0, 0.0), strict=True))) == 1.0
-    except LookupError:
-        return False
-
-
-def score_in(table: type[Model], model: str, meaning: Meaning) -> Any:
+def score_in(table: type[Model], model: str) -> Any:
     """Return the number that `model` gave each row of `table`, as an expression: of its column, or else of the log."""
     column = column_of(table, model)
-    if column is not None:
-        return F(column.name)
-    return Value(1.0) - Latest(model) if meaning.is_other else Latest(model)
+    return F(column.name) if column is not None else Latest(model)
 
 
 def column_of(table: type[Model], model: str) -> PredictedField | None:
@@ -93,7 +76,7 @@ def badge(row: Model, model: str, *, sees_log: bool) -> SafeString | str:
     It is what the row's own column says, if it has one, or else the log, for who may see that.
     """
     answer = latest_answer(row, model) if sees_log else None
-    parts = _from_column(row, model) or (_from_log(row, model, answer) if answer is not None else ())
+    parts = _from_column(row, model) or (_from_log(model, answer) if answer is not None else ())
     if not parts:
         return NOTHING
     words = format_html_join(" · ", "{}", ((part,) for part in parts))
@@ -106,12 +89,11 @@ def badge(row: Model, model: str, *, sees_log: bool) -> SafeString | str:
     return format_html('{} · <a href="{}">{}</a>', words, address, _("was it right?"))
 
 
-def _from_log(row: Model, model: str, answer: Any) -> tuple[str, ...]:
-    meaning = meaning_of(type(row), model)
+def _from_log(model: str, answer: Any) -> tuple[str, ...]:
+    meaning = meaning_of(model)
     what = answer.decision or NOTHING
-    if answer.score is not None and (meaning.is_share or not answer.decision):
-        score = 1 - answer.score if meaning.is_other else answer.score
-        what = f"{in_words(score, share=meaning.is_share)} {meaning.of}".rstrip()
+    if answer.number is not None and (meaning.is_share or not answer.decision):
+        what = f"{in_words(answer.number, share=meaning.is_share)} {meaning.of}".rstrip()
     return what, f"{model} {answer.version}", _ago(answer.made_at)
 
 
@@ -120,7 +102,7 @@ def _from_column(row: Model, model: str) -> tuple[str, ...]:
     if column is None or getattr(row, column.name) is None:
         return ()
     version, at = getattr(row, column.version_name), getattr(row, column.at_name)
-    meaning = meaning_of(type(row), model)
+    meaning = meaning_of(model)
     what = f"{in_words(getattr(row, column.name), share=meaning.is_share)} {meaning.of}".rstrip()
     return what, *([f"{model} {version}"] if version else []), *([_ago(at)] if at else [])
 

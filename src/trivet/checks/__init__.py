@@ -11,7 +11,12 @@ from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  (Djan
 from django.core.exceptions import ImproperlyConfigured
 
 from trivet import conf
-from trivet.checks.columns import check_predicted_fields, check_predicted_outputs
+from trivet.checks.columns import (
+    check_declared_outputs,
+    check_predicted_fields,
+    check_predicted_outputs,
+    check_task_backend,
+)
 from trivet.checks.deployment import check_endless_inputs, check_open_models, check_pepper, check_plain_address
 from trivet.checks.standing import (
     check_bundles,
@@ -180,6 +185,7 @@ DATABASE_CHECKS: tuple[Check, ...] = (
     check_unread_features,
     check_keeper,
     check_predicted_outputs,
+    check_declared_outputs,
 )
 DEPLOY_CHECKS: tuple[Check, ...] = (check_open_models, check_plain_address, check_endless_inputs, check_pepper)
 ALL_CHECKS: tuple[Check, ...] = (
@@ -197,6 +203,7 @@ ALL_CHECKS: tuple[Check, ...] = (
     check_training_imports,
     check_declared_names,
     check_predicted_fields,
+    check_task_backend,
     *DATABASE_CHECKS,
     *DEPLOY_CHECKS,
 )

@@ -1,6 +1,6 @@
 """The words of a FeatureSet: `f.Count("orders")`, `f.Category("plan__slug", choices=[...])`, and `f.as_of`, their moment.
 
-`f.Probability("leaves")` is one of a Predictor: what its answers are.
+`f.Probability("leaves")`, `f.Choice([...])` and `f.Number(unit=...)` are of a Predictor: what its answers are.
 """
 
 from trivet.features.aggregates import (
@@ -23,7 +23,7 @@ from trivet.features.columns import (
 )
 from trivet.features.computed import Expression, Method
 from trivet.features.given import Given
-from trivet.features.outputs import Probability
+from trivet.features.outputs import Choice, Number, Probability
 from trivet.features.todo import TODO
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Avg",
     "Boolean",
     "Category",
+    "Choice",
     "Column",
     "Count",
     "DaysSince",
@@ -42,6 +43,7 @@ __all__ = [
     "Method",
     "Min",
     "Newest",
+    "Number",
     "Part",
     "Probability",
     "Sum",

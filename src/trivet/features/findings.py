@@ -31,14 +31,15 @@ from django.db.models import (
 
 from trivet.control.monitoring.estimates import MEASURED
 from trivet.control.registry.declarations import Declaration
+from trivet.core.decisions import gives_score
 from trivet.core.errors import InvalidRequest, NotFound, Refused, did_you_mean, quoted
 from trivet.core.names import MODEL_NAME, RESERVED_MODEL_NAMES
-from trivet.core.signature import enumerate_names
+from trivet.core.signature import Signature, enumerate_names
 from trivet.features import shape
 from trivet.features.feature_set import feature_sets, find_feature_set
 from trivet.features.fingerprint import columns_of, differences
 from trivet.features.outcome import Outcome
-from trivet.features.outputs import Probability
+from trivet.features.outputs import Choice, Number, Probability
 from trivet.features.paths import leaves, no_field, resolved
 from trivet.features.predicted_field import columns_of_models
 from trivet.features.predictor import (
@@ -50,6 +51,7 @@ from trivet.features.predictor import (
     inner,
     is_feature_set,
     name_of,
+    predictor_of,
     predictors,
     public,
 )
@@ -107,12 +109,33 @@ def predicted_fields() -> Iterator[str]:
     """Yield which PredictedFields are of a model that no Predictor is of, or that cannot be asked about their rows."""
     for table, field in columns_of_models():
         place = f"{table._meta.label}.{field.name}"
+        predictor = predictor_of(field.predictor)
+        if predictor is not None and isinstance(predictor.output, Choice):
+            yield f"{place}: {_place(predictor)} answers one of several classes, and a column takes one number: f.Probability."
         try:
             shape.shape_of(features_of(field.predictor)).check_model(table)
         except (InvalidRequest, NotFound, Refused) as error:
             yield f"{place}: {error.message}"
         except ImproperlyConfigured:
             continue  # E012 or E018 tells
+
+
+def unfit_output(said: Any, signature: Signature) -> str:
+    """Return in what a version of this signature does not answer as `said`, the output of a Predictor; nothing where it does."""
+    classes = next((one.classes for one in signature.outputs if one.classes), None) or ()
+    is_of_classes = signature.task == "classification"
+    if isinstance(said, Number):
+        return "it answers a class" if is_of_classes else "" if gives_score(signature) else "it answers no number for a row"
+    if isinstance(said, Choice):
+        missing = sorted({*classes} ^ {*said.classes})
+        return "" if is_of_classes and not missing else f"its classes are {enumerate_names(classes) or 'none'}"
+    if not isinstance(said, Probability) or not classes:
+        return ""
+    try:
+        said.among(dict.fromkeys(classes, 0.0))
+    except LookupError as error:
+        return str(error)
+    return ""
 
 
 def untimed() -> Iterator[str]:
@@ -184,12 +207,14 @@ def _of_features(place: str, said: Any) -> Iterator[str]:
 
 
 def _of_output(place: str, said: Any) -> Iterator[str]:
-    if said is None:
-        return
-    if not isinstance(said, Probability):
-        yield f'{place}.output is {quoted(str(said))}: f.Probability("the class"), or leave it out.'
-    elif not isinstance(said.of, str) or not said.of:
-        yield f"{place}.output is of {quoted(str(said.of))}: the name of a class, a text."
+    if isinstance(said, Probability):
+        if not isinstance(said.of, str) or not said.of:
+            yield f"{place}.output is of {quoted(str(said.of))}: the name of a class, a text."
+    elif isinstance(said, Choice):
+        if not _is_list_of_texts(said.classes) or not said.classes or len(set(said.classes)) < len(said.classes):
+            yield f"{place}.output is of {quoted(str(said.classes))}: the names of the classes, each once, a list of texts."
+    elif said is not None and not isinstance(said, Number):
+        yield f'{place}.output is {quoted(str(said))}: f.Probability("the class"), f.Choice([...]) or f.Number().'
 
 
 def _is_list_of_texts(value: Any) -> bool:

@@ -61,7 +61,7 @@ class Join:
 
     def __init__(self, model: str, outcome: Outcome) -> None:
         """Raises what `Source` does."""
-        self.model, self._outcome, self.source = model, outcome, Source(outcome)
+        self.model, self._outcome, self.source = model, outcome, Source(outcome, model)
 
     def row(self, entity_key: str, using: str) -> Counts:
         """Say what the row of one entity says of its newest predictions; without such it is one look into the log."""

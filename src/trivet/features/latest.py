@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.exceptions import FieldError
-from django.db.models import CharField, Expression, Field, Func, Model, OuterRef, Subquery, UUIDField, Value
+from django.db.models import CharField, Expression, F, Field, Func, Model, OuterRef, Subquery, UUIDField, Value
 from django.db.models.functions import Cast, Concat
 
 from trivet.core.signature import enumerate_names
+from trivet.features.declared_number import declared_number
+from trivet.features.entities import entities_of, entity_key_of, prefix_of
 from trivet.features.paths import resolved
-from trivet.features.source import prefix_of
 
 UUID_PARTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))  # start and length, of 32 digits
 VALUES = ("score", "decision", "version", "made_at", "output", "flags")
@@ -20,9 +21,9 @@ class Latest(Expression):
     """What the champion of a model said last about each row, or None: `Customer.objects.annotate(risk=Latest("churn"))`.
 
     It is read from the log, in the same query and by an index, and nothing is predicted; so it may be filtered and ordered by.
-    What is about a row is what was predicted with it as `entity_key`. `value` is one of `score` (the number, or of two
-    classes the probability of the second, whichever a Predictor declares), `decision`, `version`, `made_at`, `output` and
-    `flags`; `of` is the path of the row that predictions are about, as "customer" of an order. The log lags behind by the
+    What is about a row is what was predicted with it as `entity_key`. `value` is one of `score` (the number, or the
+    probability of the class that the Predictor declares; without one that of the second of two classes, of more the largest),
+    `decision`, `version`, `made_at`, `output` and `flags`; `of` is the path of the row that predictions are about, as "customer" of an order. The log lags behind by the
     second that shipping takes.
 
     Raises `ValueError` for another `value`, and `FieldError` for an `of` that is no relation to one row.
@@ -46,8 +47,7 @@ class Latest(Expression):
         for_save: bool = False,
     ) -> Any:
         """Become the subquery that reads the log."""
-        entity, key = _entity_of(query.model, self._of)
-        return _said(self._model, self._value, entity, key, self._of).resolve_expression(
+        return _said(self._model, self._value, query.model, self._of).resolve_expression(
             query, allow_joins, reuse, summarize, for_save
         )
 
@@ -65,42 +65,53 @@ class _UuidText(Func):
 
 def latest_score(instance: Model, model: str) -> Any:
     """Return the score of what the champion of `model` said last about a saved row, or None: one query of the log alone."""
-    return _about(instance, model).values_list("score", flat=True).first()
+    return _about(instance, model).values_list("number", flat=True).first()
 
 
 def latest_answer(instance: Model, model: str) -> Any:
-    """Return the `Prediction` that the champion of `model` made last about a saved row, or None."""
+    """Return the `Prediction` that the champion of `model` made last about a saved row, with its `number`, or None."""
     return _about(instance, model).first()
 
 
 def _about(instance: Model, model: str) -> Any:  # a QuerySet of answers
-    return _answers(model, f"{prefix_of(type(instance))}{instance.pk}")
+    return _answers(model, entity_key_of(instance, model)).annotate(number=declared_number(model))
 
 
-def _entity_of(model: type[Model], path: str) -> tuple[type[Model], Any]:
-    """Return whom predictions are about, and the field of their key, which of a row that inherits is its parent's."""
-    entity: Any = model
-    if path != "pk":
-        found = resolved(model, path)
-        if isinstance(found, str):
-            raise FieldError(f"Latest(of={path!r}): {found}")
-        entity = found.field.related_model
-        if not isinstance(entity, type) or found.is_to_many:
-            raise FieldError(f"Latest(of={path!r}): {model._meta.label}.{path} is no relation to one row.")
-    key: Any = entity._meta.pk
+def _said(model: str, value: str, table: type[Model], path: str) -> Subquery:
+    """Return what was said of whom `path` of a row of `table` is about."""
+    entities = entities_of(_at(table, path), model)
+    own: Any = entities._meta.pk
+    start = "" if path == "pk" else f"{path}__"  # a foreign key may hold another column than the key
+    reference: Any = OuterRef(f"{start}{own.name}")
+    text = (
+        _UuidText(reference, output_field=CharField())
+        if isinstance(_stored(own), UUIDField)
+        else Cast(reference, CharField())
+    )
+    said = _answers(model, Concat(Value(prefix_of(entities)), text))
+    what = declared_number(model) if value == "score" else F(value)
+    return Subquery(said.annotate(trivet_said=what).values("trivet_said")[:1])
+
+
+def _at(table: type[Model], path: str) -> type[Model]:
+    """Return the model whose rows are at the end of `path`."""
+    if path == "pk":
+        return table
+    found = resolved(table, path)
+    if isinstance(found, str):
+        raise FieldError(f"Latest(of={path!r}): {found}")
+    entity = found.field.related_model
+    if not isinstance(entity, type) or found.is_to_many:
+        raise FieldError(f"Latest(of={path!r}): {table._meta.label}.{path} is no relation to one row.")
+    return entity
+
+
+def _stored(key: Any) -> Field:
+    """Return the field that a key is stored as, which of a row that inherits is its parent's."""
     while key.is_relation:
         key = key.target_field
-    return entity, key
-
-
-def _said(model: str, value: str, entity: type[Model], key: Field, path: str) -> Subquery:
-    reference: Any = OuterRef(
-        path if path == "pk" else f"{path}__pk"
-    )  # a foreign key may hold another column than the key
-    text = (
-        _UuidText(reference, output_field=CharField()) if isinstance(key, UUIDField) else Cast(reference, CharField())
-    )
-    return Subquery(_answers(model, Concat(Value(prefix_of(entity)), text)).values(value)[:1])
+    field: Field = key
+    return field
 
 
 def _answers(model: str, entity_key: Any) -> Any:  # a QuerySet of them

@@ -11,21 +11,24 @@ from django.db.models import DateTimeField, FloatField, Model, PositiveIntegerFi
 
 from trivet.core.errors import did_you_mean, quoted
 
-REFRESHES = ("manual",)  # when a row is scored: when somebody asks for it
+MANUAL, ON_COMMIT, NIGHTLY = "manual", "on_commit", "nightly"
+REFRESHES = (MANUAL, ON_COMMIT, NIGHTLY)
 
 
 class PredictedField(FloatField):
     """A column with what a model said of the row: `churn_risk = PredictedField("churn")`.
 
     Beside it stand `churn_risk_version`, the number of the version that said it, and `churn_risk_at`, when; all three are
-    None until `trivet.score` or `trivet score` writes them, and in no form. The value is the probability of the class that
+    None until they are written, and in no form. `refresh` is when: "manual", when somebody asks by `trivet.score` or
+    `trivet score`; "on_commit", also when a row was saved and committed, by a task (`trivet.tasks`, never inside `save()`;
+    what `update()` and bulk writes change is not seen); "nightly", also each night, by a process that the keeper begins. The value is the probability of the class that
     is asked about, or the number, as in the log. It may have an index (`db_index=True`). To migrations they are three plain
     columns, so a project whose migrations have run does without Trivet.
 
     Raises `ValueError` for a `refresh` that is not known.
     """
 
-    def __init__(self, predictor: str = "", *, refresh: str = "manual", **options: Any) -> None:
+    def __init__(self, predictor: str = "", *, refresh: str = MANUAL, **options: Any) -> None:
         if refresh not in REFRESHES:
             raise ValueError(
                 f"PredictedField({predictor!r}): refresh is {quoted(str(refresh))}."

@@ -13,7 +13,7 @@ from trivet.control.registry.declarations import Declaration, declare
 from trivet.core.errors import NotFound, Refused, did_you_mean, quoted
 from trivet.features.feature_set import FeatureSet
 from trivet.features.outcome import Outcome
-from trivet.features.outputs import Probability
+from trivet.features.outputs import Choice, Declared, Number, Probability
 from trivet.features.shape import place_of
 
 
@@ -55,8 +55,8 @@ class Predictor:
     """What code says of a model: a class in the `ml.py` of an app, which is imported when Django starts.
 
     It is optional: a pushed model answers without one. The model is that of its name in snake case, or of `Meta.name`.
-    `features` is the FeatureSet by which it is asked about a row of its model, `output` which class its number is of
-    (`f.Probability`), `outcome` finds labels, `segments` are names of inputs, `Meta.title` is for people, `Meta.max_age`
+    `features` is the FeatureSet by which it is asked about a row of its model, `output` what its answers are
+    (`f.Probability`, one number; `f.Choice` or `f.Number`), `outcome` finds labels, `segments` are names of inputs, `Meta.title` is for people, `Meta.max_age`
     how old a prediction in a column may be before it is stale, and `Meta.test_value` what it answers in tests
     (`trivet.testing`). `Monitoring` may say `false_alarm_days`, `tolerance`, `rate_tolerance`, `trust_tolerance`, `season`,
     `metric`, `floor` and `min_segment_rows`.
@@ -64,7 +64,7 @@ class Predictor:
     """
 
     features: ClassVar[type[FeatureSet] | None] = None
-    output: ClassVar[Probability | None] = None
+    output: ClassVar[Declared | None] = None
     outcome: ClassVar[Outcome | None] = None
     segments: ClassVar[Sequence[str]] = ()
 
@@ -89,9 +89,17 @@ def predictor_of(model: str) -> type[Predictor] | None:
 
 
 def test_value_of(model: str) -> Any:
-    """Return what the model of this name answers in tests: a number, the name of a class or class to probability; None unsaid."""
+    """Return what the model of this name answers in tests: a number, the name of a class or class to probability; None unsaid.
+
+    It is `Meta.test_value`, else of a number 0, and of several classes the first.
+    """
     found = predictor_of(model)
-    return None if found is None else _accepted(inner(found, "Meta"), META).get("test_value")
+    if found is None:
+        return None
+    output = found.output
+    first = next(iter(output.classes), None) if isinstance(output, Choice) else None
+    unsaid = 0.0 if isinstance(output, Number) else first
+    return _accepted(inner(found, "Meta"), META).get("test_value", unsaid)
 
 
 def features_of(model: str) -> type[FeatureSet]:

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 from django.db.models import F, Manager, QuerySet
 
-from trivet.core.errors import InvalidRequest, quoted
+from trivet.core.errors import InvalidRequest, TrivetError, quoted
 from trivet.features.as_of import Moment, moment_of
 from trivet.features.computed import fetching
 from trivet.features.given import Given, Supplied, Supply
@@ -39,6 +39,10 @@ class RefusedRow:
 
     key: Any
     message: str
+
+
+class MethodRaised(RuntimeError):
+    """The method of a feature raised what is the cause of this, which says of which row."""
 
 
 class Reading:
@@ -102,12 +106,15 @@ class Reading:
             yield self._row(instance, line, alias)
 
     def of_each_key(self, keys: Sequence[Any], using: str | None) -> Iterator[Row | RefusedRow]:
-        """Yield what `of_keys` does, and in the place of a row that a feature refuses what it says."""
+        """Yield what `of_keys` does, and in the place of a row that a feature refuses, or whose method raises, why."""
         for instance, line, alias in self._read(keys, using):
+            key = line["pk"] if instance is None else instance.pk
             try:
                 yield self._row(instance, line, alias)
             except InvalidRequest as error:
-                yield RefusedRow(line["pk"] if instance is None else instance.pk, error.message)
+                yield RefusedRow(key, told_of(self._shape, error))
+            except MethodRaised as error:
+                yield RefusedRow(key, str(error))
 
     def _read(self, keys: Sequence[Any], using: str | None) -> Iterator[tuple[Any, dict[str, Any], str]]:
         """Yield what the database says of each row: its instance, where methods read one, its values and its database."""
@@ -182,4 +189,21 @@ class Reading:
             )
 
         with connections[using].execute_wrapper(refuse):
-            return getattr(self._maker(moment), METHOD + name)(instance)
+            try:
+                return getattr(self._maker(moment), METHOD + name)(instance)
+            except (TrivetError, ImproperlyConfigured):
+                raise
+            except Exception as error:
+                said = "" if self._shape.features[name].sensitive else f": {error}"
+                raise MethodRaised(
+                    f"{self._shape.name}.{METHOD}{name} raised {type(error).__name__} for"
+                    f" {self._shape.table.__name__} {instance.pk}{said}"
+                ) from error
+
+
+def told_of(shape: Shape, error: InvalidRequest) -> str:
+    """Return why a row was refused, for who may see its key: without the value of a feature that is sensitive."""
+    feature = shape.features.get(error.field or "")
+    if feature is None or not feature.sensitive:
+        return error.message
+    return f"{shape.name}: {quoted(error.field)} is refused; it is sensitive, so its value is not told."

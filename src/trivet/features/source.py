@@ -12,29 +12,28 @@ from django.core.exceptions import ValidationError
 from django.db.models import BooleanField, Exists, Field, Model, OneToOneField, OuterRef, Q, QuerySet, Value
 from django.utils import timezone
 
+from trivet.features.entities import entities_of, prefix_of, shares_key
 from trivet.features.outcome import Outcome, Truth
 
 LARGEST_KEY = 2**63 - 1  # that a database compares with a column of whole numbers
 
 
-def prefix_of(model: type[Model]) -> str:
-    """Return what entity keys of rows of `model`, or of the model that it is a proxy of, begin with."""
-    return f"{(model._meta.concrete_model or model)._meta.label_lower}:"
-
-
 class Source:
-    """The table of an Outcome. Raises what `Outcome.table` does, and `FieldDoesNotExist` for its key."""
+    """The table of the Outcome of a model. Raises what `Outcome.table` does, and `FieldDoesNotExist` for its key."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: Outcome, model: str) -> None:
         self._outcome, self.table = outcome, outcome.table
-        key: Any = self.table._meta.pk if outcome.key == "pk" else self.table._meta.get_field(outcome.key)
+        self._beside: type[Model] | None = None  # whose rows a one-to-one field is of
+        entities = entities_of(self.table, model) if outcome.key == "pk" else self.table
+        key: Any = entities._meta.pk if outcome.key == "pk" else self.table._meta.get_field(outcome.key)
         self._column = key.attname
-        self._entities: type[Model] = self.table
         if isinstance(key, OneToOneField) and outcome.key != "pk":
-            self._entities = key.related_model
-            key = self._entities._meta.pk
+            self._beside = entities = key.related_model
+            owner = entities_of(entities, model)
+            entities = owner if shares_key(entities, owner) else entities
+            key = entities._meta.pk
         self._key: Field = key
-        self.prefix = prefix_of(self._entities)
+        self.prefix = prefix_of(entities)
 
     def entity_key(self, row: Model) -> str:
         """Return the key of the entity that a row of the table is about."""
@@ -49,9 +48,9 @@ class Source:
         fields += [path for path in (self._outcome.value, self._outcome.at) if path is not None]
         rows = self._rows(self.table, using).filter(**{f"{self._column}__in": list(wanted)})
         found = {wanted[line[0]]: self._truth(line, now) for line in self._annotated(rows).values_list(*fields)}
-        if self._entities is not self.table and len(found) < len(wanted):
+        if self._beside is not None and len(found) < len(wanted):
             others = [value for value, key in wanted.items() if key not in found]
-            there = self._rows(self._entities, using).filter(pk__in=others).values_list("pk", flat=True)
+            there = self._rows(self._beside, using).filter(pk__in=others).values_list("pk", flat=True)
             found |= {wanted[value]: Truth(None) for value in there}
         return found
 

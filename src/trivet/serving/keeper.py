@@ -31,7 +31,7 @@ from trivet.core.records import LabelRecord, PredictionRecord, Record, decode_an
 from trivet.dataplane.metrics.sheet import Sheet
 from trivet.dataplane.metrics.tally import Counting, Tally
 from trivet.dataplane.spool import Segment, remove_abandoned, segments, spool_bytes
-from trivet.serving.chores import chores
+from trivet.serving.chores import Chore, chores
 from trivet.serving.inline_guard import Teller
 
 logger = logging.getLogger(__name__)
@@ -56,10 +56,12 @@ class Keeper:
         *,
         hurry_bytes: int = 0,
         counting: Counting | None = None,
+        besides: Sequence[Chore] = (),
     ) -> None:
         """Ship what lies under `spool`. While less than `hurry_bytes` wait, it rests between transactions.
 
-        `counting` is where it counts for `/metrics`; by default nobody sees it.
+        `counting` is where it counts for `/metrics`; by default nobody sees it. `besides` is what this one has to do more than
+        any keeper.
         """
         self._spool = spool
         self._hurry_bytes = hurry_bytes
@@ -69,7 +71,7 @@ class Keeper:
         self._last_prune = time.monotonic()
         self._counting = counting if counting is not None else Tally()
         self._folding, self._label_folding = Folding(), LabelFolding()
-        self._chores = chores(self._tell, self._counting)
+        self._chores = [*chores(self._tell, self._counting), *besides]
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._is_database_away = False

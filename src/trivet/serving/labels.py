@@ -17,7 +17,7 @@ from trivet.core.errors import InvalidRequest, TrivetError, quoted
 from trivet.core.ids import split_row_id
 from trivet.core.records import LabelValue, SaidLabel
 from trivet.dataplane.protocol.labels import said_label
-from trivet.serving.entities import entity_key_of
+from trivet.features.entities import entity_key_of
 from trivet.serving.predict import caller_of
 from trivet.serving.prediction import Prediction
 from trivet.serving.process import count_label
@@ -48,7 +48,7 @@ def label(
     `Refused` for one that is another model's or no longer kept; `InvalidRequest`. Do not hold a transaction open around it
     for long: the log is not written meanwhile.
     """
-    said = said_of(prediction, value, source=source, observed_at=observed_at)
+    said = said_of(prediction, value, source=source, observed_at=observed_at, model=model)
     (answer,) = label_many([said], model=model, actor=caller_of(user))
     if isinstance(answer, TrivetError):
         raise answer
@@ -71,23 +71,24 @@ def said_of(
     source: str = "",
     observed_at: datetime | None = None,
     weight: float = 1.0,
+    model: str = "",
 ) -> SaidLabel:
     """Return a label of what is a prediction, its id or an entity key, within the bounds of one that comes over HTTP."""
-    name = _name_of(prediction)
+    name = _name_of(prediction, model)
     if observed_at is not None and observed_at.utcoffset() is None:
         raise InvalidRequest("observed_at has no time zone: give it one.", code="BAD_PARAMETER", field="observed_at")
     by = "prediction_id" if split_row_id(name) else "entity_key"
     return said_label(_plain(value), **{by: name}, source=source, observed_at=observed_at, weight=weight)
 
 
-def _name_of(prediction: Prediction | Model | str) -> str:
-    """Return the id of a prediction, or the key of an entity."""
+def _name_of(prediction: Prediction | Model | str, model: str) -> str:
+    """Return the id of a prediction, or the key of an entity of `model`."""
     if isinstance(prediction, Prediction):
         return prediction.id
     if isinstance(prediction, LoggedPrediction):
         return prediction.public_id
     if isinstance(prediction, str | Model):
-        return entity_key_of(prediction)
+        return entity_key_of(prediction, model)
     raise InvalidRequest(f"what is labelled is a prediction, its id or an entity, not {quoted(prediction)}.")
 
 

@@ -40,6 +40,8 @@ def predict(
     entity_key: Any = "",
     deadline_seconds: float | None = None,
     fallback: Any = RAISE,
+    explain: int = 0,
+    interval: float | None = None,
 ) -> Prediction:
     """Return the prediction of `model` for one row.
 
@@ -57,12 +59,16 @@ def predict(
     `data`, answers where the model cannot in time: the deadline passes, the queue is full, no version is ready or the database
     cannot be read. Its `route` is "fallback", its `id` is empty, and the log has no record. A mistake is raised all the same.
 
+    `explain`, how many reasons are wanted, and `interval`, the share of cases that a range is to hold, are refused until a
+    release makes them: `reasons` of a prediction is empty, and `interval` None.
+
     In tests of your project no model is asked, unless you say so (`trivet.testing`).
 
     Raises `InvalidRequest`, `NotFound`, `Unavailable` or `DeadlineExceeded`. Blocks for as long as the model runs; in a
     coroutine, await `apredict`.
     """
     _refuse_in_a_loop()
+    _refuse_what_is_not_made(explain, interval)
     call = _call(model, caller_of(user), deadline_seconds)
     asked_once(call.target.name)
     try:
@@ -97,8 +103,11 @@ async def apredict(
     entity_key: Any = "",
     deadline_seconds: float | None = None,
     fallback: Any = RAISE,
+    explain: int = 0,
+    interval: float | None = None,
 ) -> Prediction:
     """Return what `predict` returns, without blocking the event loop. A `fallback` that is called is called in a thread."""
+    _refuse_what_is_not_made(explain, interval)
     call = _call(model, await _acaller_of(user), deadline_seconds)
     asked_once(call.target.name)
     try:
@@ -229,6 +238,16 @@ async def _acaller_of(user: Any) -> str:
     if user is None or type(user) is str:  # isinstance would read one that is lazy
         return caller_of(user)
     return await sync_to_async(caller_of)(user)
+
+
+def _refuse_what_is_not_made(explain: int, interval: float | None) -> None:
+    for name, said in (("explain", explain), ("interval", interval)):
+        if said:
+            raise InvalidRequest(
+                f"{name} is {quoted(str(said))}, and no version carries what that is made of yet: leave it out.",
+                code="BAD_PARAMETER",
+                field=name,
+            )
 
 
 def _refuse_in_a_loop() -> None:

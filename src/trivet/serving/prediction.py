@@ -19,7 +19,7 @@ class Prediction:
     a probability per class equals no number, and has no order.
     `value` is a number, or `{class: probability}`; `decision` is the label in words, empty for a plain number.
     `latency_ms` is in milliseconds, from the call to the answer. `fallback_from` is the version that failed, where another
-    answered for it; `version` 0 is a constant.
+    answered for it; `version` 0 is a constant. `reasons` and `interval` are for releases that explain.
     """
 
     value: Any  # a number, or class -> probability
@@ -34,6 +34,8 @@ class Prediction:
     cached: bool = False
     latency_ms: float = 0.0
     fallback_from: int | None = None
+    reasons: tuple[Any, ...] = ()  # of a type that is not there yet
+    interval: tuple[float, float] | None = None
 
     def __float__(self) -> float:
         if isinstance(self.value, Mapping):

@@ -1,7 +1,7 @@
 """Stubs: what answers in place of models while a project's own tests run, so that these need no model.
 
 Once Django's test environment is set up, `trivet.predict` and its like load no version: they answer what the test says
-(`trivet.testing.override_predictor`), else `Meta.test_value` of the model's Predictor, else 0.5, and keep what was asked in
+(`trivet.testing.override_predictor`), else what the model's Predictor says (`Meta.test_value`, or by its `output`), else 0.5, and keep what was asked in
 `asked`, as mail is kept. `TRIVET_TESTS` says otherwise: "raise" fails what no test has given an answer for, "real" asks models.
 """
 

@@ -14,13 +14,12 @@ from django.db.models import Model
 
 from trivet.core.errors import InvalidRequest, NotFound, quoted
 from trivet.core.signature import Signature
+from trivet.features.entities import entity_key_of, prefix_of
 from trivet.features.feature_set import FeatureSet
 from trivet.features.lookup import gives_instances, is_key, looked_up, places_named
 from trivet.features.predictor import Predictor, name_of, predictor_of
 from trivet.features.rows import places_of
 from trivet.features.shape import shape_of
-from trivet.features.source import prefix_of
-from trivet.serving.entities import entity_key_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def subjects_of(target: Target, rows: Iterable[Any], entity_keys: Iterable[Any])
             ' to_dict("records"), of one row predict.'
         )
     rows = rows if gives_instances(rows) else list(rows)
-    said = [entity_key_of(key) for key in entity_keys]
+    said = [entity_key_of(key, target.name) for key in entity_keys]
     if not needs_database(rows):
         features = [_features(row) for row in rows]
         own: list[str] = []

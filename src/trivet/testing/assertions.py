@@ -11,10 +11,10 @@ from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 
 from trivet.core.signature import enumerate_names
+from trivet.features.entities import entity_key_of
 from trivet.features.exporting import manifest_of, read_manifest
 from trivet.features.fingerprint import columns_of, differences
 from trivet.features.shape import place_of, shape_of
-from trivet.serving.entities import entity_key_of
 from trivet.serving.stubs import Asked, outbox
 from trivet.serving.subjects import feature_set_of, target_of
 
@@ -37,13 +37,13 @@ class PredictionAssertions:
         found = _asked(model, instance, features)
         if (not found) if times is None else (len(found) != times):
             wanted = "at least once" if times is None else _times(times)
-            self._fail(f"{model} was to be asked {wanted}{_about(instance, features)}, and was {_times(len(found))}")
+            self._fail(f"{model} was to be asked {wanted}{_about(model, instance, features)}, and was {_times(len(found))}")
         return found
 
     def assertNotPredicted(self, model: str, *, instance: Any = None, **features: Any) -> None:  # noqa: N802
         """Fail if `model` was asked, about `instance` and with these `features` where given."""
         if found := _asked(model, instance, features):
-            self._fail(f"{model} was not to be asked{_about(instance, features)}, and was {_times(len(found))}")
+            self._fail(f"{model} was not to be asked{_about(model, instance, features)}, and was {_times(len(found))}")
 
     def assertPredictionCount(self, count: int, model: str | None = None) -> None:  # noqa: N802
         """Fail unless `count` rows were predicted, by `model` or by all models together."""
@@ -94,7 +94,7 @@ class PredictionAssertions:
 
 
 def _asked(model: str, instance: Any, features: dict[str, Any]) -> list[Asked]:
-    key = None if instance is None else entity_key_of(instance)
+    key = None if instance is None else entity_key_of(instance, model)
     return [
         one
         for one in outbox
@@ -104,8 +104,8 @@ def _asked(model: str, instance: Any, features: dict[str, Any]) -> list[Asked]:
     ]
 
 
-def _about(instance: Any, features: dict[str, Any]) -> str:
-    parts = [f"about {entity_key_of(instance)}"] if instance is not None else []
+def _about(model: str, instance: Any, features: dict[str, Any]) -> str:
+    parts = [f"about {entity_key_of(instance, model)}"] if instance is not None else []
     parts += [f"with {name}={value!r}" for name, value in features.items()]
     return "".join(f" {part}" for part in parts)
 

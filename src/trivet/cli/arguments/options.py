@@ -42,6 +42,13 @@ def reason(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-m", "--reason", default="", help="why, for the Event")
 
 
+def supervisor_argument(parser: argparse.ArgumentParser) -> None:
+    """Add which process began this one."""
+    parser.add_argument(
+        "--supervisor", type=int, metavar="PID", help="the process that started this one; end when it ends"
+    )
+
+
 def count(text: str) -> int:
     """Return a whole number above zero, as argparse asks for it."""
     number = int(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trivet.cli.arguments.options import add_common_options, count, model_or_version, reason
+from trivet.cli.arguments.options import add_common_options, count, model_or_version, reason, supervisor_argument
 
 
 def predict(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +46,7 @@ def score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", type=count, metavar="RUN", help="go on with a run that was interrupted or killed, by its number"
     )
+    supervisor_argument(parser)
 
 
 def label(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from trivet.cli.arguments.options import supervisor_argument
+
 GRPC_BIND = "127.0.0.1:8001"
 
 
@@ -19,19 +21,19 @@ def web(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fd", type=int, metavar="N", help="a listening socket this process inherited, instead")
     parser.add_argument("--ready-fd", type=int, metavar="N", help="closed once requests are answered")
     _processes_argument(parser)
-    _supervisor_argument(parser)
+    supervisor_argument(parser)
 
 
 def grpc(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bind", default=GRPC_BIND, metavar="HOST:PORT", help=f"default {GRPC_BIND}")
     parser.add_argument("--ready-fd", type=int, metavar="N", help="closed once calls are answered")
     _processes_argument(parser)
-    _supervisor_argument(parser)
+    supervisor_argument(parser)
 
 
 def keeper(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="ship what there is, then end")
-    _supervisor_argument(parser)
+    supervisor_argument(parser)
 
 
 def _bind_argument(parser: argparse.ArgumentParser) -> None:
@@ -41,10 +43,4 @@ def _bind_argument(parser: argparse.ArgumentParser) -> None:
 def _processes_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--processes", type=int, metavar="N", help="how many of them answer on this machine; default TRIVET_WORKERS"
-    )
-
-
-def _supervisor_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--supervisor", type=int, metavar="PID", help="the process that started this one; end when it ends"
     )

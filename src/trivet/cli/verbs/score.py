@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import timedelta
@@ -14,6 +15,7 @@ from trivet.cli.progress import Progress, duration_in_words
 from trivet.cli.verb import DONE, INTERRUPTED, USAGE, WRONG, Out, split_version
 from trivet.control.scoring.models import ScoringRun
 from trivet.core.errors import InvalidRequest, NotFound, PermissionDenied, TrivetError, quoted
+from trivet.core.parent import end_with
 from trivet.serving.process import stop_process
 from trivet.serving.scoring.asked import asked
 from trivet.serving.scoring.conditions import find_table, rows_where
@@ -25,6 +27,8 @@ PROBLEMS_SHOWN = 5
 
 def score(options: argparse.Namespace, out: Out) -> int:
     """Say what a run would do; with --apply or --resume do it."""
+    if options.supervisor is not None:
+        end_with(options.supervisor, signal.SIGTERM)
     if options.resume is not None and (options.where or options.to or options.all or options.limit is not None):
         out.problem(
             "trivet score: a run that is gone on with has its own --where, --to, --all and --limit: leave them out."

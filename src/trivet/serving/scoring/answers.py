@@ -8,9 +8,9 @@ from typing import Any
 
 from trivet import conf
 from trivet.core.errors import InvalidRequest, InvalidRows
-from trivet.features.reading import Reading, RefusedRow, Row
-from trivet.features.shape import shape_of
-from trivet.features.source import prefix_of
+from trivet.features.entities import prefix_of
+from trivet.features.reading import Reading, RefusedRow, Row, told_of
+from trivet.features.shape import Shape, shape_of
 from trivet.serving.predict import predict_many
 from trivet.serving.prediction import Prediction
 from trivet.serving.scoring.asked import Asked
@@ -59,19 +59,20 @@ def _known(asked: Asked, row: Row) -> Mapping[str, Any]:
 
 def _predict(asked: Asked, page: Page, keys: Sequence[Any], user: Any) -> None:
     """Fill `page` for `keys`. Rows that do not fit are set aside as they are named; where none is, they are halved."""
-    prefix = prefix_of(asked.target.table)
+    shape = shape_of(asked.features)
+    prefix = prefix_of(shape.table)
     while keys:
         rows = [page.features[key] for key in keys]
         try:
             made = predict_many(asked.selector, rows, user=user, entity_keys=[f"{prefix}{key}" for key in keys])
         except InvalidRequest as error:
-            named = _named(error)
+            named = _named(shape, error)
             if not named and len(keys) > 1:
                 half = len(keys) // 2
                 _predict(asked, page, keys[:half], user)
                 keys = keys[half:]
                 continue
-            page.refused.update({keys[place]: message for place, message in (named or {0: error.message}).items()})
+            page.refused.update({keys[place]: message for place, message in (named or {0: told_of(shape, error)}).items()})
             keys = [key for key in keys if key not in page.refused]
             continue
         for key, prediction in zip(keys, made, strict=True):
@@ -86,11 +87,11 @@ def _note(asked: Asked, page: Page, key: Any, number: float | None) -> None:
         page.values[key] = float(number)
 
 
-def _named(error: InvalidRequest) -> dict[int, str]:
+def _named(shape: Shape, error: InvalidRequest) -> dict[int, str]:
     """Return what is said of each row, by its place; nothing where the request is refused as a whole."""
     if not isinstance(error, InvalidRows):
         return {}
-    said = [(problem.row, problem.message) for problem in reversed(error.problems)]  # the first of a row stays
+    said = [(problem.row, told_of(shape, problem)) for problem in reversed(error.problems)]  # the first of a row stays
     return {row: message for row, message in said if row is not None}
 
 

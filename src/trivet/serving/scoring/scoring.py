@@ -43,8 +43,8 @@ def score(
     so no lock is held for long; one version answers for all of them. A row that is refused is kept with the run
     (`run.problems`) and stays as it is.
 
-    A run that was killed or interrupted goes on behind the last rows that it wrote when the same is asked again: no row is
-    written twice and none left out. Each transaction sends `rows_scored`. `user` is recorded as the caller.
+    A run that was killed or interrupted goes on behind the last rows that it wrote when the same is asked again within twelve
+    hours: no row is written twice and none left out. Each transaction sends `rows_scored`. `user` is recorded as the caller.
 
     Raises `Conflict` while another process writes that column, and what `predict` raises, `InvalidRequest` of rows excepted.
     Blocks until all rows are done. It may not be called inside a transaction, which would hold all rows until its end.

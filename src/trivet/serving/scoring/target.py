@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
-
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Field, FloatField, Model
 
 from trivet.core.errors import InvalidRequest, did_you_mean, quoted
 from trivet.core.signature import enumerate_names
+from trivet.features.entities import shares_key
 from trivet.features.predicted_field import PredictedField
 
 
@@ -73,12 +72,7 @@ def find_target(table: type[Model], model: str, to: str = "") -> Target:
 
 def check_key(table: type[Model], owner: type[Model], said: str) -> None:
     """Raise `InvalidRequest` where a row of `table` has another key than its part in the table of `owner`, one of its parents."""
-    one: Any = table
-    shared = [one]
-    while one._meta.pk.is_relation:
-        one = one._meta.pk.related_model._meta.concrete_model
-        shared.append(one)
-    if owner._meta.concrete_model not in shared:
+    if not shares_key(table, owner):
         raise InvalidRequest(
             f"{said} {owner.__name__}, of which the key is another than that of {table.__name__}: score"
             f" {owner.__name__} itself."

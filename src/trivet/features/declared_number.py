@@ -1,0 +1,51 @@
+"""The number of an answer in the log, as a Predictor says that it is to be read: an expression of a query."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.db.models import Case, F, FloatField, Func, Q, When
+from django.db.models.functions import Coalesce
+from django.db.models.lookups import IsNull
+
+from trivet.control.registry.declarations import declared
+from trivet.core.decisions import PROBABILITIES
+from trivet.features.outputs import TRUTHS
+
+
+def declared_number(model: str) -> Any:
+    """Return the probability of the class that the Predictor of `model` declares; the log's own `score` where it declares none.
+
+    It is null where an answer has probabilities of other classes alone, of which `trivet.predict` says so.
+    """
+    of = declared(model).probability_of
+    if not of:
+        return F("score")
+    of_two = [IsNull(_Share(no), False) & IsNull(_Share("2"), True) for no, _ in TRUTHS]  # numbers may be of three classes
+    of_yes = [Case(When(is_so, then=_Share(yes))) for is_so, (_, yes) in zip(of_two, TRUTHS, strict=True)]
+    # answers without probabilities, and those of classes without names, of which the log has a list
+    has_no_classes = Q(output__probabilities__isnull=True) | Q(output__probabilities__1__isnull=False)
+    unnamed = Case(When(has_no_classes, then=F("score")))
+    return Coalesce(_Share(of), *of_yes, unnamed, output_field=FloatField())
+
+
+class _Share(Func):
+    """The probability of one class in an answer; null where the answer has none of it."""
+
+    output_field = FloatField()
+
+    def __init__(self, of: str, source: Any = None) -> None:
+        super().__init__(F("output") if source is None else source)
+        self._of = of
+
+    def as_sql(self, compiler: Any, connection: Any, **_: Any) -> Any:
+        """Read it by the path of its name, which JSON may have as a number's digits, too."""
+        sql, params = compiler.compile(self.source_expressions[0])
+        name = json.dumps(self._of, ensure_ascii=False)
+        return f"JSON_EXTRACT({sql}, %s)", (*params, f'$."{PROBABILITIES}".{name}')
+
+    def as_postgresql(self, compiler: Any, connection: Any, **_: Any) -> Any:
+        """Read it by its name."""
+        sql, params = compiler.compile(self.source_expressions[0])
+        return f"jsonb_extract_path_text({sql}, %s, %s)::double precision", (*params, PROBABILITIES, self._of)
