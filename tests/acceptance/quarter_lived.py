@@ -60,7 +60,7 @@ def looks():
         report = performance_report("churn", number=version, now=now, period=timedelta(days=90))
         rows = Prediction.objects.of_model("churn").of_version(version).answers().labelled().with_labels()
         truths, scores = zip(*rows.values_list("label", "score"), strict=True)
-        page = client.get(f"/trivet/models/churn/performance/?version={version}&days=90")
+        page = client.get(f"/trivet/models/churn/performance/?version={version}&period=90")
         auc, brier = report.realised["auc"], report.realised["brier"]
         said[version] = {
             "labels": report.labels,

@@ -33,9 +33,11 @@ HEAVY = {"catboost", "lightgbm", "pandas", "redis", "scikit-learn", "skl2onnx", 
 LIBRARIES = ("onnxruntime", "pandas", "sklearn")
 A_TO_NINE_SECONDS = 120  # of a machine's time; a person takes minutes
 CHURNED = '    churned = models.BooleanField(null=True, help_text="whether it left then; empty before it is known")\n'
-OUTCOME = (
-    "    outcome = trivet.Outcome(Q(churned=True), known=Q(churned__isnull=False), model=Customer, matures=timedelta(days=60))\n"
-)
+OUTCOME = """\
+    outcome = trivet.Outcome(
+        Q(churned=True), known=Q(churned__isnull=False), model=Customer, matures=timedelta(days=60)
+    )
+"""
 FILLED = {
     "orders_90d": 'f.Count("orders", where=Q(placed_at__gte=f.as_of - timedelta(days=90)))',
     "tenure_days": 'f.DaysSince("joined_at")',
@@ -345,7 +347,16 @@ def asked_badly(server: Server, key: str) -> None:
 
 def trained_anew(shop: Shop) -> None:
     """A19: an order of later does not change a row of the export, one of before does; what is pushed has rows of it in it."""
-    export = ("export", "features", "customers.ml.ChurnFeatures", "--as-of", "renewed_at", "--label", "churned", "--out")
+    export = (
+        "export",
+        "features",
+        "customers.ml.ChurnFeatures",
+        "--as-of",
+        "renewed_at",
+        "--label",
+        "churned",
+        "--out",
+    )
     shop.trivet(*export, "renewals.csv")
     rows = (shop.folder / "renewals.csv").read_text().splitlines()
     order = (
@@ -362,8 +373,7 @@ def trained_anew(shop: Shop) -> None:
     manifest = json.loads((shop.folder / "renewals.csv.manifest.json").read_text())
     assert (manifest["as_of"], manifest["label"], manifest["rows"]) == ("renewed_at", "churned", CUSTOMERS)
     assert "challenger" in shop.run(str(NOTEBOOK))
-    bundles = [file for file in (shop.folder / ".trivet").rglob("manifest.json")]
-    newest = max(bundles, key=lambda file: file.stat().st_mtime)
+    newest = max((shop.folder / ".trivet").rglob("manifest.json"), key=lambda file: file.stat().st_mtime)
     assert json.loads(newest.read_text())["features"]["hash"] == manifest["hash"]
     assert len(newest.with_name("sample.jsonl").read_text().splitlines()) >= 50
 
@@ -373,6 +383,7 @@ def judged(shop: Shop) -> None:
     ml = shop.folder / "customers" / "ml.py"
     ml.write_text(f"{ml.read_text().rstrip()}\n{OUTCOME}")
     shop.manage("check")
+    shop.trivet("route", "churn", "1=50", "3=50")
     shop.run(str(QUARTER), "asks", "1", "3")
     assert "applied" in shop.trivet("label", "--outcomes", "--model", "churn")
     told = json.loads(shop.run(str(QUARTER), "looks", "1", "3").splitlines()[-1])

@@ -86,7 +86,9 @@ def test_W019_says_what_the_champion_does_not_answer(said: Any, problem: str):
     found = checks.check_declared_outputs(databases=["default"])
     assert [one.id for one in found] == (["trivet.W019"] if problem else [])
     if problem:
-        assert found[0].msg.startswith(f"churn 1 does not fit output = f.{type(said).__name__} of its Predictor: {problem}")
+        assert found[0].msg.startswith(
+            f"churn 1 does not fit output = f.{type(said).__name__} of its Predictor: {problem}"
+        )
     assert checks.check_declared_outputs(databases=[]) == []
 
 

@@ -99,7 +99,7 @@ def test_a_foreign_key_may_hold_another_column_and_a_key_be_a_parents():
     assert Crate.objects.annotate(risk=trivet.Latest("churn")).get().risk == 0.25
 
 
-@pytest.mark.parametrize("classes", [("churned", "stays"), ("été \"perdu\"", "stays"), ("a", "churned", "c")])
+@pytest.mark.parametrize("classes", [("churned", "stays"), ('été "perdu"', "stays"), ("a", "churned", "c")])
 def test_the_number_is_that_of_the_class_which_the_predictor_declares(classes: tuple[str, ...]):
     version = live_of(*classes)
     anna, bert = Customer.objects.create(), Customer.objects.create()

@@ -164,7 +164,17 @@ def test_a_keeper_has_a_nightly_column_scored_by_a_process_that_ends_with_it(mon
     for _ in nightly._write_due():
         pass
     (words,) = begun
-    assert words[3:] == ["score", "renewal", "shop.Subscriber", "--to", "staying", "--apply", "--quiet", "--all", *words[-2:]]
+    assert words[3:] == [
+        "score",
+        "renewal",
+        "shop.Subscriber",
+        "--to",
+        "staying",
+        "--apply",
+        "--quiet",
+        "--all",
+        *words[-2:],
+    ]
     assert words[-2] == "--supervisor"
     assert "event=nightly_column table=shop.Subscriber column=staying exit=3" in caplog.text
     with declaring():
@@ -175,7 +185,14 @@ def test_a_keeper_has_a_nightly_column_scored_by_a_process_that_ends_with_it(mon
 
 
 def test_when_it_was_done_last_is_what_the_runs_say():
-    values = {"model": "renewal", "version": 1, "table": "shop.subscriber", "field": "staying", "batch_size": 1, "total": 1}
+    values = {
+        "model": "renewal",
+        "version": 1,
+        "table": "shop.subscriber",
+        "field": "staying",
+        "batch_size": 1,
+        "total": 1,
+    }
     ended = [NIGHT - timedelta(days=days) for days in (3, 1, 2)]
     for at in ended:
         ScoringRun.objects.create(**values, actor="cli:ana", state=RunState.FINISHED, ended_at=at)

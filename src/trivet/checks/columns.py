@@ -15,8 +15,8 @@ from trivet import conf
 from trivet.checks.schema import asked_database
 from trivet.core.decisions import gives_score
 from trivet.features import findings
-from trivet.features.predictor import name_of, predictors
 from trivet.features.predicted_field import ON_COMMIT, columns_of_models
+from trivet.features.predictor import name_of, predictors
 
 
 def check_predicted_fields(**_: Any) -> list[CheckMessage]:
@@ -46,10 +46,16 @@ def check_declared_outputs(databases: Collection[str] | None = None, **_: Any) -
 
 def check_task_backend(**_: Any) -> list[CheckMessage]:
     """W005: a column follows its rows by tasks, and these run in the request that saves, or cannot run at all."""
-    columns = [f"{table._meta.label}.{field.name}" for table, field in columns_of_models() if field.refresh == ON_COMMIT]
+    columns = [
+        f"{table._meta.label}.{field.name}" for table, field in columns_of_models() if field.refresh == ON_COMMIT
+    ]
     problem = _problem_of_tasks() if columns else ""
     hint = "A backend with workers in TASKS, which TRIVET_TASKS names: docs/how-to/score-a-table.md."
-    return [Warning(f'{column} has refresh="on_commit", and {problem}.', hint=hint, id="trivet.W005") for column in columns if problem]
+    return [
+        Warning(f'{column} has refresh="on_commit", and {problem}.', hint=hint, id="trivet.W005")
+        for column in columns
+        if problem
+    ]
 
 
 def _problem_of_tasks() -> str:
@@ -61,7 +67,11 @@ def _problem_of_tasks() -> str:
     except ImproperlyConfigured:
         return ""  # E002 tells
     runs_here = backend == "" or backend.endswith(".ImmediateBackend")
-    return "tasks run in the request that saves a row, which waits for the model" if runs_here and not settings.DEBUG else ""
+    return (
+        "tasks run in the request that saves a row, which waits for the model"
+        if runs_here and not settings.DEBUG
+        else ""
+    )
 
 
 def check_predicted_outputs(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:

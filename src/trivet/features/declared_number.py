@@ -22,7 +22,9 @@ def declared_number(model: str) -> Any:
     of = declared(model).probability_of
     if not of:
         return F("score")
-    of_two = [IsNull(_Share(no), False) & IsNull(_Share("2"), True) for no, _ in TRUTHS]  # numbers may be of three classes
+    of_two = [
+        IsNull(_Share(no), False) & IsNull(_Share("2"), True) for no, _ in TRUTHS
+    ]  # numbers may be of three classes
     of_yes = [Case(When(is_so, then=_Share(yes))) for is_so, (_, yes) in zip(of_two, TRUTHS, strict=True)]
     # answers without probabilities, and those of classes without names, of which the log has a list
     has_no_classes = Q(output__probabilities__isnull=True) | Q(output__probabilities__1__isnull=False)
@@ -39,13 +41,15 @@ class _Share(Func):
         super().__init__(F("output") if source is None else source)
         self._of = of
 
-    def as_sql(self, compiler: Any, connection: Any, **_: Any) -> Any:
+    def as_sqlite(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002  (as Django calls it)
         """Read it by the path of its name, which JSON may have as a number's digits, too."""
         sql, params = compiler.compile(self.source_expressions[0])
         name = json.dumps(self._of, ensure_ascii=False)
         return f"JSON_EXTRACT({sql}, %s)", (*params, f'$."{PROBABILITIES}".{name}')
 
-    def as_postgresql(self, compiler: Any, connection: Any, **_: Any) -> Any:
+    as_mysql = as_sqlite
+
+    def as_postgresql(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002  (as Django calls it)
         """Read it by its name."""
         sql, params = compiler.compile(self.source_expressions[0])
         return f"jsonb_extract_path_text({sql}, %s, %s)::double precision", (*params, PROBABILITIES, self._of)

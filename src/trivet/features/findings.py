@@ -125,7 +125,13 @@ def unfit_output(said: Any, signature: Signature) -> str:
     classes = next((one.classes for one in signature.outputs if one.classes), None) or ()
     is_of_classes = signature.task == "classification"
     if isinstance(said, Number):
-        return "it answers a class" if is_of_classes else "" if gives_score(signature) else "it answers no number for a row"
+        return (
+            "it answers a class"
+            if is_of_classes
+            else ""
+            if gives_score(signature)
+            else "it answers no number for a row"
+        )
     if isinstance(said, Choice):
         missing = sorted({*classes} ^ {*said.classes})
         return "" if is_of_classes and not missing else f"its classes are {enumerate_names(classes) or 'none'}"

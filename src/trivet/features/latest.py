@@ -23,8 +23,8 @@ class Latest(Expression):
     It is read from the log, in the same query and by an index, and nothing is predicted; so it may be filtered and ordered by.
     What is about a row is what was predicted with it as `entity_key`. `value` is one of `score` (the number, or the
     probability of the class that the Predictor declares; without one that of the second of two classes, of more the largest),
-    `decision`, `version`, `made_at`, `output` and `flags`; `of` is the path of the row that predictions are about, as "customer" of an order. The log lags behind by the
-    second that shipping takes.
+    `decision`, `version`, `made_at`, `output` and `flags`; `of` is the path of the row that predictions are about, as
+    "customer" of an order. The log lags behind by the second that shipping takes.
 
     Raises `ValueError` for another `value`, and `FieldError` for an `of` that is no relation to one row.
     """

@@ -21,9 +21,10 @@ class PredictedField(FloatField):
     Beside it stand `churn_risk_version`, the number of the version that said it, and `churn_risk_at`, when; all three are
     None until they are written, and in no form. `refresh` is when: "manual", when somebody asks by `trivet.score` or
     `trivet score`; "on_commit", also when a row was saved and committed, by a task (`trivet.tasks`, never inside `save()`;
-    what `update()` and bulk writes change is not seen); "nightly", also each night, by a process that the keeper begins. The value is the probability of the class that
-    is asked about, or the number, as in the log. It may have an index (`db_index=True`). To migrations they are three plain
-    columns, so a project whose migrations have run does without Trivet.
+    what `update()` and bulk writes change is not seen); "nightly", also each night, by a process that the keeper begins.
+
+    The value is the probability of the class that is asked about, or the number, as in the log. It may have an index
+    (`db_index=True`). To migrations they are three plain columns, so a project whose migrations have run does without Trivet.
 
     Raises `ValueError` for a `refresh` that is not known.
     """

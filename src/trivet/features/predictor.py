@@ -56,10 +56,10 @@ class Predictor:
 
     It is optional: a pushed model answers without one. The model is that of its name in snake case, or of `Meta.name`.
     `features` is the FeatureSet by which it is asked about a row of its model, `output` what its answers are
-    (`f.Probability`, one number; `f.Choice` or `f.Number`), `outcome` finds labels, `segments` are names of inputs, `Meta.title` is for people, `Meta.max_age`
-    how old a prediction in a column may be before it is stale, and `Meta.test_value` what it answers in tests
-    (`trivet.testing`). `Monitoring` may say `false_alarm_days`, `tolerance`, `rate_tolerance`, `trust_tolerance`, `season`,
-    `metric`, `floor` and `min_segment_rows`.
+    (`f.Probability`, one number; `f.Choice` or `f.Number`), `outcome` finds labels, `segments` are names of inputs,
+    `Meta.title` is for people, `Meta.max_age` how old a prediction in a column may be before it is stale, and
+    `Meta.test_value` what it answers in tests (`trivet.testing`). `Monitoring` may say `false_alarm_days`, `tolerance`,
+    `rate_tolerance`, `trust_tolerance`, `season`, `metric`, `floor` and `min_segment_rows`.
     A name that is none of these is an error of `manage.py check` (E018), but for those that begin with an underscore.
     """
 

@@ -71,4 +71,6 @@ def _written(table: type[Model], field: PredictedField) -> Iterator[object]:
     while process.poll() is None:
         yield process
     level = logging.INFO if process.returncode == DONE else logging.WARNING
-    logger.log(level, "event=nightly_column table=%s column=%s exit=%d", table._meta.label, field.name, process.returncode)
+    logger.log(
+        level, "event=nightly_column table=%s column=%s exit=%d", table._meta.label, field.name, process.returncode
+    )

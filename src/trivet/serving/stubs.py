@@ -1,8 +1,9 @@
 """Stubs: what answers in place of models while a project's own tests run, so that these need no model.
 
 Once Django's test environment is set up, `trivet.predict` and its like load no version: they answer what the test says
-(`trivet.testing.override_predictor`), else what the model's Predictor says (`Meta.test_value`, or by its `output`), else 0.5, and keep what was asked in
-`asked`, as mail is kept. `TRIVET_TESTS` says otherwise: "raise" fails what no test has given an answer for, "real" asks models.
+(`trivet.testing.override_predictor`), else what the model's Predictor says (`Meta.test_value`, or by its `output`), else 0.5,
+and keep what was asked in `outbox`, as mail is kept. `TRIVET_TESTS` says otherwise: "raise" fails what no test has given an
+answer for, "real" asks models.
 """
 
 from __future__ import annotations

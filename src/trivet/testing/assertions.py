@@ -37,7 +37,9 @@ class PredictionAssertions:
         found = _asked(model, instance, features)
         if (not found) if times is None else (len(found) != times):
             wanted = "at least once" if times is None else _times(times)
-            self._fail(f"{model} was to be asked {wanted}{_about(model, instance, features)}, and was {_times(len(found))}")
+            self._fail(
+                f"{model} was to be asked {wanted}{_about(model, instance, features)}, and was {_times(len(found))}"
+            )
         return found
 
     def assertNotPredicted(self, model: str, *, instance: Any = None, **features: Any) -> None:  # noqa: N802

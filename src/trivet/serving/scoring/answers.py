@@ -72,7 +72,9 @@ def _predict(asked: Asked, page: Page, keys: Sequence[Any], user: Any) -> None:
                 _predict(asked, page, keys[:half], user)
                 keys = keys[half:]
                 continue
-            page.refused.update({keys[place]: message for place, message in (named or {0: told_of(shape, error)}).items()})
+            page.refused.update(
+                {keys[place]: message for place, message in (named or {0: told_of(shape, error)}).items()}
+            )
             keys = [key for key in keys if key not in page.refused]
             continue
         for key, prediction in zip(keys, made, strict=True):

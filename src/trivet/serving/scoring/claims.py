@@ -19,7 +19,9 @@ SILENT_SECONDS = 120.0  # after which one that says nothing counts as gone, wher
 INSIDE = (
     "score was called inside a transaction, which would hold every row until its end: call it outside, or from a task."
 )
-GONE_ON_WITH = timedelta(hours=12)  # after which the same is asked anew: what a night left is not all that the next one is for
+GONE_ON_WITH = timedelta(
+    hours=12
+)  # after which the same is asked anew: what a night left is not all that the next one is for
 SAID_SECONDS = 5.0  # between two signs of life
 
 
@@ -33,8 +35,8 @@ def check_no_transaction(asked: Asked) -> None:
 def begin(asked: Asked, *, actor: str, batch_size: int, where: dict[str, str] | None) -> ScoringRun:
     """Return the run that is to do what is asked, claimed: the unfinished one that was begun for the same, or a new one.
 
-    An unfinished one that asked for something else, or of which nobody has heard for twelve hours, is abandoned. Raises `Conflict`, which names the holder, while another
-    process writes the same column.
+    An unfinished one that asked for something else, or of which nobody has heard for twelve hours, is abandoned. Raises
+    `Conflict`, which names the holder, while another process writes the same column.
     """
     for run in ScoringRun.objects.into(asked.target.label, asked.target.value.name).unfinished():
         is_old = timezone.now() - run.seen_at > GONE_ON_WITH

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Field, FloatField, Model
 
