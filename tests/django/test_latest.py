@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import time_ns
 from typing import Any
 
+import msgspec
 import pytest
 from django.core.exceptions import FieldError
 from django.db import connection
@@ -12,7 +13,7 @@ from django.template import Context, Template
 
 import trivet
 from tests.django.declared import declaring, feature_set, predictor
-from tests.django.worlds import MADE_AT, ready, ready_of, record
+from tests.django.worlds import CHURN, MADE_AT, ready, ready_of, record, registered
 from tests.shop.models import Crate, Customer, Delay, Flight, Order, Parcel, Subscriber
 from trivet import f
 from trivet.control.predictions.shipping import ship
@@ -131,6 +132,19 @@ def test_of_a_model_of_yes_and_no_it_is_that_of_yes_by_whatever_name():
         with declaring():
             predictor("Churn", output=f.Probability(name))
             assert numbers("churn") == {anna.pk: share}
+
+
+def test_of_two_classes_without_names_it_is_that_of_the_second():
+    label, shares = CHURN.outputs
+    nameless = msgspec.structs.replace(CHURN, outputs=(label, msgspec.structs.replace(shares, classes=None)))
+    version = registered("nameless", signature=nameless)
+    actions.mark_ready(model="churn", version=1, actor="process:probe")
+    actions.promote(model="churn", version=1, actor="cli:ana")
+    anna = Customer.objects.create()
+    ship([record(version, entity_key=f"shop.customer:{anna.pk}", made_at=MADE_AT)], cursor=("worker", 1, 10))
+    with declaring():
+        predictor("Churn", output=f.Probability("churned"))
+        assert numbers("churn") == {anna.pk: 0.75}
 
 
 def test_of_three_numbered_classes_none_is_meant_by_another_name():

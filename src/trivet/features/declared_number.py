@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.db.models import Case, F, FloatField, Func, Q, When
+from django.db.models import Case, CharField, F, FloatField, Func, Q, Value, When
 from django.db.models.functions import Coalesce
-from django.db.models.lookups import IsNull
+from django.db.models.lookups import Exact, IsNull
 
 from trivet.control.registry.declarations import declared
 from trivet.core.decisions import PROBABILITIES
@@ -26,10 +26,33 @@ def declared_number(model: str) -> Any:
         IsNull(_Share(no), False) & IsNull(_Share("2"), True) for no, _ in TRUTHS
     ]  # numbers may be of three classes
     of_yes = [Case(When(is_so, then=_Share(yes))) for is_so, (_, yes) in zip(of_two, TRUTHS, strict=True)]
-    # answers without probabilities, and those of classes without names, of which the log has a list
-    has_no_classes = Q(output__probabilities__isnull=True) | Q(output__probabilities__1__isnull=False)
-    unnamed = Case(When(has_no_classes, then=F("score")))
+    is_unnamed = Q(IsNull(_Kind(), True)) | Q(Exact(_Kind(), Value("array")))  # classes without names are a list
+    unnamed = Case(When(is_unnamed, then=F("score")))
     return Coalesce(_Share(of), *of_yes, unnamed, output_field=FloatField())
+
+
+class _Kind(Func):
+    """What the probabilities of an answer are, as JSON calls it; null where it has none."""
+
+    output_field = CharField()
+
+    def __init__(self, source: Any = None) -> None:
+        super().__init__(F("output") if source is None else source)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002  (as Django calls it)
+        """Ask by the path."""
+        sql, params = compiler.compile(self.source_expressions[0])
+        return f"JSON_TYPE({sql}, %s)", (*params, f'$."{PROBABILITIES}"')
+
+    def as_mysql(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002
+        """Ask of what is at the path."""
+        sql, params = compiler.compile(self.source_expressions[0])
+        return f"LOWER(JSON_TYPE(JSON_EXTRACT({sql}, %s)))", (*params, f'$."{PROBABILITIES}"')
+
+    def as_postgresql(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002
+        """Ask of what has the name."""
+        sql, params = compiler.compile(self.source_expressions[0])
+        return f"jsonb_typeof({sql} -> %s)", (*params, PROBABILITIES)
 
 
 class _Share(Func):
