@@ -24,9 +24,10 @@ from tests.django.declared import declaring, feature_set, predictor
 from tests.django.worlds import live_model
 from tests.shop.models import Customer, Flight, Order, Parcel, Shuttle
 from trivet import checks, f
+from trivet.control.predictions.auditing import audit_log
 from trivet.control.predictions.models import Prediction
 from trivet.core.errors import DeadlineExceeded, InvalidRequest, NotFound, Unavailable
-from trivet.serving import process, subjects
+from trivet.serving import predict as predicting, process, subjects
 from trivet.serving.keeper import Keeper, spool_root
 from trivet.testing import outbox, override_predictor
 
@@ -264,10 +265,15 @@ def test_a_deadline_covers_the_reading_of_features_and_a_fallback_is_given_the_r
     with pytest.raises(DeadlineExceeded, match=r"no answer within 0\.2 s, the request's own timeout"):
         trivet.predict_many("churn", [anna], deadline_seconds=0.2)
     answer = trivet.predict("churn", anna, deadline_seconds=0.2, fallback=lambda customer: customer.seats / 4)
-    assert (answer.value, answer.route, answer.id, answer.version) == (0.25, "fallback", "", 0)
-    assert trivet.predict("churn", anna, fallback={"stays": 0.9, "churned": 0.1}).decision == "stays"
+    assert (answer.value, answer.route, answer.version) == (0.25, "fallback", 0)
+    assert trivet.predict("churn", anna, fallback={"stays": 0.9, "churned": 0.1}, user="ana").decision == "stays"
     assert async_to_sync(trivet.apredict)("churn", anna, fallback=lambda customer: customer.seats) == 1.0
-    assert keys_in_the_log() == []
+    assert keys_in_the_log() == [f"shop.customer:{anna.pk}"] * 3
+    row = Prediction.objects.get(caller="user:ana")
+    assert (row.version, row.route, row.digest, row.inputs) == (0, "fallback", "", None)
+    assert row.output == {"label": "stays", "probabilities": [0.9, 0.1]}
+    assert Prediction.objects.get(score=0.25).public_id == answer.id
+    assert audit_log().broken is None
 
 
 def test_in_time_the_model_answers(churn):
@@ -298,11 +304,22 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.setattr(subjects, "looked_up", fail)
 
 
-def test_a_fallback_answers_where_no_version_can(churn, here):
+def test_a_fallback_answers_where_no_version_can(churn, here, monkeypatch):
     here.plane.is_closed = True
     with pytest.raises(Unavailable):
         trivet.predict("churn", {"age": 3.0, "city": "Oslo"})
-    assert trivet.predict("churn", {"age": 3.0, "city": "Oslo"}, fallback=lambda row: row["age"]) == 3.0
+    row = {"age": 3.0, "city": "Oslo"}
+    said = trivet.predict("churn", row, entity_key="shop.customer:7", fallback=lambda row: row["age"])
+    assert (said, bool(said.id), keys_in_the_log()) == (3.0, True, ["shop.customer:7"])
+
+    def full(_: bytes) -> None:
+        raise Unavailable("the spool is full")
+
+    monkeypatch.setattr(here.plane.spool, "append", full)
+    assert trivet.predict("churn", row, fallback=0.5).id == ""
+    monkeypatch.setattr(process, "_process", None)
+    monkeypatch.setattr(predicting, "this_process", lambda: full(b""))
+    assert trivet.predict("churn", row, fallback=0.5).id == ""
 
 
 @pytest.mark.parametrize("seconds", [0, -1, True, "1", float("nan"), float("inf")])

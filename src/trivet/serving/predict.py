@@ -57,7 +57,8 @@ def predict(
 
     `deadline_seconds`, at most TRIVET_DEADLINE_SECONDS, begins with the call. `fallback`, a value or a callable that is given
     `data`, answers where the model cannot in time: the deadline passes, the queue is full, no version is ready or the database
-    cannot be read. Its `route` is "fallback", its `id` is empty, and the log has no record. A mistake is raised all the same.
+    cannot be read. Its `route` is "fallback", and so is that of its record, which is of version 0 and has no inputs; its `id` is
+    empty where not even that could be recorded. A mistake is raised all the same.
 
     `explain`, how many reasons are wanted, and `interval`, the share of cases that a range is to hold, are refused until a
     release makes them: `reasons` of a prediction is empty, and `interval` None.
@@ -74,7 +75,9 @@ def predict(
     try:
         return _predict(call, [data], [entity_key])[0]
     except NOT_ANSWERED as error:
-        return instead(call.target.name, fallback, data, error, began=call.began)
+        return instead(
+            call.target.name, fallback, data, error, began=call.began, caller=call.caller, entity_key=entity_key
+        )
 
 
 def predict_many(
@@ -113,7 +116,9 @@ async def apredict(
     try:
         return (await _apredict(call, [data], [entity_key]))[0]
     except NOT_ANSWERED as error:
-        return await sync_to_async(instead)(call.target.name, fallback, data, error, began=call.began)
+        return await sync_to_async(instead)(
+            call.target.name, fallback, data, error, began=call.began, caller=call.caller, entity_key=entity_key
+        )
 
 
 async def apredict_many(

@@ -296,6 +296,11 @@ def this_process(kind: WorkerKind = WorkerKind.PROCESS, *, ships: bool = True, p
     return _process
 
 
+def running_process() -> Process | None:
+    """Return this process, where it has begun to answer."""
+    return _process
+
+
 def stop_process() -> None:
     """Ship what this process has recorded and give its lease back, where it has answered anything."""
     if _process is not None:
