@@ -72,6 +72,23 @@ def test_a_wrong_value_is_an_error_that_says_what_is_accepted(settings, name, va
         next(setting for setting in conf.SETTINGS if setting.name == name)()
 
 
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ({"BACKEND": "shop.engines.Ours"}, "No module named 'shop'"),
+        ({"OPTIONS": {"instance": 2}}, "got an unexpected keyword argument 'instance'"),
+        ({"OPTIONS": {"instances": 2}}, ""),
+        ({"BACKND": "shop.engines.Ours"}, ""),  # E002 tells
+    ],
+)
+def test_E001_says_which_engine_cannot_be_had(settings, entry, problem):
+    assert found(checks.check_engines) == []
+    settings.TRIVET_ENGINES = {"default": entry}
+    told = found(checks.check_engines)
+    assert [code for code, _ in told] == (["trivet.E001"] if problem else [])
+    assert not problem or problem in told[0][1]
+
+
 def test_a_misspelt_name_is_a_warning_with_the_closest_match(settings):
     settings.TRIVET_MAX_ROW = 5
     ((code, said),) = found(checks.check_setting_names)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  (Django's name)
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
 from trivet import conf
 from trivet.checks.columns import (
@@ -43,6 +45,22 @@ def check_setting_values(**_: Any) -> list[CheckMessage]:
         except ImproperlyConfigured as problem:
             problems.append(Error(str(problem), hint=setting.doc, id="trivet.E002"))
     return problems
+
+
+def check_engines(**_: Any) -> list[CheckMessage]:
+    """E001: the BACKEND of `TRIVET_ENGINES` cannot be imported, or takes none of its OPTIONS by such a name."""
+    if not conf.ENGINES.is_set:
+        return []  # our own is imported by who answers
+    try:
+        entry = conf.ENGINES()["default"]
+    except ImproperlyConfigured:
+        return []  # E002 tells
+    try:
+        signature(import_string(entry["BACKEND"])).bind(**entry["OPTIONS"])
+    except (ImportError, TypeError, ValueError) as problem:
+        hint = "A class or function of an engine, by its place in code, and its own keywords as OPTIONS."
+        return [Error(f"TRIVET_ENGINES: {entry['BACKEND']}: {problem}.", hint=hint, id="trivet.E001")]
+    return []
 
 
 def check_setting_names(**_: Any) -> list[CheckMessage]:
@@ -190,6 +208,7 @@ DATABASE_CHECKS: tuple[Check, ...] = (
 DEPLOY_CHECKS: tuple[Check, ...] = (check_open_models, check_plain_address, check_endless_inputs, check_pepper)
 ALL_CHECKS: tuple[Check, ...] = (
     check_setting_values,
+    check_engines,
     check_setting_names,
     check_bundle_storage,
     check_trusted_keys,
