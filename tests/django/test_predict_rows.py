@@ -276,6 +276,21 @@ def test_a_deadline_covers_the_reading_of_features_and_a_fallback_is_given_the_r
     assert audit_log().broken is None
 
 
+@pytest.mark.usefixtures("_a_minute_ago")
+def test_a_predictor_may_say_how_long_one_row_is_waited_for():
+    row = {"age": 30.0, "city": "Oslo"}
+    predictor("Churn", Meta=type("Meta", (), {"deadline_seconds": 0.2}))
+    for ask in (trivet.predict, async_to_sync(trivet.apredict)):
+        with pytest.raises(DeadlineExceeded, match=r"no answer within 0\.2 s"):
+            ask("churn", row)
+        with pytest.raises(DeadlineExceeded, match=r"no answer within 0\.5 s"):
+            ask("churn", row, deadline_seconds=0.5)
+    with pytest.raises(DeadlineExceeded, match="TRIVET_DEADLINE_SECONDS"):
+        trivet.predict_many("churn", [row])  # a batch takes longer than a row
+    predictor("Churn", Meta=type("Meta", (), {"deadline_seconds": 0}))
+    assert [one.id for one in checks.check_declared_names()] == ["trivet.E018"]
+
+
 def test_in_time_the_model_answers(churn):
     (anna,) = customers("Oslo")
     answer = trivet.predict("churn", anna, deadline_seconds=5, fallback=0.5)

@@ -117,7 +117,7 @@ def test_E010_two_that_claim_one_model():
         ({"Rollout": inner(steps=[5])}, "shop.ml.Late has no 'Rollout'."),
         (
             {"Meta": inner(titel="x")},
-            "shop.ml.Late.Meta has no 'titel'. Did you mean 'title'? Known: max_age, name, test_value, title.",
+            "shop.ml.Late.Meta has no 'titel'. Did you mean 'title'? Known: deadline_seconds, max_age, name, test_value, title.",
         ),
         ({"Meta": inner(title=3)}, "shop.ml.Late.Meta.title is '3': a text."),
         ({"Meta": inner(name="Late Flights")}, "shop.ml.Late: 'Late Flights' is no name of a model"),

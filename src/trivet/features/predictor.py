@@ -30,6 +30,7 @@ def _answer(value: Any) -> Any:
 
 
 META: Mapping[str, Callable[[Any], Any]] = {  # Any: whatever stands in the class
+    "deadline_seconds": conf.optional(conf.number(0.001, 3600)),
     "max_age": conf.optional(_age),
     "name": conf.text,
     "title": conf.text,
@@ -57,9 +58,10 @@ class Predictor:
     It is optional: a pushed model answers without one. The model is that of its name in snake case, or of `Meta.name`.
     `features` is the FeatureSet by which it is asked about a row of its model, `output` what its answers are
     (`f.Probability`, one number; `f.Choice` or `f.Number`), `outcome` finds labels, `segments` are names of inputs,
-    `Meta.title` is for people, `Meta.max_age` how old a prediction in a column may be before it is stale, and
-    `Meta.test_value` what it answers in tests (`trivet.testing`). `Monitoring` may say `false_alarm_days`, `tolerance`,
-    `rate_tolerance`, `trust_tolerance`, `season`, `metric`, `floor` and `min_segment_rows`.
+    `Meta.title` is for people, `Meta.deadline_seconds` how long `trivet.predict` of one row waits at most, `Meta.max_age` how
+    old a prediction in a column may be before it is stale, and `Meta.test_value` what it answers in tests
+    (`trivet.testing`). `Monitoring` may say `false_alarm_days`, `tolerance`, `rate_tolerance`, `trust_tolerance`, `season`,
+    `metric`, `floor` and `min_segment_rows`.
     A name that is none of these is an error of `manage.py check` (E018), but for those that begin with an underscore.
     """
 
@@ -139,7 +141,7 @@ def declaration_of(predictor: type[Predictor]) -> Declaration:
         probability_of=_class_of(predictor.output),
         has_outcome=has_outcome,
         matures=outcome.matures if has_outcome and outcome is not None else None,
-        **_accepted(inner(predictor, "Meta"), {"title": META["title"]}),
+        **_accepted(inner(predictor, "Meta"), {name: META[name] for name in ("deadline_seconds", "title")}),
         **_accepted(inner(predictor, "Monitoring"), MONITORING),
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
+from trivet.control.registry.declarations import declared
 from trivet.core.errors import InvalidRequest, TrivetError, quoted
 from trivet.core.names import system_user
 from trivet.dataplane.authentication import trusted
@@ -55,7 +56,8 @@ def predict(
     of a table it is that row, unless you say another. The record is appended before this returns, outside any database
     transaction.
 
-    `deadline_seconds`, at most TRIVET_DEADLINE_SECONDS, begins with the call. `fallback`, a value or a callable that is given
+    `deadline_seconds`, at most TRIVET_DEADLINE_SECONDS, begins with the call; without it `Meta.deadline_seconds` of the
+    Predictor holds. `fallback`, a value or a callable that is given
     `data`, answers where the model cannot in time: the deadline passes, the queue is full, no version is ready or the database
     cannot be read. Its `route` is "fallback", and so is that of its record, which is of version 0 and has no inputs; its `id` is
     empty where not even that could be recorded. A mistake is raised all the same.
@@ -70,7 +72,7 @@ def predict(
     """
     _refuse_in_a_loop()
     _refuse_what_is_not_made(explain, interval)
-    call = _call(model, caller_of(user), deadline_seconds)
+    call = _call(model, caller_of(user), deadline_seconds, is_one=True)
     asked_once(call.target.name)
     try:
         return _predict(call, [data], [entity_key])[0]
@@ -111,7 +113,7 @@ async def apredict(
 ) -> Prediction:
     """Return what `predict` returns, without blocking the event loop. A `fallback` that is called is called in a thread."""
     _refuse_what_is_not_made(explain, interval)
-    call = _call(model, await _acaller_of(user), deadline_seconds)
+    call = _call(model, await _acaller_of(user), deadline_seconds, is_one=True)
     asked_once(call.target.name)
     try:
         return (await _apredict(call, [data], [entity_key]))[0]
@@ -143,13 +145,16 @@ class _Call:
     deadline_seconds: float | None
 
 
-def _call(model: str | type[Predictor], caller: str, deadline_seconds: float | None) -> _Call:
+def _call(model: str | type[Predictor], caller: str, deadline_seconds: float | None, *, is_one: bool = False) -> _Call:
+    target = target_of(model)
+    if deadline_seconds is None and is_one:
+        deadline_seconds = declared(target.name).deadline_seconds
     seconds: Any = deadline_seconds  # of whatever type somebody wrote
     if seconds is not None and (
         isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf
     ):
         raise InvalidRequest(f"deadline_seconds is {quoted(str(seconds))}: a number above 0.", code="BAD_PARAMETER")
-    return _Call(target_of(model), caller, now(), deadline_seconds)
+    return _Call(target, caller, now(), deadline_seconds)
 
 
 def _predict(call: _Call, rows: Iterable[Any], entity_keys: Iterable[Any]) -> list[Prediction]:

@@ -16,13 +16,15 @@ from trivet import conf
 class Declaration:
     """What is to be watched of a model, and when its labels are known; None stands for the setting's own default.
 
-    `title` is for people. `segments` are names of inputs. `floor` is the least that `metric` may be. Tolerances are shares: of
-    a distance, of a rate, of a loss. `has_outcome` where labels are looked for in the project's own tables. `features` is the
-    class that it is asked with, as code names it: "customers.ml.ChurnFeatures". `probability_of` is the class whose probability
-    is the answer in the project's code; empty for class to probability.
+    `title` is for people. `deadline_seconds` is how long code waits for one row. `segments` are names of inputs. `floor` is
+    the least that `metric` may be. Tolerances are shares: of a distance, of a rate, of a loss. `has_outcome` where labels are
+    looked for in the project's own tables. `features` is the class that it is asked with, as code names it:
+    "customers.ml.ChurnFeatures". `probability_of` is the class whose probability is the answer in the project's code; empty for
+    class to probability.
     """
 
     title: str = ""
+    deadline_seconds: float | None = None
     features: str = ""
     segments: tuple[str, ...] = ()
     probability_of: str = ""
