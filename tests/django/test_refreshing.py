@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +20,7 @@ from tests.django.declared import declaring, predictor
 from tests.shop.models import Subscriber
 from trivet import refreshing
 from trivet.checks.columns import check_task_backend
+from trivet.cli.parser import add_verbs
 from trivet.control.scoring.models import RunState, ScoringRun
 from trivet.core.errors import InvalidRequest, Unavailable
 from trivet.serving import nightly
@@ -175,7 +178,10 @@ def test_a_keeper_has_a_nightly_column_scored_by_a_process_that_ends_with_it(mon
         "--all",
         *words[-2:],
     ]
-    assert words[-2] == "--supervisor"
+    parser = ArgumentParser()
+    add_verbs(parser)
+    options = parser.parse_args(words[3:])
+    assert (options.apply, options.all, options.supervisor) == (True, True, os.getpid())
     assert "event=nightly_column table=shop.Subscriber column=staying exit=3" in caplog.text
     with declaring():
         predictor("Renewal", Meta=type("Meta", (), {"max_age": timedelta(days=1)}))
