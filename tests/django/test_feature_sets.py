@@ -690,6 +690,12 @@ def test_all_that_does_not_fit_is_told():
     assert [problem.field for problem in raised.value.problems] == ["x", "seats", "invoiced"]
 
 
+@pytest.mark.parametrize("data", [[1], "seats", None, 3])
+def test_what_is_no_mapping_is_refused_as_a_whole(data: Any):
+    with pytest.raises(InvalidRequest, match=r"^ChurnFeatures: features are a mapping of names to values, not '"):
+        whatif().from_data(data)
+
+
 def test_the_form_is_one_of_django_and_takes_the_same():
     form = whatif().form_class()
     filled = form({"seats": "3", "invoiced": "on", "discount": "5", "spent": "", "plan": "pro", "country": "DE"})

@@ -17,11 +17,13 @@ FILES = ("churn.joblib", "customers.csv")  # what it trains, and on what
 IN_A_PROJECT_OF_ONES_OWN = frozenset(
     {
         "README.md",
+        "docs/how-to/background-work.md",
         "docs/how-to/existing-project.md",
         "docs/how-to/features-from-the-orm.md",
         "docs/how-to/labels-from-your-tables.md",
         "docs/how-to/score-a-table.md",
         "docs/how-to/test-your-code.md",
+        "docs/how-to/your-own-view.md",
     }
 )
 

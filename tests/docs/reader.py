@@ -27,7 +27,7 @@ SERVERS = {  # what runs until it is stopped, and how it is told its address
     r"gunicorn .*": " --bind 127.0.0.1{port}",
     r"python manage\.py runserver": " 127.0.0.1{port} --noreload",
 }
-BESIDE = r"(python manage\.py )?trivet keeper"  # runs beside a server, without an address
+BESIDE = r"(python manage\.py )?trivet keeper|celery .* worker .*"  # runs beside a server, without an address
 
 
 class Reader:

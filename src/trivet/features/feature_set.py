@@ -134,9 +134,12 @@ class FeatureSet:
         """Return the features of a mapping of names to values, as a form takes them: what is written as a number is one.
 
         What is left out is missing. Raises `InvalidRows`, an `InvalidRequest`, whose `problems` are one for each feature that
-        does not fit and each name that is none.
+        does not fit and each name that is none; and `InvalidRequest` alone where `data` is no mapping.
         """
         shape = shape_of(cls)
+        said: Any = data  # of whatever type somebody sent
+        if not isinstance(said, Mapping):
+            raise InvalidRequest(f"{shape.name}: features are a mapping of names to values, not {quoted(said)}.")
         problems = [
             InvalidRequest(unknown_input(str(name), list(shape.features)), code="UNKNOWN_INPUT", field=str(name))
             for name in data
