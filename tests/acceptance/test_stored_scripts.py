@@ -207,6 +207,8 @@ SHOWN = {  # where a text is read whole
     "/admin/trivet/scoringrun/": ("ScoringRun.actor",),
     "/admin/trivet/scoringrun/1/change/": tuple(f"ScoringRun.{name}" for name in FILLED["ScoringRun"]),
     "/admin/trivet/scoringerror/": ("ScoringError.key", "ScoringError.message"),
+    "/jobs/": ("ScoringRun.actor",),
+    "/jobs/1/": ("ScoringRun.problem", "ScoringError.key", "ScoringError.message"),
     "/alerts/": ("Alert.features", "Alert.acknowledged_by"),
     "/alerts/1/": ("Alert.features",),
 }

@@ -21,7 +21,7 @@ from tests.django.declared import declaring, feature_set, predictor
 from tests.shop.ml import Renewal
 from tests.shop.models import Customer, Insured, InsuredCustomer, Printed, Subscriber, Voucher
 from trivet import f, signals
-from trivet.control.scoring.models import RunState, ScoringRun
+from trivet.control.scoring.models import SILENT_SECONDS, RunState, ScoringRun
 from trivet.core.errors import Conflict, InvalidRequest, NotFound, Refused
 from trivet.core.holders import this_holder
 from trivet.serving.scoring import claims, scoring, writing
@@ -106,7 +106,7 @@ def test_while_one_runs_another_is_told_who_it_is_until_it_is_killed_or_silent(m
     ScoringRun.objects.update(holder=this_holder() + "0")  # it began at another time, so the process is another one
     assert score().done == 4
     ScoringRun.objects.update(state=RunState.FINISHED)
-    unfinished_run(seen_at=timezone.now() - timedelta(seconds=claims.SILENT_SECONDS + 1), holder="elsewhere:12:3")
+    unfinished_run(seen_at=timezone.now() - timedelta(seconds=SILENT_SECONDS + 1), holder="elsewhere:12:3")
     assert score().done == 4
 
 

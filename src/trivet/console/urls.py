@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from trivet.console import log_views, views
+from trivet.console import job_views, log_views, views
 
 app_name = "trivet"
 urlpatterns = [
@@ -14,6 +14,8 @@ urlpatterns = [
     path("alerts/", views.alerts, name="alerts"),
     path("alerts/<int:number>/", views.alert, name="alert"),
     path("alerts/<int:number>/accept/", views.accept, name="accept"),
+    path("jobs/", job_views.jobs, name="jobs"),
+    path("jobs/<int:number>/", job_views.job, name="job"),
     path("predictions/", log_views.predictions, name="predictions"),
     path("predictions/<str:identity>/", log_views.prediction, name="prediction"),
     path("models/<str:name>/", views.model, name="model"),

@@ -28,6 +28,7 @@ SEE = "view_registeredmodel"
 PAGES = (
     "/",
     "/alerts/",
+    "/jobs/",
     "/models/churn/",
     "/models/churn/drift/",
     "/models/churn/performance/",

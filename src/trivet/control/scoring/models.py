@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import models
 from django.db.models import Q
@@ -11,7 +11,9 @@ from django.utils.translation import gettext_lazy as _
 
 from trivet.control.registry.models import ACTOR_LENGTH
 from trivet.core.errors import NotFound
+from trivet.core.holders import is_gone
 
+SILENT_SECONDS = 120.0  # after which a process that says nothing counts as gone, wherever it is
 MAX_ERRORS_KEPT = 1000  # of a run, as rows; the rest is counted
 
 
@@ -105,6 +107,11 @@ class ScoringRun(models.Model):
     def handled(self) -> int:
         """How many rows it is done with, whatever became of them."""
         return self.done + self.errors + self.gone
+
+    def is_held(self, now: datetime) -> bool:
+        """Return whether a process walks it at `now`: one that is not gone, and said so lately."""
+        is_silent = (now - self.seen_at).total_seconds() > SILENT_SECONDS
+        return self.state == RunState.RUNNING and not is_silent and not is_gone(self.holder)
 
     @property
     def eta(self) -> timedelta | None:

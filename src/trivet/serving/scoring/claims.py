@@ -12,10 +12,9 @@ from django.utils import timezone
 
 from trivet.control.scoring.models import RunState, ScoringRun
 from trivet.core.errors import Conflict, Refused
-from trivet.core.holders import is_gone, this_holder
+from trivet.core.holders import this_holder
 from trivet.serving.scoring.asked import Asked
 
-SILENT_SECONDS = 120.0  # after which one that says nothing counts as gone, wherever it is
 INSIDE = (
     "score was called inside a transaction, which would hold every row until its end: call it outside, or from a task."
 )
@@ -137,10 +136,9 @@ def _end_another(run: ScoringRun, problem: str) -> None:
 
 
 def _check_free(run: ScoringRun) -> None:
-    if run.state != RunState.RUNNING or is_gone(run.holder):
-        return
-    silent = (timezone.now() - run.seen_at).total_seconds()
-    if silent <= SILENT_SECONDS:
+    now = timezone.now()
+    if run.is_held(now):
+        silent = (now - run.seen_at).total_seconds()
         raise Conflict(
             f"{run} is under way: {run.actor} began it at {run.began_at:%Y-%m-%d %H:%M} UTC, process"
             f" {run.holder.split(':')[1]}, {run.handled:,} of {run.total:,} rows done, last seen {silent:.0f} s ago."
