@@ -2,8 +2,8 @@
 
 A marker is an HTML comment on the line before a block, `<!-- test: WORDS -->`:
 
-file=PATH      a `python` block is the whole of that file
-append=PATH    a `python` block goes to the end of that file
+file=PATH      a `python` or `html` block is the whole of that file
+append=PATH    such a block goes to the end of that file
 exit=N         the last command of the block ends with N
 eventually     what is expected may take a moment: the block is tried again until a deadline
 stopped        servers are stopped first
@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RUN = frozenset({"console", "pycon", "python"})
+WRITTEN = frozenset({"html", "python"})
+RUN = WRITTEN | {"console", "pycon"}
 SHOWN = frozenset({"ini", "json", "nginx", "text", "yaml"})
 WILDCARD = "…"
 _FENCE = re.compile(r"```(\w*)")

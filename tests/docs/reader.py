@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.acceptance.servers import DEADLINE_SECONDS, START_SECONDS, Output, clean_environment, free_port, wait_for
-from tests.docs.pages import REPOSITORY, Block, Command, blocks, commands, matches
+from tests.docs.pages import REPOSITORY, WRITTEN, Block, Command, blocks, commands, matches
 
 PORT, GRPC_PORT = ":8000", ":8001"  # what the pages say; each reader has free ones instead
 EVENTUALLY_SECONDS = 20.0
@@ -63,7 +63,7 @@ class Reader:
     def _do(self, block: Block) -> None:
         if block.marker == "stopped":
             self.stop()
-        if block.language == "python":
+        if block.language in WRITTEN:
             self._write(block)
         elif block.language in ("console", "pycon"):
             self._try(block)

@@ -22,6 +22,7 @@ from trivet.dataplane.protocol.encode import answer_rows
 from trivet.dataplane.protocol.messages import Answer, FeaturesRequest, RowsRequest, Scalar
 from trivet.dataplane.witness import Passage
 from trivet.features.predictor import Predictor
+from trivet.serving import onlookers
 from trivet.serving.as_declared import as_declared
 from trivet.serving.instead import NOT_ANSWERED, RAISE, instead
 from trivet.serving.prediction import Prediction
@@ -75,11 +76,12 @@ def predict(
     call = _call(model, caller_of(user), deadline_seconds, is_one=True)
     asked_once(call.target.name)
     try:
-        return _predict(call, [data], [entity_key])[0]
+        said = _predict(call, [data], [entity_key])
     except NOT_ANSWERED as error:
-        return instead(
-            call.target.name, fallback, data, error, began=call.began, caller=call.caller, entity_key=entity_key
-        )
+        said = [_instead(call, fallback, data, error, entity_key)]
+    if onlookers.present:
+        _tell(call, said, is_single=True)
+    return said[0]
 
 
 def predict_many(
@@ -97,7 +99,11 @@ def predict_many(
     many as rows.
     """
     _refuse_in_a_loop()
-    return _predict(_call(model, caller_of(user), deadline_seconds), rows, entity_keys)
+    call = _call(model, caller_of(user), deadline_seconds)
+    said = _predict(call, rows, entity_keys)
+    if onlookers.present:
+        _tell(call, said, is_single=False)
+    return said
 
 
 async def apredict(
@@ -116,11 +122,12 @@ async def apredict(
     call = _call(model, await _acaller_of(user), deadline_seconds, is_one=True)
     asked_once(call.target.name)
     try:
-        return (await _apredict(call, [data], [entity_key]))[0]
+        said = await _apredict(call, [data], [entity_key])
     except NOT_ANSWERED as error:
-        return await sync_to_async(instead)(
-            call.target.name, fallback, data, error, began=call.began, caller=call.caller, entity_key=entity_key
-        )
+        said = [await sync_to_async(_instead)(call, fallback, data, error, entity_key)]
+    if onlookers.present:
+        _tell(call, said, is_single=True)
+    return said[0]
 
 
 async def apredict_many(
@@ -132,7 +139,11 @@ async def apredict_many(
     deadline_seconds: float | None = None,
 ) -> list[Prediction]:
     """Return what `predict_many` returns, without blocking the event loop."""
-    return await _apredict(_call(model, await _acaller_of(user), deadline_seconds), rows, entity_keys)
+    call = _call(model, await _acaller_of(user), deadline_seconds)
+    said = await _apredict(call, rows, entity_keys)
+    if onlookers.present:
+        _tell(call, said, is_single=False)
+    return said
 
 
 @dataclass(frozen=True)
@@ -155,6 +166,17 @@ def _call(model: str | type[Predictor], caller: str, deadline_seconds: float | N
     ):
         raise InvalidRequest(f"deadline_seconds is {quoted(str(seconds))}: a number above 0.", code="BAD_PARAMETER")
     return _Call(target, caller, now(), deadline_seconds)
+
+
+def _instead(call: _Call, fallback: Any, data: Any, error: Exception, entity_key: Any) -> Prediction:
+    name = call.target.name
+    return instead(name, fallback, data, error, began=call.began, caller=call.caller, entity_key=entity_key)
+
+
+def _tell(call: _Call, predictions: list[Prediction], *, is_single: bool) -> None:
+    told = onlookers.Call(call.target.name, is_single, predictions, (now() - call.began) / 1e6)
+    for onlooker in onlookers.present:
+        onlooker(told)
 
 
 def _predict(call: _Call, rows: Iterable[Any], entity_keys: Iterable[Any]) -> list[Prediction]:
