@@ -1,14 +1,15 @@
 """Work for later, as tasks of Django: `from trivet import tasks; tasks.score.enqueue("churn", "customers.Customer")`.
 
 They run where the workers of the project's `TASKS` run, by the backend that `TRIVET_TASKS` names; each takes and returns what
-JSON has. On Django 5.2, which has no tasks, importing this takes the package `django-tasks`, and is an `ImportError` without.
+JSON has. On Django 5.2, which has no tasks, it takes the package `django-tasks`; without it this can be imported all the same,
+since Celery and others import the `tasks` of every app, and to enqueue is an `ImportError`.
 For any other queue write the one line of the task yourself: `trivet.score(...)` and `trivet.predict(...)` are plain calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 from django.utils import timezone
 
@@ -19,15 +20,30 @@ from trivet.serving.scoring.conditions import find_table, rows_where
 from trivet.serving.scoring.one_row import refresh as refresh_now
 from trivet.serving.scoring.scoring import BATCH_SIZE, walk
 
+
+class Missing:
+    """What stands in place of a task where there are none: whatever is wanted of it, the remedy is named."""
+
+    def enqueue(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise `ImportError`."""
+        raise ImportError(
+            "trivet.tasks takes Django 6.0 or newer, or the package django-tasks (pip install django-tasks)."
+        )
+
+    aenqueue = using = call = acall = enqueue
+
+
+def _without(**_: Any) -> Callable[[Any], Any]:
+    return lambda _function: Missing()
+
+
 try:
     from django.tasks import task
 except ImportError:  # Django 5.2
     try:
         from django_tasks import task  # type: ignore[import-not-found, no-redef]  # the backport
     except ImportError:
-        raise ImportError(
-            "trivet.tasks takes Django 6.0 or newer, or the package django-tasks (pip install django-tasks)."
-        ) from None
+        task = _without  # type: ignore[assignment]  # of the one thing that is made of it here
 
 
 @task(backend=conf.TASKS())

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+from celery import Celery
 
 import django
 import trivet
@@ -67,9 +68,17 @@ def test_what_goes_wrong_is_in_the_result(tasks: Any):
 
 
 @pytest.mark.skipif(django.VERSION >= (6, 0), reason="Django has tasks")
-def test_on_django_5_2_the_remedy_is_named():
-    with pytest.raises(ImportError, match="django-tasks"):
-        import_module("trivet.tasks")
+def test_on_django_5_2_the_remedy_is_named_when_something_is_enqueued(tasks: Any):
+    for task in (tasks.score, tasks.predict, tasks.reconcile):
+        with pytest.raises(ImportError, match="django-tasks"):
+            task.enqueue("renewal", "shop.Subscriber")
+
+
+def test_who_looks_for_the_tasks_of_each_app_may_import_these():
+    apps = Celery("tests", set_as_current=False)
+    apps.autodiscover_tasks(["trivet"], force=True)
+    assert "trivet.tasks" in sys.modules
+    assert not [name for name in apps.tasks if "trivet" in name]  # they are Django's
 
 
 @has_tasks

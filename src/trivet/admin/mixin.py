@@ -264,11 +264,11 @@ def _outcome(model: str, of: PredictionAdminMixin, request: HttpRequest, rows: Q
 
 def _is_enqueued(model: str, of: PredictionAdminMixin, request: HttpRequest, rows: QuerySet[Any]) -> bool:
     """Have a worker score the rows into their column; return False where a task would not run elsewhere, or cannot say which."""
-    try:
-        from trivet.tasks import score  # which Django 5.2 has not
-    except ImportError:
+    from trivet.tasks import Missing, score  # what predicts is loaded by who does
+
+    if isinstance(score, Missing) or _database_of(rows) is not None:
         return False
-    if _database_of(rows) is not None or type(score.get_backend()).__name__ in ("ImmediateBackend", "DummyBackend"):
+    if type(score.get_backend()).__name__ in ("ImmediateBackend", "DummyBackend"):
         return False
     keys = [str(key) for key in rows.values_list("pk", flat=True)[: MOST_LATER + 1]]
     if len(keys) > MOST_LATER or any("," in key for key in keys):
