@@ -69,7 +69,7 @@ def test_what_goes_wrong_is_in_the_result(tasks: Any):
 
 @pytest.mark.skipif(django.VERSION >= (6, 0), reason="Django has tasks")
 def test_on_django_5_2_the_remedy_is_named_when_something_is_enqueued(tasks: Any):
-    for task in (tasks.score, tasks.predict, tasks.reconcile):
+    for task in (tasks.score, tasks.predict, tasks.refresh, tasks.reconcile):
         with pytest.raises(ImportError, match="django-tasks"):
             task.enqueue("renewal", "shop.Subscriber")
 
