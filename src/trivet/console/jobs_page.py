@@ -31,7 +31,7 @@ TONES = {RunState.RUNNING: "live", RunState.INTERRUPTED: "warning"}  # of the ma
 
 @dataclass(frozen=True)
 class RunRow:
-    """One run. `share` is how much of it is done, in percent; `way_on` how somebody goes on with it, where it has not ended."""
+    """One run. `share` is how much of it is done, in percent; `command` how somebody goes on with it, where that is one."""
 
     number: int
     model: str
@@ -49,7 +49,8 @@ class RunRow:
     who: str
     began: Moment
     ended: Moment | None
-    way_on: str
+    command: str
+    is_of_code: bool  # and has not ended: whoever called goes on by calling again
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ def job_page(run: ScoringRun, now: datetime, *, sees_inputs: bool) -> JobsPage:
 def _row(run: ScoringRun, now: datetime) -> RunRow:
     is_held = run.is_held(now)
     is_lost = run.state == RunState.RUNNING and not is_held
+    is_open = is_lost or run.state == RunState.INTERRUPTED
     share = 100.0 if run.state == RunState.FINISHED else 100 * min(run.handled / run.total, 1.0) if run.total else 0.0
     return RunRow(
         number=run.pk,
@@ -115,7 +117,8 @@ def _row(run: ScoringRun, now: datetime) -> RunRow:
         who=actor(run.actor),
         began=moment(run.began_at, now),
         ended=moment(run.ended_at, now) if run.ended_at else None,
-        way_on=_way_on(run) if is_lost or run.state == RunState.INTERRUPTED else "",
+        command=_command(run) if is_open and run.where is not None else "",
+        is_of_code=is_open and run.where is None,
     )
 
 
@@ -129,7 +132,5 @@ def _left(run: ScoringRun) -> str:
     return _("about %(seconds)s s left") % {"seconds": seconds}
 
 
-def _way_on(run: ScoringRun) -> str:
-    if run.where is None:
-        return _("Call trivet.score with the same again.")
+def _command(run: ScoringRun) -> str:
     return f"trivet score {run.model} {run.table} --resume {run.pk}"

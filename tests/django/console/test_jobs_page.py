@@ -66,7 +66,9 @@ def test_what_has_not_ended_says_how_to_go_on(signed_in, said: dict[str, Any], w
     assert words in told
     assert f"To go on: trivet score churn shop.customer --resume {found.pk}" in told
     ScoringRun.objects.update(where=None)
-    assert "To go on: Call trivet.score with the same again." in text(signed_in(SEE, username="bo").get("/jobs/"))
+    assert "Code began it: the same call of trivet.score goes on with it." in text(
+        signed_in(SEE, username="bo").get("/jobs/")
+    )
 
 
 def test_what_rows_hold_is_for_who_may_see_inputs(signed_in):
