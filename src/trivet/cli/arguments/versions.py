@@ -143,7 +143,7 @@ def replay(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-moved", type=float, metavar="P", help="end with 1 where more than P percent of the decisions moved"
     )
-    parser.epilog = "Nobody is answered, and nothing is recorded. With --max-moved it also ends with 1 where no decision was compared."
+    parser.epilog = "With --max-moved it also ends with 1 where no decision could be compared."
 
 
 def _labels_argument(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import numpy as np
 
@@ -233,7 +234,7 @@ class _Sums:
         self._before: list[float] = []
         self._after: list[float] = []
         self._movers: list[Mover] = []
-        self._latencies: list[int] = []
+        self._latencies: dict[UUID, int] = {}
 
     def add(self, answers: Sequence[_Answer]) -> None:
         """Count a page."""
@@ -241,7 +242,7 @@ class _Sums:
         for answer in answers:
             logged = answer.asked.logged
             if not logged.cached:
-                self._latencies.append(logged.latency_us)
+                self._latencies[logged.prediction_id] = logged.latency_us
             if answer.decision is None:
                 self._reasons[answer.why_not] += 1
                 continue
@@ -250,7 +251,7 @@ class _Sums:
 
     def usual_latency(self) -> float | None:
         """Return the median of what requests took, in microseconds; None where none was logged."""
-        return float(np.median(self._latencies)) if self._latencies else None
+        return float(np.median([*self._latencies.values()])) if self._latencies else None
 
     def told(self) -> dict[str, Any]:
         """Return it, by the names of `Replay`."""
