@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from django.db.models import F, Q
 from django.utils import timezone
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from tests.django.command_line import trivet, verb
 from tests.django.declared import declaring, feature_set, predictor
@@ -210,6 +210,43 @@ def test_each_row_of_many_pages_is_asked_once(capsys):
     told = verb(capsys, "replay", "churn@1")[1]
     assert (told["logged"], told["compared"], told["moved"]) == (1200, 1200, 0)
     assert told["scores"]["max_difference"] == 0
+
+
+def regression(edge: float) -> ModelVersion:
+    rows = pd.DataFrame({"seats": range(40), "fee": [n * 7 % 11 for n in range(40)]})
+    bundle = compile_model(LinearRegression().fit(rows, rows.seats * edge + rows.fee), sample=rows).bundle
+    version = actions.register_version(name="price", bundle=bundle, actor="cli:ana")
+    return actions.mark_ready(model="price", version=version.number, actor="process:probe")
+
+
+def test_numbers_are_compared_where_nothing_is_decided_and_no_gate_opens_by_that(capsys):
+    first, _ = regression(2.0), regression(2.5)
+    actions.promote(model="price", version=1, actor="cli:ana")
+    at = int(timezone.now().timestamp()) * 10**9
+    for seats in (2, 20):
+        said = {"outputs": [[seats * 2.0 + 5]], "output_names": ["prediction"]}
+        ship([record(first, inputs=[[seats], [5]], made_at=at, **said)])
+    code, told = verb(capsys, "replay", "price@2")
+    assert (code, told["compared"], told["decided"], told["agreement"]) == (0, 2, 0, None)
+    assert told["scores"]["max_difference"] == pytest.approx(10, rel=1e-4)
+    assert [mover["difference"] for mover in told["movers"]] == pytest.approx([10, 1], rel=1e-3)
+    assert trivet("replay", "price@2") == 0
+    assert "agreement" not in capsys.readouterr().out
+    assert verb(capsys, "replay", "price@2", "--max-moved", "100")[0] == 1
+
+
+def test_scores_of_other_classes_are_not_compared_and_decisions_are(capsys):
+    asked(version_of("seats", "fee"), [[1, 5], [39, 5]])
+    rows = pd.DataFrame({"seats": range(40), "fee": range(40)})
+    other = LogisticRegression().fit(rows, ["leaves" if n < 20 else "remains" for n in range(40)])
+    version = actions.register_version(name="churn", bundle=compile_model(other, sample=rows).bundle, actor="cli:ana")
+    actions.mark_ready(model="churn", version=version.number, actor="process:probe")
+    told = verb(capsys, "replay", "churn@2")[1]
+    assert (told["scores_differ_in_meaning"], told["scores"]) == (True, None)
+    assert (told["decided"], told["moved"]) == (2, 1)
+    assert [(mover["decision_before"], mover["decision_after"]) for mover in told["movers"]] == [("stays", "remains")]
+    assert trivet("replay", "churn@2") == 0
+    assert "not of the same thing" in capsys.readouterr().out
 
 
 # --- what is not comparable -------------------------------------------------------------------------------------------------
