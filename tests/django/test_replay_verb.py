@@ -153,6 +153,15 @@ def test_people_read_it_in_a_few_lines(capsys):
     assert err == ""
 
 
+def test_what_a_caller_called_an_entity_does_nothing_to_a_terminal(capsys):
+    asked(version_of("seats", "fee"), [[20, 5]], entities=["\x1b[2Jgone"])
+    version_of("seats", "fee", edge=30)
+    assert trivet("replay", "churn@2") == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert r"'\x1b[2Jgone'" in said
+
+
 def test_nothing_is_written_anywhere(capsys):
     asked(version_of("seats", "fee"), ROWS[:5])
     version_of("seats", "fee", edge=30)

@@ -12,6 +12,7 @@ from trivet.cli.progress import Progress
 from trivet.cli.values import duration_of
 from trivet.cli.verb import DONE, USAGE, WRONG, Out, split_version
 from trivet.control.registry.models import ModelVersion, RegisteredModel
+from trivet.core.errors import quoted
 from trivet.serving.replay.replay import Mover, Replay, Scores, Spread, replay
 
 MOVERS_SHOWN = 5
@@ -100,9 +101,14 @@ def _movers(found: Replay) -> list[str]:
 def _mover(mover: Mover) -> str:
     sides = []
     for score, decision in ((mover.before, mover.decision_before), (mover.after, mover.decision_after)):
-        sides.append(" ".join(filter(None, [decision, f"{score:.4g}" if score is not None else ""])))
-    about = f"  {mover.entity}" if mover.entity else ""
+        sides.append(" ".join(filter(None, [_shown(decision), f"{score:.4g}" if score is not None else ""])))
+    about = f"  {_shown(mover.entity)}" if mover.entity else ""
     return f"{mover.prediction_id}{about}  {' → '.join(sides)}"
+
+
+def _shown(text: str) -> str:
+    """Return what a caller may have chosen so that it does nothing to a terminal."""
+    return text if text.isprintable() else quoted(text)
 
 
 def _speed(found: Replay) -> str:
