@@ -63,6 +63,7 @@ FILLED = {
     "orders_90d": 'f.Count("orders", where=Q(placed_at__gte=f.as_of - timedelta(days=90)))',
     "tenure_days": 'f.DaysSince("joined_at")',
 }
+TICKETS = '    tickets_30d = f.Count("orders", where=Q(placed_at__gte=f.as_of - timedelta(days=30)))\n'
 HOSTILE = "import os\nclass Planted:\n    def __reduce__(self):\n        return os.system, ('touch ran',)\n"
 
 
@@ -185,6 +186,10 @@ def test_walkthrough_A_from_a_joblib_to_scored_tables(
 
     with walk.step("A18 how right it was, a quarter later"):
         judged(shop)
+
+    with walk.step("A15 the feature is added, the log replayed, the version a shadow"):
+        replayed(shop)
+        shadowed(shop, served_by)
 
     with walk.step("A20 take it out again"):
         shop.edit("customers/models.py", COLUMN, "")
@@ -454,3 +459,50 @@ def refused(shop: Shop, handed: Path) -> None:
     assert "E020" in shop.manage("check", "--database", "default")
     told = shop.shell("import trivet; print('BY', trivet.predict('churn', 1).version)")
     assert "BY 1" in told.splitlines()
+
+
+def replayed(shop: Shop) -> None:
+    """A15: once the code has the feature, the log is replayed: it is derived for whom the log knows, and for no other."""
+    shop.edit("customers/ml.py", "    tenure_days =", f"{TICKETS}    tenure_days =")
+    shop.manage("check")
+    with closing(sqlite3.connect(shop.folder / "db.sqlite3")) as database:
+        known, rows = database.execute(
+            "SELECT count(*) FILTER (WHERE entity_key != ''), count(*) FROM trivet_prediction WHERE version = 1"
+        ).fetchone()
+    words = ("replay", "churn@2", "--since", "30d", "--limit", "1000000")
+    said = shop.trivet(*words, "--json")
+    told = json.loads(said[said.index("{") :])
+    assert CUSTOMERS < known < rows
+    assert (told["version"], told["against"], told["logged"]) == (2, 1, rows)
+    assert 0 < told["derived"] == told["compared"] <= known
+    assert {one["why"] for one in told["not_comparable"]} == {
+        "it lacks 'tickets_30d', and it is about no row of the FeatureSet's table"
+    }
+    assert 0 < told["agreement"] <= 1
+    assert len(told["movers"]) == 50
+    assert all(mover["entity"].startswith("customers.customer:") for mover in told["movers"])
+    assert told["speed"]["version"] > 0
+    assert "NOT within" in shop.trivet(*words, "--max-moved", "0", expect=1)
+
+
+def shadowed(shop: Shop, bare: Path) -> None:
+    """A15: the version with the feature runs beside the champion, which goes on to answer."""
+    assert "shadow 2=100%" in shop.trivet("route", "churn", "1=100", "--shadow", "2")
+    with serving(shop.folder, workers=1, python=bare, PYTHONPATH="") as server:
+        for customer in range(1, 11):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+            connection.request("GET", f"/customers/{customer}/renew/")
+            assert connection.getresponse().status == 200
+            connection.close()
+        wait_for(lambda: shadows_of(shop) > 0)
+
+
+def shadows_of(shop: Shop) -> int:
+    """Return what the log has of version 2 running beside answers of version 1."""
+    with closing(sqlite3.connect(shop.folder / "db.sqlite3")) as database:
+        (count,) = database.execute(
+            "SELECT count(*) FROM trivet_prediction AS ran JOIN trivet_prediction AS answer"
+            " ON ran.shadow_of = answer.prediction_id AND ran.row = answer.row"
+            " WHERE ran.kind = 'shadow' AND ran.version = 2 AND answer.kind = 'predict' AND answer.version = 1"
+        ).fetchone()
+    return int(count)

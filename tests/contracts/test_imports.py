@@ -54,7 +54,8 @@ def test_the_test_above_would_notice_django():
 
 def test_what_runs_unchanged_is_opened_proved_and_served_without_onnx():
     compiling = [f"{COMPILE}.{name}" for name in ("child", "opening", "native", "judge")]
-    names = [*compiling, "trivet.model.probe", "trivet.dataplane.engines.worker.instance", f"{NATIVE}.skops"]
+    fresh = ["trivet.model.probe", "trivet.model.replay"]
+    names = [*compiling, *fresh, "trivet.dataplane.engines.worker.instance", f"{NATIVE}.skops"]
     loaded = loaded_by(f"import importlib\nfor name in {names!r}: importlib.import_module(name)")
     assert set(names) <= loaded
     assert not loaded & {"django", "onnx", "onnxruntime", "skl2onnx"}

@@ -36,6 +36,7 @@ OF_MODEL = {  # words, with MODEL in them, and the action that they lead to
     "show a version": ("show MODEL@9", ""),
     "verify": ("verify MODEL", ""),
     "verify a version": ("verify MODEL@9", ""),
+    "replay a version": ("replay MODEL@9", ""),
     "predict": ("predict MODEL age=1", ""),
     "score": ("score MODEL shop.Subscriber", ""),
     "golden list": ("golden list MODEL", ""),

@@ -93,6 +93,7 @@ _OF_VERB: Mapping[str, Find] = {
     "approve": _nothing,  # it lists what one may see; else its action asks first
     "rollback": _of_model("view", action="roll_back"),
     "verify": _verify,
+    "replay": _of_model("view_predictions"),
     "predict": _of_model("predict"),
     "score": _of_model("predict"),
     "label": _label,  # without a model it leads to predictions whose models are asked for then

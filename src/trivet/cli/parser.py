@@ -85,6 +85,12 @@ VERBS = (
         "verify:verify",
         versions.verify,
     ),
+    Verb(
+        "replay",
+        "run logged inputs through another version: what it would have answered; nobody is answered",
+        "replay:replay_log",
+        versions.replay,
+    ),
     Verb("predict", "predict one row, or every row of a file", "predict:predict_rows", predictions.predict),
     Verb(
         "score",

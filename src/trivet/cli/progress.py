@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from trivet.control.scoring.models import ScoringRun
@@ -22,14 +23,21 @@ class Progress:
 
     def tell(self, run: ScoringRun) -> None:
         """Say it, where it was not said just now."""
+        self._say(lambda: line_of(run))
+
+    def tell_rows(self, handled: int, total: int) -> None:
+        """Say it of a run that is nothing but rows."""
+        self._say(lambda: bar_of(handled, total))
+
+    def _say(self, line: Callable[[], str]) -> None:
         now = time.monotonic()
         if not self._is_wanted or now < self._next:
             return
         self._next = now + BETWEEN_SECONDS[self._is_terminal]
         if self._is_terminal:
-            print(f"\r\x1b[K{line_of(run)}", end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[K{line()}", end="", file=sys.stderr, flush=True)
         else:
-            print(line_of(run), file=sys.stderr, flush=True)
+            print(line(), file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """Take the line back."""
@@ -39,11 +47,15 @@ class Progress:
 
 def line_of(run: ScoringRun) -> str:
     """Return how far a run is, in one line."""
-    share = min(run.handled / run.total, 1.0) if run.total else 1.0
-    full = int(share * WIDTH)
     errors = f" · {run.errors:,} errors" if run.errors else ""
     left = f" · about {duration_in_words(run.eta)} left" if run.eta else ""
-    return f"[{'#' * full}{'.' * (WIDTH - full)}] {run.handled:,} of {run.total:,} rows{errors}{left}"
+    return f"{bar_of(run.handled, run.total)}{errors}{left}"
+
+
+def bar_of(handled: int, total: int) -> str:
+    """Return how many rows are done, as a bar and in numbers."""
+    full = int((min(handled / total, 1.0) if total else 1.0) * WIDTH)
+    return f"[{'#' * full}{'.' * (WIDTH - full)}] {handled:,} of {total:,} rows"
 
 
 def duration_in_words(duration: timedelta) -> str:

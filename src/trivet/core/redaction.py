@@ -65,9 +65,16 @@ def redacted(
     return out
 
 
+def is_hidden(value: Any) -> bool:
+    """True for what stands in place of a value, and for a list with one."""
+    if isinstance(value, list):
+        return any(map(is_hidden, value))
+    return isinstance(value, str) and _IS_HIDDEN.fullmatch(value) is not None
+
+
 def hidden(value: Any, name: str, key: bytes) -> str | None:
     """Return what stands for `value` of the input `name`; None for None. Numbers that are equal have the same."""
-    if value is None or (isinstance(value, str) and _IS_HIDDEN.fullmatch(value)):
+    if value is None or (isinstance(value, str) and is_hidden(value)):
         return value
     if isinstance(value, bytes):
         text = value

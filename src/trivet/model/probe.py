@@ -92,7 +92,7 @@ def probe(bundle: Bundle, cases: Collection[GoldenCase] = ()) -> ProbeResult:
         found = replay(runtime, bundle)
         if found.rows == 0:
             return told
-        cost = _cost(runtime, found.first, [output.name for output in bundle.signature.outputs])
+        cost = cost_of_row(runtime, found.first, [output.name for output in bundle.signature.outputs])
         return msgspec.structs.replace(told, rows=found.rows, max_difference=found.largest, cost_us_per_row=cost)
     except TrivetError as error:
         return ProbeResult(passed=False, reason=error.message)
@@ -150,7 +150,7 @@ def _difference(name: str, expected: np.ndarray, answer: np.ndarray, tolerance: 
     return 0.0
 
 
-def _cost(runtime: Runtime, row: Mapping[str, np.ndarray], names: list[str]) -> float:
+def cost_of_row(runtime: Runtime, row: Mapping[str, np.ndarray], names: list[str]) -> float:
     """Return the median of 200 runs after 20, in microseconds; of fewer where they take seconds."""
     times: list[int] = []
     until = time.monotonic() + MEASURED_SECONDS

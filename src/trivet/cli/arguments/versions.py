@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trivet.cli.arguments.options import add_common_options
+from trivet.cli.arguments.options import add_common_options, count
 
 
 def inspect(parser: argparse.ArgumentParser) -> None:
@@ -127,6 +127,23 @@ def verify(parser: argparse.ArgumentParser) -> None:
         "--log", action="store_true", help="instead: the prediction log and the history, by their chains of hashes"
     )
     parser.add_argument("--expect", metavar="HEAD", help="with --log: a head it printed before, kept elsewhere")
+
+
+def replay(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", metavar="MODEL@V", help="a model and the version that is asked now, by number or alias"
+    )
+    parser.add_argument(
+        "--against", metavar="V", help="the version whose logged answers it is compared with; default the champion"
+    )
+    parser.add_argument("--since", default="24h", metavar="24h", help="how far back: hours, days or weeks; default 24h")
+    parser.add_argument(
+        "--limit", type=count, default=10_000, metavar="N", help="no more than the N newest rows; default 10,000"
+    )
+    parser.add_argument(
+        "--max-moved", type=float, metavar="P", help="end with 1 where more than P percent of the decisions moved"
+    )
+    parser.epilog = "With --max-moved it also ends with 1 where no decision could be compared."
 
 
 def _labels_argument(parser: argparse.ArgumentParser) -> None:
