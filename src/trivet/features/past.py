@@ -14,11 +14,12 @@ from trivet.core.errors import quoted
 from trivet.core.signature import enumerate_names
 from trivet.features.aggregates import Related, known_relation
 from trivet.features.columns import DaysSince, Part
+from trivet.features.entities import prefix_of
 from trivet.features.feature import Feature
 from trivet.features.reading import Reading, RefusedRow
 from trivet.features.rows import key_of
 from trivet.features.shape import Declared, Shape, shape_of
-from trivet.features.source import LARGEST_KEY, prefix_of
+from trivet.features.source import LARGEST_KEY
 
 GONE = "what it was about is not there any more"
 NOT_OF_TABLE = "it is about no row of the FeatureSet's table"
