@@ -208,6 +208,25 @@ def test_models_themselves_are_asked_where_a_test_wants_it(monkeypatch: pytest.M
     assert trivet.predict("churn", ROW) == 0.5
 
 
+def test_what_a_test_says_holds_over_real_predictions_and_these_over_the_setting(monkeypatch: pytest.MonkeyPatch):
+    def asked() -> None:
+        raise NotFound("the process that holds models was asked.")
+
+    @real_predictions()
+    def asks() -> float:
+        return float(trivet.predict("churn", ROW))
+
+    monkeypatch.setattr("trivet.serving.predict.this_process", asked)
+    for mode in ("stub", "raise", "real"):
+        with override_settings(TRIVET_TESTS=mode):
+            with pytest.raises(NotFound, match="holds models was asked"):
+                asks()
+            with override_predictor("churn", returns=0.7):
+                assert asks() == 0.7
+    with override_settings(TRIVET_TESTS="real"), pytest.raises(NotFound, match="holds models was asked"):
+        trivet.predict("churn", ROW)
+
+
 def test_fixtures_come_by_themselves(stub_predictor: Any, prediction_outbox: Any):
     stub_predictor("churn", returns=0.8)
     assert trivet.predict("churn", ROW) == 0.8

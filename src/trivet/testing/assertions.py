@@ -74,6 +74,7 @@ class PredictionAssertions:
         """Fail unless the features of `model` are those that the rows of `export` were made by; the file's manifest says which.
 
         Of the file that `trivet export features` wrote, only the manifest beside it is read: keep that with your tests.
+        What is compared is how each feature is declared, not the values of rows: these do not say whose they are.
         """
         feature_set, file = feature_set_of(target_of(model), "an export"), Path(export)
         manifest = read_manifest(file)
