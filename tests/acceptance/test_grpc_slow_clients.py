@@ -204,6 +204,7 @@ def test_H60_calls_that_come_all_at_once_keep_no_newcomer_with_a_key_out(door: D
                         connection.call(CHECK)
                 asked = door.newcomer()
             assert asked.exception() is None
+            assert door.newcomer().exception() is None  # who comes after all of them, so that none waits any more
 
 
 def test_H56_a_connection_that_says_nothing_is_closed(door: Door):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
-from celery.signals import task_postrun, task_retry
+from celery.signals import setup_logging, task_postrun, task_retry
 from django.db import connections, transaction
 
 import trivet
@@ -50,13 +50,19 @@ def _close(**_: Any) -> None:
     connections.close_all()
 
 
+def _leave_logging(**_: Any) -> None:
+    """Say that logging is set up already."""
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _worker(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """Have a worker, which checks the project when it starts."""
+    setup_logging.connect(_leave_logging)  # a worker would set the level of the root logger, for all tests after it
     task_postrun.connect(_close)
     with django_db_blocker.unblock(), start_worker(app, perform_ping_check=False, shutdown_timeout=WAIT_SECONDS):
         yield
     task_postrun.disconnect(_close)
+    setup_logging.disconnect(_leave_logging)
 
 
 def failing(*errors: Exception) -> Callable[[Any], float]:

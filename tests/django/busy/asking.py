@@ -146,6 +146,8 @@ ASKED: dict[str, Addresses] = {
     "alerts": _once("alerts"),
     "alert": _alert("alert"),
     "accept": _alert("accept"),
+    "jobs": _once("jobs"),
+    "job": lambda _site: iter([_page("job", {"number": 1})]),
     "predictions": _predictions,
     "prediction": _prediction,
     "model": _of_models("model"),
