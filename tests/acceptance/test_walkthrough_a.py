@@ -469,7 +469,7 @@ def replayed(shop: Shop) -> None:
         known, rows = database.execute(
             "SELECT count(*) FILTER (WHERE entity_key != ''), count(*) FROM trivet_prediction WHERE version = 1"
         ).fetchone()
-    words = ("replay", "churn@2", "--since", "30d", "--limit", "1000000")
+    words = ("replay", "churn@2", "--since", "90d", "--limit", "1000000")
     said = shop.trivet(*words, "--json")
     told = json.loads(said[said.index("{") :])
     assert CUSTOMERS < known < rows
