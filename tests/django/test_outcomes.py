@@ -17,7 +17,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import trivet
-from tests.django.declared import declaring, outcome_of, predictor
+from tests.django.declared import declaring, feature_set, outcome_of, predictor
 from tests.django.watched import watched_version
 from tests.django.worlds import live_model, ready, ready_free, ready_of, record
 from tests.scale import scaled
@@ -203,6 +203,17 @@ def test_a_child_and_a_proxy_of_the_table_say_it_too(version, commits, kind: typ
     with commits():
         kind.objects.create(pk=1, code="UA1", arr_delay=31.0)
     assert labels(answer) == [True]
+
+
+def test_a_child_says_it_of_who_was_asked_about_by_the_parents_key(version, commits):
+    features = feature_set(Flight, "carrier")
+    outcome_of("churn", dataclasses.replace(LATE, model=Charter), features=features)
+    saved, other = asked(version, "shop.flight:1"), asked(version, "shop.charter:1")
+    with commits():
+        Charter.objects.create(pk=1, code="UA1", arr_delay=31.0)
+    assert (labels(saved), labels(other)) == ([True], [])
+    Charter.objects.update(arr_delay=3.0)
+    assert night() == {"revised": 1}
 
 
 @pytest.fixture

@@ -85,9 +85,10 @@ def test_a_broker_that_is_away_and_a_model_that_does_not_answer_harm_no_save(
     with override_predictor("renewal", raises=Unavailable("no room")), django_capture_on_commit_callbacks(execute=True):
         row = Subscriber.objects.create(seats=10)
     monkeypatch.setattr(refreshing, "_enqueue", lambda *_: 1 / 0)
-    with django_capture_on_commit_callbacks(execute=False) as callbacks:
+    with django_capture_on_commit_callbacks(execute=True) as callbacks:
         row.save()
     assert len(callbacks) == 1
+    assert "ZeroDivisionError" in caplog.text
     row.refresh_from_db()
     assert (row.seats, row.staying) == (10, None)
 

@@ -283,6 +283,15 @@ def test_keys_that_are_no_numbers_and_columns_of_a_parent_are_walked_through_as_
     assert all(row.guess == row.worth for row in table.objects.all())
 
 
+def test_a_row_that_inherits_is_named_by_the_table_of_the_features_as_predict_names_it():
+    row = Printed.objects.create(worth=0.5)
+    with declaring(), override_predictor("cashed", returns=0.3):
+        predictor("Cashed", features=feature_set(Voucher, "worth", name="VoucherFeatures"))
+        trivet.score(Printed.objects.all(), "cashed", to="guess")
+        trivet.predict("cashed", row)
+    assert {asked.entity_key for asked in outbox} == {f"shop.voucher:{row.pk}"}
+
+
 @pytest.mark.usefixtures("_stubbed")
 def test_what_does_not_fit_is_refused_before_anything_is_done():
     rows = Subscriber.objects.all()
