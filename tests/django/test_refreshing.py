@@ -125,6 +125,9 @@ def test_W005_says_where_tasks_would_run_in_the_request(settings: Any):
     assert found.msg.startswith('shop.Subscriber.staying has refresh="on_commit", and ')
     if django.VERSION >= (6, 0):
         assert "the request that saves a row" in found.msg
+        settings.DEBUG = True  # on a laptop that is as it should be
+        assert check_task_backend() == []
+        settings.DEBUG = False
         settings.TASKS = {"default": {"BACKEND": "shop.tasks.Queue"}}
         assert check_task_backend() == []
     COLUMN.refresh = "manual"
